@@ -1,0 +1,237 @@
+"""`setup_tracing()`: settings -> provider and exporter -> processors -> seams; once, and undoable.
+
+Everything is wired here and nowhere else: seams, processors and exporters do not know of each other.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry.instrumentation._semconv import _OpenTelemetrySemanticConventionStability
+from opentelemetry.sdk.trace import TracerProvider
+
+from clew import settings as settings_module
+from clew.core import configuration, isolation, redaction, spans
+from clew.core.pipeline import Pipeline
+from clew.core.seam import Patch, Seam, like
+from clew.export import provider as providers
+from clew.processors import processors
+from clew.seams import seams
+from clew.settings import Resolved, SettingsError
+
+logger = logging.getLogger("clew")
+
+_lock = threading.RLock()
+_active: Tracing | None = None
+
+
+class Tracing:
+    """The handle `setup_tracing()` returns.
+
+    Args:
+        provider: the SDK's provider, or None where tracing is off.
+        resolved: the settings in force, with their sources.
+    """
+
+    def __init__(self, provider: TracerProvider | None, resolved: Resolved, arguments: Mapping[str, Any]) -> None:
+        self.provider = provider
+        self.resolved = resolved
+        self._arguments = arguments
+        self._processors: list[Any] = []
+        self._patched_exporters: list[Any] = []
+
+    @property
+    def is_active(self) -> bool:
+        """Whether this handle's seams stand."""
+        return _active is self and self.provider is not None
+
+    def force_flush(self, timeout_millis: float = 30_000) -> bool:
+        """Send what is queued.
+
+        Args:
+            timeout_millis: the longest this may take, in milliseconds. (The SDK's own ignores it,
+                opentelemetry-python #4568.)
+
+        Returns:
+            True when everything was handed to the exporter in time.
+        """
+        return self.provider is None or providers.bounded_flush(self.provider, timeout_millis)
+
+    def shutdown(self) -> None:
+        """Undo every patch, send what is queued (2 s at most), and stop clew's processors.
+
+        A provider that clew made is shut down; one that was there before stays as it is, its own processors untouched.
+        """
+        global _active
+        with _lock:
+            if _active is not self:
+                return
+            _active = None
+            _uninstall(self)
+
+    def _django_is_ready(self) -> None:
+        """Django's settings can be read now: apply what `CLEW = {...}` in them says."""
+        with _lock:
+            if _active is not self or self.provider is None:
+                return
+            resolved = settings_module.resolve(self._arguments, _django_settings())
+            for problem in resolved.problems:
+                isolation.warn(problem)
+            if resolved.settings != self.resolved.settings:
+                self.resolved = resolved
+                _apply(self, resolved)
+
+
+def setup_tracing(
+    service_name: str | None = None, *, tracer_provider: TracerProvider | None = None, **settings: Any
+) -> Tracing:
+    """Set up tracing for this process: provider, exporter, processors, seams.
+
+    Call it as early as you can: in settings.py, wsgi.py, asgi.py, manage.py or celery.py, before or after
+    `django.setup()`. A second call returns the first one's handle.
+
+    Args:
+        service_name: `service.name` of the resource (OTEL_SERVICE_NAME does the same).
+        tracer_provider: the provider to use; by default the global one, which is made if there is none. A provider
+            that is there is added to, never replaced.
+        **settings: any field of `clew.settings.Settings`.
+
+    Returns:
+        A handle with `force_flush()` and `shutdown()`.
+
+    Raises:
+        SettingsError: a setting does not exist or has the wrong type.
+    """
+    if service_name is not None:
+        settings["service_name"] = service_name
+    return _setup(settings, tracer_provider, is_strict=True)
+
+
+def setup_automatically() -> Tracing:
+    """`setup_tracing()` for `opentelemetry-instrument`: what is wrong with a setting is a warning."""
+    return _setup({}, None, is_strict=False)
+
+
+def active() -> Tracing | None:
+    """The handle in force, if any."""
+    return _active
+
+
+def _setup(arguments: dict[str, Any], provider: TracerProvider | None, is_strict: bool) -> Tracing:
+    global _active
+    with _lock:
+        resolved = settings_module.resolve(arguments, _django_settings())
+        if resolved.problems and is_strict:
+            raise SettingsError("\n".join(resolved.problems))
+        for problem in resolved.problems:
+            isolation.warn(problem)
+        if _active is not None:
+            return _active
+        tracing = Tracing(None, resolved, arguments)
+        if resolved.settings.enabled and not _is_sdk_disabled():
+            _install(tracing, provider)
+        _active = tracing
+        return tracing
+
+
+def _is_sdk_disabled() -> bool:
+    return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
+def _install(tracing: Tracing, provider: TracerProvider | None) -> None:
+    _prefer_stable_names()
+    provider = provider or providers.obtain(tracing.resolved.settings.service_name)
+    if provider is None:
+        return
+    tracing.provider = provider
+    tracing._patched_exporters = providers.install_fast_encoding()
+    tracing._processors = processors()
+    providers.lend(provider, tracing._processors)
+    _apply(tracing, tracing.resolved)
+    DJANGO_READY.install()
+    atexit.register(_flush_at_exit)
+
+
+def _prefer_stable_names() -> None:
+    """contrib's default is the old names; it reads the variable once, perhaps before we came."""
+    if "OTEL_SEMCONV_STABILITY_OPT_IN" in os.environ:
+        return
+    os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = "http,database"
+    stability = _OpenTelemetrySemanticConventionStability
+    if stability._initialized:
+        stability._initialized = False
+        stability._initialize()
+
+
+def _apply(tracing: Tracing, resolved: Resolved) -> None:
+    assert tracing.provider is not None
+    settings = resolved.settings
+    configuration.settings = settings
+    redaction.configure(settings.redact_names)
+    if not settings.enabled:
+        _uninstall_seams()
+        spans.install(None)
+        return
+    spans.install(Pipeline(tracing.provider, settings.max_spans_per_trace))
+    for seam in seams():
+        if settings.is_on(seam.name):
+            seam.install()
+        else:
+            seam.uninstall()
+
+
+def _uninstall(tracing: Tracing) -> None:
+    atexit.unregister(_flush_at_exit)
+    if tracing.provider is not None:
+        tracing.force_flush(2000)
+    DJANGO_READY.uninstall()
+    _uninstall_seams()
+    spans.install(None)
+    for undo in reversed(tracing._patched_exporters):
+        undo()
+    for processor in tracing._processors:
+        processor.is_on = False
+    if tracing.provider is not None:
+        providers.release(tracing.provider)
+
+
+def _uninstall_seams() -> None:
+    for seam in reversed(seams()):
+        seam.uninstall()
+
+
+def _flush_at_exit() -> None:
+    """The SDK's own exit handler waits 30 s and more for a collector that is down."""
+    if _active is not None and _active.provider is not None:
+        providers.stop_in_time(_active.provider, configuration.settings.flush_timeout_ms)
+
+
+def _django_settings() -> Any:
+    """Django's `CLEW`, if its settings have been loaded; never loads them."""
+    conf = sys.modules.get("django.conf")
+    lazy = getattr(conf, "settings", None)
+    if lazy is None or not lazy.configured:
+        return None
+    return getattr(lazy, "CLEW", None)
+
+
+def _when_ready(populate: Any) -> Any:
+    def wrapper(self: Any, installed_apps: Any = None) -> Any:
+        result = populate(self, installed_apps)
+        try:
+            if _active is not None and getattr(self, "ready", False):
+                _active._django_is_ready()
+        except Exception as error:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(error, "reading settings.CLEW")
+        return result
+
+    return like(populate, wrapper)
+
+
+DJANGO_READY = Seam("django.ready", (Patch("django.apps.registry", "Apps.populate", _when_ready),))

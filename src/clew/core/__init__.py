@@ -1,0 +1,1 @@
+"""What every seam, detector and processor stands on."""

@@ -1,0 +1,51 @@
+"""Our own errors stay ours: logged once for each place, never raised into the application.
+
+`is_strict` is set by clew's own test suite: there a bug of ours fails the test. A user's test suite is the
+application, so it is not strict (docs/rationale.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+logger = logging.getLogger("clew")
+
+is_strict = False
+_MAX_REPORTED = 1000
+_reported: set[tuple[str, str]] = set()
+_lock = threading.Lock()
+
+
+def report(error: BaseException, where: str) -> None:
+    """Log an error of clew's own, once for each `where` and class of error.
+
+    Args:
+        error: what went wrong inside clew.
+        where: the seam, processor or step it happened in.
+
+    Raises:
+        BaseException: the error itself, in clew's own tests only (`is_strict`).
+    """
+    if is_strict:
+        raise error
+    key = (where, type(error).__qualname__)
+    with _lock:
+        if key in _reported or len(_reported) >= _MAX_REPORTED:
+            return
+        _reported.add(key)
+    logger.error(
+        "clew: internal error in %s, tracing of it is incomplete, the application is not affected (said once): %r",
+        where,
+        error,
+        exc_info=error,
+    )
+
+
+def warn(line: str) -> None:
+    """Say one line, once."""
+    with _lock:
+        if ("", line) in _reported or len(_reported) >= _MAX_REPORTED:
+            return
+        _reported.add(("", line))
+    logger.warning("%s", line)

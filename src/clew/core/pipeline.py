@@ -1,0 +1,91 @@
+"""Where light spans go: the provider's processors, as if the SDK's own span had started and ended.
+
+One pipeline for the provider that clew was set up with. It knows whether light spans are allowed there (only where the
+sampler gives a child its parent's decision), the provider's limits, and which processors want to see a start.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
+
+from clew.core import isolation
+
+if TYPE_CHECKING:
+    from clew.core.light_span import LightSpan
+
+# These do nothing at a start or before an end; others may, and are called.
+_SILENT = {SpanProcessor.on_start, BatchSpanProcessor.on_start, SimpleSpanProcessor.on_start}
+_SILENT_ENDING = {SpanProcessor._on_ending, BatchSpanProcessor._on_ending, SimpleSpanProcessor._on_ending}
+
+
+class Pipeline:
+    """Hands light spans over to a provider's processors.
+
+    Args:
+        provider: the SDK's provider.
+        max_spans_per_trace: spans of one request or task in this process.
+    """
+
+    max_folds = 200
+
+    def __init__(self, provider: TracerProvider, max_spans_per_trace: int = 2000) -> None:
+        self.provider = provider
+        self.limits = provider._span_limits
+        self.max_spans_per_trace = max_spans_per_trace
+        self.new_span_id = provider.id_generator.generate_span_id
+        self.allows_light_spans = _follows_parent(provider.sampler)
+        count = self.limits.max_span_attributes
+        self.has_plain_attributes = (count is None or count >= 64) and self.limits.max_span_attribute_length is None
+        self._processors: Any = ()
+        self._starters: tuple[SpanProcessor, ...] = ()
+        self._enders: tuple[SpanProcessor, ...] = ()
+
+    def start(self, span: LightSpan, context: Any) -> None:
+        """Tell the processors that want to know of it; their errors stay out of the application."""
+        for processor in self._starters:
+            try:
+                processor.on_start(span, parent_context=context)  # type: ignore[arg-type]
+            except Exception as error:  # noqa: BLE001 - someone else's processor
+                isolation.report(error, f"{type(processor).__name__}.on_start")
+
+    def finish(self, span: LightSpan) -> None:
+        """Hand an ended span to every processor."""
+        span._resource = self.provider.resource
+        multi = self.provider._active_span_processor
+        try:
+            if self._enders:
+                for processor in self._enders:
+                    processor._on_ending(span)  # type: ignore[arg-type]
+            multi.on_end(span)
+        except Exception as error:  # noqa: BLE001 - someone else's processor
+            isolation.report(error, "on_end of a span processor")
+
+    def wants_starts(self) -> bool:
+        """Whether a processor wants to know of starts: those clew and the SDK bring do not."""
+        multi = self.provider._active_span_processor
+        processors = getattr(multi, "_span_processors", ())
+        if processors is not self._processors:
+            heard = [p for p in processors if not getattr(p, "is_silent_on_light_spans", False)]
+            self._starters = tuple(p for p in heard if _method(p, "on_start") not in _SILENT)
+            self._enders = tuple(p for p in heard if _method(p, "_on_ending") not in _SILENT_ENDING)
+            self._processors = processors
+        return bool(self._starters)
+
+
+def _method(processor: SpanProcessor, name: str) -> Any:
+    return getattr(type(processor), name, None)
+
+
+def _follows_parent(sampler: Any) -> bool:
+    """Whether a local, sampled parent's child is always sampled."""
+    if sampler is ALWAYS_ON:
+        return True
+    return (
+        isinstance(sampler, ParentBased)
+        and type(sampler).should_sample is ParentBased.should_sample
+        and sampler._local_parent_sampled is ALWAYS_ON
+    )

@@ -1,0 +1,175 @@
+"""The only file that patches: a seam puts its wrappers in place once and takes every one of them out again.
+
+A seam names the places it stands at (`Patch`); a place in a module that is not imported yet is patched when it is, so
+that setting up never imports a site's Django, Celery or Jinja2 before the site does. A wrapper that outlives its seam
+(captured in a middleware chain, imported by name) finds nothing to open and passes the call through.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import wrapt
+
+from clew.core import isolation
+
+Wrap = Callable[[Any], Any]
+_MISSING = object()
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One place to stand at.
+
+    Args:
+        module: where it lives; need not be imported yet.
+        path: attribute, or `Class.attribute`.
+        wrap: takes the original (the plain function, also of a static or class method), returns the replacement.
+        is_imported_by_name: other modules hold it by `from ... import`; it is replaced there too.
+        is_optional: some supported versions do not have it.
+    """
+
+    module: str
+    path: str
+    wrap: Wrap
+    is_imported_by_name: bool = False
+    is_optional: bool = False
+
+
+@dataclass(frozen=True)
+class SpanDoc:
+    """One row of the span catalogue (docs/spans.md is made of these)."""
+
+    name: str
+    kind: str
+    where: str
+    attributes: tuple[str, ...] = ()
+
+
+@dataclass
+class Seam:
+    """One place in Django or Celery where we stand.
+
+    Args:
+        name: path below `clew.seams` (`django.view`); its switch is the setting `django_view`.
+        patches: the places.
+        spans: what appears, for the documentation.
+        on_install, on_uninstall: called after the first patching and before the undoing.
+    """
+
+    name: str
+    patches: tuple[Patch, ...] = ()
+    spans: tuple[SpanDoc, ...] = ()
+    on_install: Callable[[], None] | None = None
+    on_uninstall: Callable[[], None] | None = None
+    is_installed: bool = False
+    _undo: list[Callable[[], None]] = field(default_factory=list)
+
+    def install(self) -> None:
+        """Stand at every place. A second call does nothing; an error of ours leaves the place as it was."""
+        if self.is_installed:
+            return
+        self.is_installed = True
+        for patch in self.patches:
+            if patch.module in sys.modules:
+                self._apply(patch, sys.modules[patch.module])
+            else:
+                wrapt.register_post_import_hook(functools.partial(self._imported, patch), patch.module)
+        self._guarded(self.on_install)
+
+    def uninstall(self) -> None:
+        """Put the identical originals back, newest first."""
+        if not self.is_installed:
+            return
+        self._guarded(self.on_uninstall)
+        self.is_installed = False
+        while self._undo:
+            self._guarded(self._undo.pop())
+
+    def patch_attribute(self, owner: Any, attribute: str, wrap: Wrap) -> None:
+        """Patch a place that only shows itself at run time (a backend's class); undone with the seam."""
+        if self.is_installed:
+            self._undo.append(replace(owner, attribute, wrap))
+
+    def _imported(self, patch: Patch, module: ModuleType) -> None:
+        if self.is_installed:
+            self._apply(patch, module)
+
+    def _apply(self, patch: Patch, module: ModuleType) -> None:
+        try:
+            owner, attribute = _resolve(module, patch.path)
+            if getattr(owner, attribute, _MISSING) is _MISSING and patch.is_optional:
+                return
+            original = getattr(owner, attribute)
+            self._undo.append(replace(owner, attribute, patch.wrap))
+            if patch.is_imported_by_name:
+                wrapper = getattr(owner, attribute)
+                self._undo.append(functools.partial(_rebind, attribute, wrapper, original))
+                _rebind(attribute, original, wrapper)
+        except AttributeError as error:
+            if not patch.is_optional:
+                isolation.report(error, f"seam {self.name}: {patch.module}.{patch.path}")
+
+    def _guarded(self, call: Callable[[], None] | None) -> None:
+        if call is None:
+            return
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - one broken seam must not keep the others from standing
+            isolation.report(error, f"seam {self.name}")
+
+
+def replace(owner: Any, attribute: str, wrap: Wrap) -> Callable[[], None]:
+    """Replace an attribute of a module, class or object by `wrap(original)`; returns what undoes exactly that.
+
+    Raises:
+        AttributeError: it is not there.
+    """
+    own = vars(owner).get(attribute, _MISSING)
+    raw = own if own is not _MISSING else getattr(owner, attribute)
+    wrapper = _wrapped(raw, wrap)
+    setattr(owner, attribute, wrapper)
+
+    def undo() -> None:
+        if vars(owner).get(attribute) is not wrapper:
+            return  # someone has wrapped ours since; it passes calls through by itself
+        if own is _MISSING:
+            delattr(owner, attribute)
+        else:
+            setattr(owner, attribute, own)
+
+    return undo
+
+
+def _wrapped(raw: Any, wrap: Wrap) -> Any:
+    if isinstance(raw, (staticmethod, classmethod)):
+        return type(raw)(wrap(raw.__func__))
+    return wrap(raw)
+
+
+def _resolve(module: ModuleType, path: str) -> tuple[Any, str]:
+    *parents, attribute = path.split(".")
+    owner: Any = module
+    for name in parents:
+        owner = getattr(owner, name)
+    return owner, attribute
+
+
+def _rebind(attribute: str, old: Any, new: Any) -> None:
+    for module in _modules():
+        if vars(module).get(attribute) is old:
+            setattr(module, attribute, new)
+
+
+def _modules() -> Iterable[ModuleType]:
+    return [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
+
+
+def like(original: Any, wrapper: Any) -> Any:
+    """Give a wrapper its original's name, module, documentation and signature; returns the wrapper."""
+    return functools.update_wrapper(wrapper, original)

@@ -1,0 +1,214 @@
+"""The only place that opens spans: light ones below a request or task, the SDK's own for these themselves.
+
+A seam has one `Scope`, named after its module, so `otel.scope.name` in any backend is the file the span comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, get_current_span
+
+from clew.core import isolation, local_trace
+from clew.core.light_span import CANCELLED, LightSpan, error_description, exception_attributes, type_name
+from clew.core.pipeline import Pipeline
+from clew.version import VERSION
+
+_SUPPRESS = "suppress_instrumentation"
+
+_pipeline: Pipeline | None = None
+
+
+def install(pipeline: Pipeline | None) -> None:
+    """Open spans into this pipeline from now on; None: open none."""
+    global _pipeline
+    _pipeline = pipeline
+
+
+def pipeline() -> Pipeline | None:
+    """The pipeline in use."""
+    return _pipeline
+
+
+class SdkSpan:
+    """An SDK span with the interface seams use, for samplers that light spans cannot stand under, and for roots."""
+
+    def __init__(self, span: Span, context: Context | None = None) -> None:
+        self.span = span
+        self._context = context
+        self._token: Any = None
+
+    is_trivial = False
+    elapsed_ns = 1 << 62
+
+    def enter(self) -> None:
+        """Make it the current span."""
+        self._token = attach(trace.set_span_in_context(self.span, self._context))
+
+    def restore(self) -> None:
+        """Make the span that was current before `enter` current again."""
+        token, self._token = self._token, None
+        if token is not None:
+            detach(token)
+
+    def note(self, key: str, value: Any) -> None:
+        """Set an attribute."""
+        self.span.set_attribute(key, value)
+
+    def fail(self, error: BaseException) -> None:
+        """Note that the span ends with this error; its event is recorded on the innermost span only."""
+        if isinstance(error, CANCELLED):
+            self.span.set_attribute("clew.cancelled", True)
+            return
+        local = local_trace.current()
+        self.span.set_attribute("error.type", type_name(error))
+        if local is None or local.error_id != id(error):
+            self.span.add_event("exception", exception_attributes(error))
+        if local is not None:
+            local.error_id = id(error)
+        self.span.set_status(Status(StatusCode.ERROR, error_description(error)))
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End the span, and with it its time as the current one."""
+        self.restore()
+        try:
+            if error is not None and self.span.is_recording():
+                self.fail(error)
+            self.span.end()
+        except Exception as ours:  # noqa: BLE001 - a span processor's error must not reach the application
+            isolation.report(ours, "end of a span")
+
+    def close_folded(self, parent: Any, key: Any, error: BaseException | None = None) -> None:
+        """End it; the SDK's spans do not fold."""
+        self.close(error)
+
+    def discard(self) -> None:
+        """End it; the SDK's spans cannot be taken back."""
+        self.close()
+
+    def update_name(self, name: str) -> None:
+        """Rename the span."""
+        self.span.update_name(name)
+
+
+OpenSpan = LightSpan | SdkSpan
+
+
+class Scope:
+    """What a seam opens its spans with.
+
+    Args:
+        name: the seam's module (`clew.seams.django.template`).
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.instrumentation_scope = InstrumentationScope(name, VERSION)
+
+    def open(
+        self, name: str, attributes: dict[str, Any] | None = None, kind: SpanKind = SpanKind.INTERNAL
+    ) -> OpenSpan | None:
+        """Open a detail span below the current one and make it current.
+
+        Args:
+            name: `{what} {which}`.
+            attributes: owned by the span from now on.
+            kind: INTERNAL unless it is a call to another process.
+
+        Returns:
+            The span, to be closed by the caller in a `finally`; None where nothing is recorded (no recording span is
+            current, instrumentation is suppressed, the limit of the trace is reached).
+        """
+        context = get_current()
+        parent = get_current_span(context)
+        if not parent.is_recording() or _pipeline is None or context.get(_SUPPRESS):
+            return None
+        span = self.under(parent, name, attributes, kind, context)
+        if span is not None:
+            span.enter()
+        return span
+
+    def under(
+        self,
+        parent: Span,
+        name: str,
+        attributes: dict[str, Any] | None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        context: Context | None = None,
+        start_ns: int | None = None,
+    ) -> OpenSpan | None:
+        """Start a detail span below `parent` (at `start_ns`, if it began before), without making it current."""
+        pipeline = _pipeline
+        local = local_trace.current()
+        if pipeline is None:
+            return None
+        if local is not None:
+            if local.spans_left <= 0:
+                local.dropped += 1
+                return None
+            local.spans_left -= 1
+        if not pipeline.allows_light_spans:
+            return self._sdk_span(pipeline, parent, name, attributes, kind, start_ns)
+        above = parent.get_span_context()
+        if not above.trace_flags & 1:
+            return None
+        span = LightSpan(pipeline, self, name, above, attributes, kind)
+        if start_ns is not None:
+            span._start_time = start_ns
+        if pipeline.wants_starts():
+            pipeline.start(span, context)
+        return span
+
+    def _sdk_span(
+        self,
+        pipeline: Pipeline,
+        parent: Span,
+        name: str,
+        attributes: dict[str, Any] | None,
+        kind: SpanKind,
+        start_ns: int | None,
+    ) -> SdkSpan | None:
+        context = trace.set_span_in_context(parent)
+        try:
+            tracer = pipeline.provider.get_tracer(self.name, VERSION)
+            return SdkSpan(tracer.start_span(name, context, kind, attributes, start_time=start_ns))
+        except Exception as error:  # noqa: BLE001 - someone else's processor or sampler
+            isolation.report(error, "start of a span")
+            return None
+
+
+def start_root(
+    provider: TracerProvider | Any,
+    scope: str,
+    name: str,
+    kind: SpanKind,
+    context: Context | None,
+    attributes: dict[str, Any] | None = None,
+    links: Sequence[Link] = (),
+) -> SdkSpan | None:
+    """Start a span of the SDK's own: a request, a publish, a run. Any sampler decides on it.
+
+    Returns:
+        The span, not yet current; None when a processor or sampler of someone else's raised.
+    """
+    try:
+        tracer = provider.get_tracer(scope, VERSION)
+        return SdkSpan(tracer.start_span(name, context, kind, attributes, links), context)
+    except Exception as error:  # noqa: BLE001 - someone else's processor or sampler
+        isolation.report(error, "start of a span")
+        return None
+
+
+def is_suppressed() -> bool:
+    """Whether instrumentation is suppressed here (the exporter's own work)."""
+    return bool(get_current().get(_SUPPRESS))
+
+
+def parent_context() -> SpanContext:
+    """Context of the current span."""
+    return get_current_span().get_span_context()

@@ -1,0 +1,1 @@
+"""Where spans go: providers, the OTLP encoding, and trees for a terminal."""

@@ -1,0 +1,162 @@
+"""What is said about a span besides its name: a few telling attributes, its errors, findings and links.
+
+A span carries dozens of attributes and a line holds a handful of words. Shown is what answers "what happened
+here": the status, who answered instead of the view, how long a task waited, what a backend decided, and the
+line of code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from clew.export.forest import Node, exceptions
+from clew.export.span_record import SpanRecord
+from clew.export.terminal import Segment, Terminal
+
+_FINDING = "clew.finding"
+_MOST_EXCEPTIONS = 3
+
+
+def duration_text(nanoseconds: int | None, micro: str = "µs") -> str:
+    """A duration a person reads at a glance: `812 µs`, `14.2 ms`, `1.32 s`, `4 min 5 s`.
+
+    Args:
+        nanoseconds: may be negative (clocks that disagree); None is "unfinished".
+        micro: how to write microseconds.
+    """
+    if nanoseconds is None:
+        return "unfinished"
+    sign, size = ("-", -nanoseconds) if nanoseconds < 0 else ("", nanoseconds)
+    if size < 999_500:
+        return f"{sign}{size / 1e3:.0f} {micro}"
+    if size < 999_500_000:
+        return f"{sign}{_three_digits(size / 1e6)} ms"
+    if size < 119_500_000_000:
+        return f"{sign}{_three_digits(size / 1e9)} s"
+    minutes, seconds = divmod(round(size / 1e9), 60)
+    return f"{sign}{minutes} min {seconds} s"
+
+
+def _three_digits(number: float) -> str:
+    if number < 9.995:
+        return f"{number:.2f}"
+    return f"{number:.1f}" if number < 99.95 else f"{number:.0f}"
+
+
+def _milliseconds(value: Any) -> str:
+    return duration_text(int(float(value) * 1e6))
+
+
+def _unless(usual: object, word: str = "{}") -> Callable[[Any], str]:
+    return lambda value: "" if value == usual else word.format(value)
+
+
+def _when_true(word: str) -> Callable[[Any], str]:
+    return lambda value: word if value is True else ""
+
+
+def _wait(word: str) -> Callable[[Any], str]:
+    return lambda value: f"{word} {_milliseconds(value)}" if float(value) >= 1 else ""
+
+
+def _queries(value: Any) -> str:
+    return f"{value} {'query' if value == 1 else 'queries'}"
+
+
+_RULES: tuple[tuple[str, Callable[[Any], str]], ...] = (
+    ("django.view.reached", lambda value: "view not reached" if value is False else ""),
+    ("django.response.short_circuited_by", "answered by {}".format),
+    ("django.auth.outcome", str),
+    ("django.auth.permission", str),
+    ("django.auth.granted", lambda value: "granted" if value else "not granted"),
+    ("cache.hit", lambda value: "hit" if value else "miss"),
+    ("django.db.transaction.outcome", str),
+    ("celery.outcome", _unless("SUCCESS")),
+    ("celery.queue_ms", _wait("queued")),
+    ("celery.prefetch_ms", _wait("prefetched")),
+    ("celery.eta_ms", _wait("eta in")),
+    ("celery.retries", _unless(0, "retry {}")),
+    ("celery.redelivered", _when_true("redelivered")),
+    ("celery.published_in_transaction", _when_true("inside a transaction")),
+    ("celery.has_consumers", lambda value: "no worker listens" if value is False else ""),
+    ("django.async.wait_ms", _wait("waited")),
+    ("clew.db.query_count", _queries),
+    ("django.template.query_count", lambda value: _queries(value) if value else ""),
+    ("db.response.returned_rows", lambda value: f"{value} row{'' if value == 1 else 's'}"),
+)
+
+
+def detail_words(record: SpanRecord) -> Iterator[str]:
+    """The telling attributes of a span as short words, the most telling first (still raw text)."""
+    attributes = record.attributes
+    for key, word in _RULES:
+        if key not in attributes:
+            continue
+        try:
+            said = word(attributes[key])
+        except (TypeError, ValueError):
+            said = f"{key}={attributes[key]}"
+        if said:
+            yield said
+    route = attributes.get("http.route")
+    if route and str(route) not in record.name:
+        yield str(route)
+    if path := attributes.get("code.file.path"):
+        yield f"{'/'.join(str(path).split('/')[-2:])}:{attributes.get('code.line.number', '?')}"
+
+
+def http_status(record: SpanRecord) -> Segment | None:
+    """The HTTP status with a style that says whether it is a good one."""
+    status = record.attributes.get("http.response.status_code", record.attributes.get("http.status_code"))
+    if not isinstance(status, int):
+        return None
+    return str(status), "good" if status < 400 else "fix" if status < 500 else "error"
+
+
+def note_lines(node: Node, terminal: Terminal, width: int) -> Iterator[list[Segment]]:
+    """What is wrong at a span: its exceptions and findings, as lines to put under it.
+
+    Args:
+        node: the span; an exception that a span below already shows is not repeated.
+        terminal: makes the text safe.
+        width: columns a line may take.
+    """
+    yield from _error_lines(node, terminal, width)
+    for name, _, attributes in node.record.events:
+        if name == _FINDING:
+            yield from _finding_lines(attributes, terminal, width)
+
+
+def finding_count(records: Iterable[SpanRecord]) -> int:
+    """How many findings these spans carry."""
+    return sum(event[0] == _FINDING for record in records for event in record.events)
+
+
+def _error_lines(node: Node, terminal: Terminal, width: int) -> Iterator[list[Segment]]:
+    record, failed = node.record, node.record.status == "ERROR"
+    found = list(dict.fromkeys(exceptions(record)))
+    said = [": ".join(filter(None, key)) or "exception" for key in found if key not in node.below]
+    if failed and not found and record.status_message:
+        said = [record.status_message]
+    for text in said[:_MOST_EXCEPTIONS]:
+        mark = f"{terminal.glyphs.error} "
+        tail = "" if failed else " (recorded, but the span is no error)"
+        for line in terminal.wrap(terminal.clean(text + tail), width - 2, 5):
+            yield [(mark + line, "error" if failed else "fix")]
+            mark = "  "
+
+
+def _finding_lines(attributes: dict[str, Any], terminal: Terminal, width: int) -> Iterator[list[Segment]]:
+    kind = terminal.clean(attributes.get("clew.finding.type", "finding"))
+    message = terminal.clean(attributes.get("clew.finding.message", ""))
+    first, *rest = terminal.wrap(f"{kind}: {message}" if message else kind, width - 2, 6)
+    head, colon, tail = first.partition(":") if message else (first, "", "")
+    yield [(f"{terminal.glyphs.finding} {head}{colon}", "finding"), (tail, "")]
+    for line in rest:
+        yield [(f"  {line}", "")]
+    if fix := attributes.get("clew.finding.fix"):
+        mark = "  fix: "
+        for line in terminal.wrap(terminal.clean(fix), width - len(mark), 8):
+            yield [(mark, "finding" if mark.strip() else ""), (line, "fix")]
+            mark = " " * len(mark)

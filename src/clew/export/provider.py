@@ -1,0 +1,229 @@
+"""The provider spans are exported by: the one that is there, or one made from the standard `OTEL_*` variables.
+
+Transport is upstream's (BatchSpanProcessor, OTLP over gRPC or HTTP). Three things are ours: an exit that waits at most
+some seconds for a collector that is down (upstream's `force_flush` ignores its timeout, opentelemetry-python #4568), a
+`process.pid` that is right after a fork, and the fast encoding.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from importlib.metadata import entry_points
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.sampling import Sampler
+
+from clew.core import isolation
+from clew.core.seam import replace
+from clew.export import encoding
+from clew.version import VERSION
+
+_PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
+_KNOWN_SAMPLERS = [
+    "always_on",
+    "always_off",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "traceidratio",
+    "parentbased_traceidratio",
+]
+_owned: weakref.WeakSet[TracerProvider] = weakref.WeakSet()
+_lent: weakref.WeakKeyDictionary[TracerProvider, list[SpanProcessor]] = weakref.WeakKeyDictionary()
+
+
+def obtain(service_name: str) -> TracerProvider | None:
+    """The global provider, with an exporter; made and set if there is none.
+
+    Args:
+        service_name: `service.name` of a provider that is made here; empty: OTEL_SERVICE_NAME, else a default.
+
+    Returns:
+        The provider; None (and a line that says so) where it is not the SDK's and takes no span processors.
+    """
+    found = trace.get_tracer_provider()
+    if isinstance(found, trace.ProxyTracerProvider):
+        found = TracerProvider(
+            sampler=_sampler(), resource=_resource(service_name), id_generator=_id_generator(), shutdown_on_exit=False
+        )
+        _owned.add(found)
+        trace.set_tracer_provider(found)
+    if not isinstance(found, TracerProvider):
+        isolation.warn(
+            f"clew: the tracer provider {type(found).__name__} is not the OpenTelemetry SDK's; clew needs that one "
+            "and stays off"
+        )
+        return None
+    if not _exports(found):
+        _lend(found, [BatchSpanProcessor(exporter) for exporter in _exporters()])
+    return found
+
+
+def _exports(provider: TracerProvider) -> bool:
+    processors = _processors(provider)
+    return any(isinstance(each, (BatchSpanProcessor, SimpleSpanProcessor)) for each in processors)
+
+
+def _processors(provider: TracerProvider) -> tuple[SpanProcessor, ...]:
+    return tuple(getattr(provider._active_span_processor, "_span_processors", ()))
+
+
+def _lend(provider: TracerProvider, processors: list[SpanProcessor]) -> None:
+    for processor in processors:
+        provider.add_span_processor(processor)
+    _lent.setdefault(provider, []).extend(processors)
+
+
+def lend(provider: TracerProvider, processors: list[SpanProcessor]) -> None:
+    """Add processors that `release` takes out again."""
+    _lend(provider, processors)
+
+
+def release(provider: TracerProvider, timeout_millis: float = 2000) -> None:
+    """Stop what clew added to the provider and take it out; what others added stays and works on."""
+    ours = _lent.pop(provider, [])
+    for processor in ours:
+        _stop(processor, timeout_millis)
+    remove(provider, ours)
+
+
+def remove(provider: TracerProvider, processors: list[SpanProcessor]) -> None:
+    """Take processors out of a provider; the SDK has only the way in."""
+    multi: Any = provider._active_span_processor
+    with multi._lock:
+        multi._span_processors = tuple(each for each in multi._span_processors if each not in processors)
+
+
+def _stop(processor: SpanProcessor, timeout_millis: float) -> None:
+    batch = getattr(processor, "_batch_processor", None)
+    try:
+        if batch is not None:
+            batch.shutdown(timeout_millis)
+        else:
+            processor.shutdown()
+    except Exception as error:  # noqa: BLE001 - an exporter's own trouble
+        isolation.report(error, f"shutdown of {type(processor).__name__}")
+
+
+def stop_in_time(provider: TracerProvider, timeout_millis: float) -> None:
+    """At the exit of a process: send what is queued, without waiting longer than that for a collector that is down.
+
+    No thread can be started at that moment (Python 3.12), so the batch processor's own thread does it.
+    """
+    for processor in _lent.get(provider, []):
+        _stop(processor, timeout_millis)
+
+
+def bounded_flush(provider: TracerProvider, timeout_millis: float) -> bool:
+    """`provider.force_flush()` that returns in time, whatever the exporter does."""
+    done: list[bool] = []
+
+    def flush() -> None:
+        try:
+            done.append(bool(provider.force_flush(int(timeout_millis))))
+        except Exception as error:  # noqa: BLE001 - an exporter's own trouble
+            isolation.report(error, "force_flush")
+
+    thread = threading.Thread(target=flush, name="clew-flush", daemon=True)
+    thread.start()
+    thread.join(timeout_millis / 1000)
+    return bool(done and done[0])
+
+
+def install_fast_encoding() -> list[Callable[[], None]]:
+    """Let the OTLP exporters encode with clew's encoder; returns what undoes it."""
+    undo: list[Callable[[], None]] = []
+    for name in encoding.EXPORTER_MODULES:
+        try:
+            undo.append(replace(importlib.import_module(name), "encode_spans", lambda _: encoding.encode_spans))
+        except (ImportError, AttributeError):
+            continue  # that exporter is not installed, or encodes elsewhere: upstream's encoding it is
+    return undo
+
+
+def _resource(service_name: str) -> Resource:
+    attributes: dict[str, Any] = {
+        "telemetry.distro.name": "clew",
+        "telemetry.distro.version": VERSION,
+        "process.pid": os.getpid(),
+    }
+    if service_name:
+        attributes["service.name"] = service_name
+    resource = Resource.create(attributes)
+    if str(resource.attributes.get("service.name", "")).startswith("unknown_service"):
+        project = os.environ.get("DJANGO_SETTINGS_MODULE", "").partition(".")[0]
+        if project:
+            return resource.merge(Resource({"service.name": project}))
+    return resource
+
+
+def _after_fork() -> None:
+    pid = Resource({"process.pid": os.getpid()})
+    for provider in list(_owned):
+        provider._resource = provider._resource.merge(pid)
+        for tracer in list(getattr(provider, "_tracers", {}).values()):
+            tracer.resource = provider._resource
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _exporters() -> Iterable[SpanExporter]:
+    names = os.environ.get("OTEL_TRACES_EXPORTER") or "otlp"
+    for name in (each.strip() for each in names.split(",")):
+        if name.lower() in ("", "none"):
+            continue
+        try:
+            yield _load("opentelemetry_traces_exporter", _protocol_of(name))()
+        except Exception as error:  # noqa: BLE001 - an exporter that cannot be made must not stop the application
+            isolation.warn(
+                f"clew: the exporter {name!r} (OTEL_TRACES_EXPORTER) could not be made: {error}; its spans are not sent"
+            )
+
+
+def _protocol_of(name: str) -> str:
+    if name != "otlp":
+        return name
+    protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+    chosen = (protocol or "grpc").strip()
+    if chosen not in _PROTOCOLS:
+        raise ValueError(f"OTEL_EXPORTER_OTLP_PROTOCOL={chosen!r} is not one of {', '.join(_PROTOCOLS)}")
+    return _PROTOCOLS[chosen]
+
+
+def _sampler() -> Sampler | None:
+    name = os.environ.get("OTEL_TRACES_SAMPLER", "").strip()
+    if not name or name.lower() in _KNOWN_SAMPLERS:
+        return None  # the SDK reads it
+    try:
+        sampler = _load("opentelemetry_traces_sampler", name)(os.environ.get("OTEL_TRACES_SAMPLER_ARG"))
+        if isinstance(sampler, Sampler):
+            return sampler
+        raise TypeError(f"it made a {type(sampler).__name__}")
+    except Exception as error:  # noqa: BLE001 - a sampler that cannot be made must not stop the application
+        isolation.warn(f"clew: OTEL_TRACES_SAMPLER={name!r} could not be used ({error}); every trace is sampled")
+        return None
+
+
+def _id_generator() -> Any:
+    name = os.environ.get("OTEL_PYTHON_ID_GENERATOR", "random").strip()
+    if name == "random":
+        return None
+    try:
+        return _load("opentelemetry_id_generator", name)()
+    except Exception as error:  # noqa: BLE001 - a generator that cannot be made must not stop the application
+        isolation.warn(f"clew: OTEL_PYTHON_ID_GENERATOR={name!r} could not be used ({error}); ids are random")
+        return None
+
+
+def _load(group: str, name: str) -> Any:
+    for entry in entry_points(group=group, name=name):
+        return entry.load()
+    raise LookupError(f"no installed package provides it (entry point {group}, name {name})")

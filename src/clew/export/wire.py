@@ -1,0 +1,167 @@
+"""The pieces an OTLP message is made of, as bytes: attributes, names, numbers.
+
+A site says the same routes, templates and line numbers all day: the bytes of a key with its value, and of a
+name, are kept, within bounds, and looked up the next time. Tags are given by the caller as bytes
+(field number << 3 | wire type).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from opentelemetry.attributes import BoundedAttributes
+
+from clew.core import isolation
+
+# Together they bound the bytes: about 4 MB for each kind of value at the very worst.
+MAX_KEPT = 4096
+MAX_KEPT_BYTES = 256
+# Protobuf readers give up at 100 messages inside each other; a mapping is three, and the event takes seven.
+MAX_NESTING = 30
+
+_pack_double = struct.Struct("<cd").pack
+# By type, since 1 == 1.0 == True. Only dict operations that are atomic, so threads share them without a lock.
+_pairs: dict[type, dict[tuple[str, Any], bytes]] = {str: {}, int: {}, bool: {}}
+_names: dict[str, bytes] = {}
+
+
+def _make_varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+_VARINTS = tuple(map(_make_varint, range(2048)))
+
+
+def attributes(given: Any) -> list[bytes]:
+    """Encode attributes as KeyValue messages, each with its length before it.
+
+    Args:
+        given: a mapping, or None. What OTLP cannot carry is left out, and that is logged once.
+
+    Source: upstream's `_encode_attributes`; it logs the value too, which may be a secret or a query.
+    """
+    if given is None:
+        return []
+    kind = type(given)
+    if kind is BoundedAttributes or kind is dict:
+        # One atomic step in C, where iterating BoundedAttributes is a Python call for every key.
+        given = given.copy()
+    found = []
+    for item in given.items():
+        known = _pairs.get(type(item[1]))
+        pair = None if known is None else known.get(item)
+        if pair is None:
+            pair = _new_pair(item, known)
+        if pair:
+            found.append(pair)
+    return found
+
+
+def name_field(name: str | None) -> bytes:
+    """Encode a span's name as field 5 of Span."""
+    body = _names.get(name) if type(name) is str else None
+    if body is None:
+        body = text(b"\x2a", name)
+        if type(name) is str:
+            _keep(_names, name, body)
+    return body
+
+
+def text(tag: bytes, value: str | None) -> bytes:
+    """Encode a string field; an empty one is left out, which is how proto3 says it.
+
+    Raises:
+        TypeError: `value` is no string.
+    """
+    return field(tag, _utf8(value)) if value else b""
+
+
+def count(tag: bytes, number: int) -> bytes:
+    """Encode a number >= 0; 0 is left out."""
+    return tag + _varint(number) if number else b""
+
+
+def field(tag: bytes, data: bytes) -> bytes:
+    """Put a tag and the length before the data."""
+    size = len(data)
+    return tag + (_VARINTS[size] if size < 2048 else _make_varint(size)) + data
+
+
+def sized(data: bytes) -> bytes:
+    """Put the length before the data."""
+    size = len(data)
+    return (_VARINTS[size] if size < 2048 else _make_varint(size)) + data
+
+
+def joined(tag: bytes, head: bytes, messages: Iterable[bytes]) -> bytes:
+    """Encode a repeated message field after `head`."""
+    return tag.join([head, *map(sized, messages)])
+
+
+def _new_pair(item: tuple[str, Any], known: dict[tuple[str, Any], bytes] | None) -> bytes:
+    key, value = item
+    try:
+        pair = sized(_key_value(key, value))
+    except Exception as error:  # noqa: BLE001 - a value's own methods may raise anything
+        what = f"{key!r} ({type(value).__name__})"
+        isolation.warn(f"clew: attribute {what} is not exported, OTLP cannot carry it: {type(error).__name__}")
+        return b""
+    if known is not None and type(key) is str:
+        _keep(known, item, pair)
+    return pair
+
+
+def _keep(cache: dict[Any, bytes], key: Any, data: bytes) -> None:
+    if len(data) <= MAX_KEPT_BYTES:
+        if len(cache) >= MAX_KEPT:
+            cache.clear()
+        cache[key] = data
+
+
+def _key_value(key: str, value: Any, depth: int = 0) -> bytes:
+    return field(b"\x0a", _utf8(key)) + field(b"\x12", _any_value(value, depth))
+
+
+def _any_value(value: Any, depth: int) -> bytes:
+    kind = type(value)  # isinstance() would ask a lazy object for its class, and so run its query
+    if issubclass(kind, str):
+        return field(b"\x0a", _utf8(value))
+    if kind is bool:
+        return b"\x10\x01" if value else b"\x10\x00"
+    if issubclass(kind, int):
+        number = int.__index__(value)
+        if -(1 << 63) <= number < 1 << 63:
+            return b"\x18" + _varint(number & 0xFFFFFFFFFFFFFFFF)
+        return field(b"\x0a", _utf8(str(number)))
+    if issubclass(kind, float):
+        return _pack_double(b"\x21", value)
+    if issubclass(kind, bytes):
+        return field(b"\x3a", value)
+    return b"" if value is None else _collection(value, kind, depth + 1)
+
+
+def _collection(value: Any, kind: type, depth: int) -> bytes:
+    if depth > MAX_NESTING:
+        raise ValueError(f"more than {MAX_NESTING} levels deep")
+    if issubclass(kind, Sequence):
+        return field(b"\x2a", joined(b"\x0a", b"", (_any_value(item, depth) for item in value)))
+    if issubclass(kind, Mapping):
+        pairs = (_key_value(str(key), item, depth) for key, item in value.items())
+        return field(b"\x32", joined(b"\x0a", b"", pairs))
+    raise TypeError(f"{kind.__name__} is no OTLP value")
+
+
+def _utf8(value: str) -> bytes:
+    # Lone surrogates come from file names and broken clients; escaped, they still tell which byte it was.
+    return str.encode(value, "utf-8", "backslashreplace")
+
+
+def _varint(number: int) -> bytes:
+    return _VARINTS[number] if number < 2048 else _make_varint(number)

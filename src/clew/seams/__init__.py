@@ -1,0 +1,40 @@
+"""The seams: one file is one place in Django or Celery where we stand. This tuple is the only list."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+
+from clew.core import isolation
+from clew.core.seam import Seam
+
+SEAMS = (
+    "django.request",
+    "django.middleware",
+    "django.urls",
+    "django.view",
+    "django.template",
+    "django.jinja2",
+    "django.auth",
+    "celery.publish",
+    "celery.run",
+    "celery.worker",
+)
+
+
+@functools.lru_cache(maxsize=1)
+def seams() -> tuple[Seam, ...]:
+    """Every seam whose library is installed, in the order of installation."""
+    found: list[Seam] = []
+    missing: set[str] = set()
+    for name in SEAMS:
+        try:
+            found.append(importlib.import_module(f"clew.seams.{name}").SEAM)
+        except ModuleNotFoundError as error:
+            library = (error.name or "").partition(".")[0]
+            if library not in ("django", "celery", "kombu", "billiard", "vine"):
+                raise
+            missing.add(library)
+    for library in sorted(missing):
+        isolation.warn(f"clew: {library} is not installed, so it is not traced (pip install {library})")
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""Seams in Celery: publish, run, worker."""

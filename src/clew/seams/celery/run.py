@@ -1,0 +1,5 @@
+"""Placeholder of the seam."""
+
+from clew.core.seam import Seam
+
+SEAM = Seam("celery.run")

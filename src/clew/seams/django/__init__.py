@@ -1,0 +1,1 @@
+"""Seams in Django: request, middleware, URLs, view, templates, auth."""

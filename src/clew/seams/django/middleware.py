@@ -1,0 +1,278 @@
+"""`middleware SessionMiddleware request` and its other phases: flat siblings below the request, not an onion.
+
+We stand between the layers of the chain Django builds in `load_middleware`: a middleware's request phase lasts from its
+call until the next layer is called, its response phase from that layer's return until its own. One cursor for a request
+walks the chain; a phase becomes a span when it took time, failed, answered, or something was opened under it, and is an
+entry of the request's `django.middleware.timings` otherwise (`CLEW_DETAIL=all`: always a span).
+"""
+
+from __future__ import annotations
+
+import threading
+from time import time_ns
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+
+from clew import attributes as names
+from clew.core import code_location, configuration, isolation, local_trace
+from clew.core.seam import Patch, Seam, SpanDoc, like
+from clew.seams.django import contrib
+from clew.seams.django.middleware_cursor import SCOPE_NAME, Cursor, Layer
+from clew.seams.django.request import call_request_hook
+
+_building = threading.local()
+_HANDLERS = ("_get_response", "_get_response_async")
+
+
+def cursor_of(local: local_trace.LocalTrace) -> Cursor:
+    """The cursor of this request, made at its first layer."""
+    cursor: Cursor | None = local.cursor
+    if cursor is None:
+        cursor = local.cursor = Cursor(local, configuration.settings)
+        local.at_end.append(cursor.finish)
+    return cursor
+
+
+def _entered(layer: Layer, request: Any) -> Cursor | None:
+    local = local_trace.current()
+    if local is None:
+        return None
+    try:
+        if layer.is_hook_position:
+            call_request_hook(request, local)
+        if not local.is_recording:
+            return None
+        cursor = cursor_of(local)
+        cursor.enter(layer)
+        return cursor
+    except Exception as error:  # noqa: BLE001 - ours must not reach the application
+        isolation.report(error, SCOPE_NAME)
+        return None
+
+
+def _left(cursor: Cursor, layer: Layer) -> None:
+    try:
+        cursor.leave(layer)
+    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+        isolation.report(ours, SCOPE_NAME)
+
+
+def _traced_layer(call: Any, layer: Layer) -> Any:
+    """`call` with its phases timed; it converts exceptions to responses itself, so only BaseExceptions pass."""
+    if iscoroutinefunction(call):
+
+        async def alayer(request: Any) -> Any:
+            cursor = _entered(layer, request)
+            if cursor is None:
+                return await call(request)
+            try:
+                return await call(request)
+            finally:
+                _left(cursor, layer)
+
+        return markcoroutinefunction(like(call, alayer))
+
+    def traced(request: Any) -> Any:
+        cursor = _entered(layer, request)
+        if cursor is None:
+            return call(request)
+        try:
+            return call(request)
+        finally:
+            _left(cursor, layer)
+
+    return like(call, traced)
+
+
+def _watched(call: Any) -> Any:
+    """`call`, its exception noted before Django makes a response of it."""
+    if iscoroutinefunction(call):
+
+        async def acall(request: Any) -> Any:
+            try:
+                return await call(request)
+            except BaseException as error:
+                _raised(error)
+                raise
+
+        return markcoroutinefunction(like(call, acall))
+
+    def watched(request: Any) -> Any:
+        try:
+            return call(request)
+        except BaseException as error:
+            _raised(error)
+            raise
+
+    return like(call, watched)
+
+
+def _raised(error: BaseException) -> None:
+    local = local_trace.current()
+    if local is not None and local.cursor is not None:
+        try:
+            local.cursor.fail(error)
+        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(ours, SCOPE_NAME)
+
+
+def _wrap_convert(original: Any) -> Any:
+    def convert_exception_to_response(get_response: Any) -> Any:
+        layers: list[Layer] | None = getattr(_building, "layers", None)
+        if layers is None:
+            return original(get_response)
+        try:
+            layer = _layer_of(get_response)
+            if layers:
+                layers[-1].outer = layer
+            layers.append(layer)
+        except Exception as error:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(error, SCOPE_NAME)
+            return original(get_response)
+        return _traced_layer(original(_watched(get_response) if layer.name else get_response), layer)
+
+    return like(original, convert_exception_to_response)
+
+
+def _layer_of(target: Any) -> Layer:
+    if getattr(target, "__name__", "") in _HANDLERS:
+        return Layer("", {})
+    function = code_location.unwrapped(target)
+    dotted = code_location.dotted_name(function).partition(".<locals>")[0]
+    return Layer(dotted, code_location.code_attributes(target))
+
+
+def _wrap_load_middleware(original: Any) -> Any:
+    def load_middleware(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _insert_sql_commenter()
+        outer = getattr(_building, "layers", None)
+        layers: list[Layer] = []
+        _building.layers = layers
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            _building.layers = outer
+            _trace_hooks(self, layers)
+
+    return like(original, load_middleware)
+
+
+def _insert_sql_commenter() -> None:
+    if not contrib.State.is_sql_commenter_on:
+        return
+    from django.conf import settings
+
+    if contrib.SQL_COMMENTER not in settings.MIDDLEWARE:
+        chain = list(settings.MIDDLEWARE)
+        chain.insert(contrib.State.middleware_position, contrib.SQL_COMMENTER)
+        settings.MIDDLEWARE = chain
+
+
+def _trace_hooks(handler: Any, layers: list[Layer]) -> None:
+    try:
+        position = contrib.State.middleware_position
+        if 0 < position < len(layers):
+            layers[-1 - position].is_hook_position = True
+        for attribute, phase in (
+            ("_view_middleware", "view"),
+            ("_template_response_middleware", "template_response"),
+            ("_exception_middleware", "exception"),
+        ):
+            hooks = getattr(handler, attribute, None) or []
+            setattr(handler, attribute, [_traced_hook(hook, phase) for hook in hooks])
+    except Exception as error:  # noqa: BLE001 - ours must not reach the application
+        isolation.report(error, SCOPE_NAME)
+
+
+def _traced_hook(hook: Any, phase: str) -> Any:
+    method = getattr(hook, "func", None) or getattr(hook, "awaitable", None) or hook
+    owner = getattr(method, "__self__", None)
+    layer = Layer(code_location.dotted_name(type(owner) if owner is not None else method), {})
+    layer.code = code_location.code_attributes(method)
+    if iscoroutinefunction(hook):
+
+        async def ahook(*args: Any, **kwargs: Any) -> Any:
+            cursor = _hook_begins(layer, phase)
+            if cursor is None:
+                return await hook(*args, **kwargs)
+            answer = error = None
+            try:
+                answer = await hook(*args, **kwargs)
+                return answer
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                _hook_ends(cursor, phase, answer, error)
+                del error
+
+        return _as_method(ahook, hook, owner)
+
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        cursor = _hook_begins(layer, phase)
+        if cursor is None:
+            return hook(*args, **kwargs)
+        answer = error = None
+        try:
+            answer = hook(*args, **kwargs)
+            return answer
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            _hook_ends(cursor, phase, answer, error)
+            del error
+
+    return _as_method(traced, hook, owner)
+
+
+def _as_method(wrapper: Any, hook: Any, owner: Any) -> Any:
+    like(hook, wrapper)
+    wrapper.__self__ = owner  # Django names it in an error message
+    return wrapper
+
+
+def _hook_begins(layer: Layer, phase: str) -> Cursor | None:
+    local = local_trace.current()
+    if local is None or not local.is_recording:
+        return None
+    try:
+        cursor = cursor_of(local)
+        cursor.begin(layer, phase)
+        return cursor
+    except Exception as error:  # noqa: BLE001 - ours must not reach the application
+        isolation.report(error, SCOPE_NAME)
+        return None
+
+
+def _hook_ends(cursor: Cursor, phase: str, answer: Any, error: BaseException | None) -> None:
+    try:
+        answered = answer is not None and phase != "template_response"
+        cursor.end_phase(time_ns(), error, is_short_circuit=answered)
+    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+        isolation.report(ours, SCOPE_NAME)
+
+
+SEAM = Seam(
+    "django.middleware",
+    patches=(
+        Patch("django.core.handlers.base", "convert_exception_to_response", _wrap_convert),
+        Patch("django.core.handlers.base", "BaseHandler.load_middleware", _wrap_load_middleware),
+    ),
+    spans=(
+        SpanDoc(
+            "middleware SessionMiddleware request",
+            "INTERNAL",
+            "a phase of a middleware: request, view, template_response, exception, response",
+            (
+                names.DJANGO_MIDDLEWARE_NAME,
+                names.DJANGO_MIDDLEWARE_PHASE,
+                names.DJANGO_MIDDLEWARE_SHORT_CIRCUITED,
+                names.CODE_FUNCTION_NAME,
+                names.CODE_FILE_PATH,
+                names.CODE_LINE_NUMBER,
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,121 @@
+"""Attributes of the SERVER span: the stable HTTP conventions, read from the request without evaluating anything of it.
+
+contrib's own collectors cost 100 us, leave `url.path` out without RAW_URI, put the port into `server.address`
+(upstream-defects 9) and raise on paths outside latin-1 (11); they are asked only where the old names are wanted.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+from opentelemetry.util.http import sanitize_method
+
+from clew import attributes as names
+from clew.core import isolation, redaction
+
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/._~\-]*\Z").match
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_MAX_LENGTH = 2048
+
+
+@functools.lru_cache(maxsize=128)
+def known_method(method: str | None) -> str:
+    """The method, `_OTHER` for one that HTTP does not know."""
+    return str(sanitize_method((method or "").strip()))
+
+
+def request_attributes(request: Any, mode: Any) -> dict[str, Any]:
+    """Attributes of a request at its start, in the naming mode contrib was told (OTEL_SEMCONV_STABILITY_OPT_IN)."""
+    if mode.value == "http":
+        return stable_attributes(request)
+    attributes = contrib_attributes(request, mode)
+    return {**attributes, **stable_attributes(request)} if mode.value == "http/dup" else attributes
+
+
+def stable_attributes(request: Any) -> dict[str, Any]:
+    """Attributes by the stable conventions."""
+    meta = request.META
+    method = known_method(request.method)
+    scheme = _scheme(request)
+    attributes: dict[str, Any] = {
+        names.HTTP_REQUEST_METHOD: method,
+        names.URL_PATH: _path(request),
+        names.URL_SCHEME: scheme,
+    }
+    if method == "_OTHER":
+        attributes[names.HTTP_REQUEST_METHOD_ORIGINAL] = str(request.method)[:64]
+    if query := meta.get("QUERY_STRING"):
+        attributes[names.URL_QUERY] = redaction.redactor.query(str(query)[:_MAX_LENGTH])
+    _add_server(attributes, meta, scheme)
+    if address := meta.get("REMOTE_ADDR"):
+        attributes[names.CLIENT_ADDRESS] = address
+    if agent := meta.get("HTTP_USER_AGENT"):
+        attributes[names.USER_AGENT_ORIGINAL] = agent[:_MAX_LENGTH]
+    version = _protocol_version(request)
+    if version:
+        attributes[names.NETWORK_PROTOCOL_VERSION] = version
+    return attributes
+
+
+def _scheme(request: Any) -> str:
+    try:
+        return str(request.scheme)
+    except Exception:  # noqa: BLE001 - a wrong SECURE_PROXY_SSL_HEADER is the application's to report
+        return str(request.META.get("wsgi.url_scheme", "http"))
+
+
+def _path(request: Any) -> str:
+    path = request.path
+    if _PLAIN_PATH(path):
+        return str(path)[:_MAX_LENGTH]
+    from django.utils.encoding import escape_uri_path
+
+    try:
+        return escape_uri_path(path)[:_MAX_LENGTH]
+    except UnicodeError:
+        return path.encode("ascii", "backslashreplace").decode()[:_MAX_LENGTH]
+
+
+def _add_server(attributes: dict[str, Any], meta: Any, scheme: str) -> None:
+    host = meta.get("HTTP_HOST")
+    address, port = _split_host(host) if host else (meta.get("SERVER_NAME"), meta.get("SERVER_PORT"))
+    if address:
+        attributes[names.SERVER_ADDRESS] = address
+    number = int(port) if port and str(port).isdecimal() else _DEFAULT_PORTS.get(scheme)
+    if address and number:
+        attributes[names.SERVER_PORT] = number
+
+
+def _split_host(host: str) -> tuple[str, str]:
+    host = host[:255]
+    if host.startswith("["):
+        address, _, rest = host[1:].partition("]")
+        return address, rest.removeprefix(":")
+    address, _, port = host.partition(":")
+    return address, port
+
+
+def _protocol_version(request: Any) -> str:
+    scope = getattr(request, "scope", None)
+    if scope is not None:
+        return str(scope.get("http_version", ""))
+    protocol = str(request.META.get("SERVER_PROTOCOL", ""))
+    return protocol[5:] if protocol.startswith("HTTP/") else protocol
+
+
+def contrib_attributes(request: Any, mode: Any) -> dict[str, Any]:
+    """Attributes by contrib's own collectors; what they cannot read is left out."""
+    from opentelemetry.instrumentation import asgi, wsgi
+
+    try:
+        scope = getattr(request, "scope", None)
+        if scope is not None:
+            return dict(asgi.collect_request_attributes(scope, mode))
+        return dict(wsgi.collect_request_attributes(request.META, mode))
+    except (UnicodeError, ValueError):
+        return {}
+    except Exception as error:  # noqa: BLE001 - contrib's trouble must not reach the application
+        isolation.report(error, "contrib's request attributes")
+        return {}

@@ -1,0 +1,190 @@
+"""clew's settings: one frozen dataclass, filled from arguments, the environment, Django's `CLEW` and defaults.
+
+A setting's names are derived from its field: argument `task_parent`, environment `CLEW_TASK_PARENT`, Django
+`CLEW = {"TASK_PARENT": ...}`. The first of these that is there wins.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+PREFIX = "CLEW_"
+TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+
+
+class SettingsError(ValueError):
+    """A setting that does not exist or has the wrong type; the message says which, from where, and how to mend it."""
+
+
+def _doc(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"doc": text})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What clew is told. Every field can be given in three places; see the module."""
+
+    enabled: bool = _doc(True, "false: nothing is patched, nothing is recorded")
+    service_name: str = _doc("", "`service.name` of the resource; OTEL_SERVICE_NAME does the same")
+    detail: Literal["default", "all"] = _doc(
+        "default", "all: every middleware phase and template block is a span, however short"
+    )
+    task_parent: Literal["parent", "link"] = _doc(
+        "parent", "parent: a task's run is a child of its publish span, and linked; link: a trace of its own, linked"
+    )
+    middleware_threshold_us: int = _doc(100, "a middleware phase this long (microseconds) is a span")
+    resolve_threshold_ms: float = _doc(1.0, "URL resolving this long (milliseconds) is a span")
+    block_threshold_ms: float = _doc(1.0, "a template block this long (milliseconds) is a span")
+    max_spans_per_trace: int = _doc(2000, "clew's spans of one request or task; more are counted, not recorded")
+    flush_timeout_ms: int = _doc(2000, "how long the exit of a worker's child may wait for the exporter (milliseconds)")
+    redact_names: tuple[str, ...] = _doc((), "more names whose values are secrets, comma-separated in the environment")
+
+    django_request: bool = _doc(True, "seam django.request: the SERVER span")
+    django_middleware: bool = _doc(True, "seam django.middleware")
+    django_urls: bool = _doc(True, "seam django.urls")
+    django_view: bool = _doc(True, "seam django.view")
+    django_template: bool = _doc(True, "seam django.template")
+    django_jinja2: bool = _doc(True, "seam django.jinja2")
+    django_auth: bool = _doc(True, "seam django.auth")
+    celery_publish: bool = _doc(True, "seam celery.publish: the PRODUCER span")
+    celery_run: bool = _doc(True, "seam celery.run: the CONSUMER span")
+    celery_worker: bool = _doc(True, "seam celery.worker: spans outlive a child's exit")
+
+    def is_on(self, seam: str) -> bool:
+        """Whether the seam of that name (`django.view`) is switched on."""
+        return bool(getattr(self, seam.replace(".", "_"), True))
+
+
+TYPES: Mapping[str, Any] = get_type_hints(Settings)
+FIELDS = {each.name: each for each in fields(Settings)}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The settings, where each value came from, and a line for each value that could not be used."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+    problems: tuple[str, ...]
+
+
+def resolve(arguments: Mapping[str, Any], django: Mapping[str, Any] | object = None) -> Resolved:
+    """Settings from `arguments`, the environment and Django's `CLEW` dictionary, in this order.
+
+    A value that cannot be used is left out (the next place counts) and named in `problems`.
+    """
+    values: dict[str, Any] = {}
+    sources = dict.fromkeys(FIELDS, "default")
+    problems: list[str] = []
+    for source, given in (
+        ("settings CLEW", _from_django(django, problems)),
+        ("environment", _from_environment(problems)),
+        ("argument", arguments),
+    ):
+        for key, value in given.items():
+            try:
+                name = _known(key, source)
+                values[name] = _converted(name, value, source)
+                sources[name] = source
+            except SettingsError as error:
+                problems.append(str(error))
+    return Resolved(Settings(**values), sources, tuple(problems))
+
+
+def _from_django(django: Mapping[str, Any] | object, problems: list[str]) -> Mapping[str, Any]:
+    if django is None:
+        return {}
+    if not isinstance(django, Mapping):
+        problems.append(f"clew: settings.CLEW must be a dictionary, not {type(django).__name__}; it is ignored")
+        return {}
+    return {str(key).lower(): value for key, value in django.items()}
+
+
+def _from_environment(problems: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in os.environ.items():
+        if not key.startswith(PREFIX) or key.startswith("CLEW_DEMO_"):
+            continue
+        name = key[len(PREFIX) :].lower()
+        if name in FIELDS:
+            found[name] = value
+        elif (close := _closest(name)) or value:
+            hint = f"; did you mean {PREFIX}{close.upper()}?" if close else "; `clew settings` lists them"
+            problems.append(f"clew: unknown environment variable {key}{hint}")
+    return found
+
+
+def _closest(name: str) -> str:
+    return next(iter(difflib.get_close_matches(name.lower(), FIELDS, 1)), "")
+
+
+def _known(key: str, source: str) -> str:
+    if key in FIELDS:
+        return key
+    close = _closest(key)
+    hint = f"did you mean {close!r}?" if close else "`clew settings` lists them"
+    raise SettingsError(f"clew: unknown setting {key!r} ({source}); {hint}")
+
+
+def _converted(name: str, value: Any, source: str) -> Any:
+    kind = TYPES[name]
+    try:
+        return _as(kind, value)
+    except (TypeError, ValueError):
+        raise SettingsError(f"clew: setting {name!r} ({source}) must be {_wanted(kind)}, not {_shown(value)}") from None
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:60]
+
+
+def _as(kind: Any, value: Any) -> Any:
+    if get_origin(kind) is Literal:
+        if value in get_args(kind):
+            return value
+        raise ValueError
+    if kind is bool:
+        return _as_bool(value)
+    if kind is str:
+        if isinstance(value, str):
+            return value
+        raise TypeError
+    if kind in (int, float):
+        return _as_number(kind, value)
+    return _as_names(value)
+
+
+def _as_bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if text in TRUE | FALSE:
+        return text in TRUE
+    raise ValueError
+
+
+def _as_number(kind: type, value: Any) -> Any:
+    if isinstance(value, bool) or (kind is int and isinstance(value, float)):
+        raise TypeError
+    number = kind(value)
+    if not number >= 0 or number == float("inf"):
+        raise ValueError
+    return number
+
+
+def _as_names(value: Any) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else tuple(value)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError
+    return tuple(name.strip() for name in names if name.strip())
+
+
+def _wanted(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return " or ".join(repr(choice) for choice in get_args(kind))
+    named = {bool: "true or false", str: "a string", int: "a whole number, 0 or more", float: "a number, 0 or more"}
+    return named.get(kind, "a list of names")

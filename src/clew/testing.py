@@ -1,0 +1,110 @@
+"""Capturing spans in tests: the pytest plugin's `trace`, usable from any other test runner too."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from opentelemetry import trace as trace_api
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from clew.bootstrap import active, setup_tracing
+from clew.export.provider import remove
+
+
+class Trace:
+    """What was captured.
+
+    Args:
+        exporter: the in-memory exporter the spans arrive at.
+    """
+
+    def __init__(self, exporter: InMemorySpanExporter) -> None:
+        self._exporter = exporter
+
+    @property
+    def spans(self) -> tuple[ReadableSpan, ...]:
+        """The ended spans, in the order of their ends."""
+        return self._exporter.get_finished_spans()
+
+    def clear(self) -> None:
+        """Forget what was captured so far."""
+        self._exporter.clear()
+
+    def named(self, name: str) -> ReadableSpan:
+        """The only span of that name.
+
+        Raises:
+            AssertionError: there is none, or more than one.
+        """
+        found = [span for span in self.spans if span.name == name]
+        assert len(found) == 1, f"{len(found)} spans named {name!r} in\n{self.tree()}"
+        return found[0]
+
+    def tree(self, *attributes: str) -> str:
+        """The spans as an indented tree: kind (unless INTERNAL), name, ERROR, and the attributes asked for."""
+        return "\n".join(tree_lines(self.spans, attributes))
+
+
+def tree_lines(spans: tuple[ReadableSpan, ...] | list[ReadableSpan], attributes: tuple[str, ...] = ()) -> list[str]:
+    """One line for each span, indented below its parent; siblings in the order of their starts."""
+    here = {span.context.span_id for span in spans if span.context}
+    children: dict[int, list[ReadableSpan]] = {}
+    for span in spans:
+        parent = span.parent.span_id if span.parent and span.parent.span_id in here else 0
+        children.setdefault(parent, []).append(span)
+    lines: list[str] = []
+
+    def walk(parent: int, depth: int) -> None:
+        for span in sorted(children.get(parent, []), key=lambda each: each.start_time or 0):
+            lines.append("  " * depth + _line(span, attributes))
+            assert span.context is not None
+            walk(span.context.span_id, depth + 1)
+
+    walk(0, 0)
+    return lines
+
+
+def _line(span: ReadableSpan, attributes: tuple[str, ...]) -> str:
+    parts = [] if span.kind is trace_api.SpanKind.INTERNAL else [span.kind.name]
+    parts.append(span.name)
+    if span.status.status_code is trace_api.StatusCode.ERROR:
+        parts.append("ERROR")
+    held: Any = span.attributes or {}
+    parts += [f"{name.rpartition('.')[2]}={held[name]}" for name in attributes if name in held]
+    return " ".join(parts)
+
+
+@contextlib.contextmanager
+def tracing(**settings: Any) -> Iterator[Trace]:
+    """Trace what runs inside, into memory.
+
+    Uses the tracing that is set up, if any; otherwise sets it up with `settings` and undoes it at the end.
+    """
+    exporter = InMemorySpanExporter()
+    processor = SimpleSpanProcessor(exporter)
+    handle = active()
+    is_ours = handle is None or handle.provider is None
+    provider = _global_provider() if handle is None or handle.provider is None else handle.provider
+    provider.add_span_processor(processor)
+    if is_ours:
+        handle = setup_tracing(tracer_provider=provider, **settings)
+    try:
+        yield Trace(exporter)
+    finally:
+        if is_ours and handle is not None:
+            handle.shutdown()
+        remove(provider, [processor])
+
+
+def _global_provider() -> TracerProvider:
+    """The application's own spans are captured too, so its tracers must lead to the provider that is used."""
+    found = trace_api.get_tracer_provider()
+    if isinstance(found, TracerProvider):
+        return found
+    made = TracerProvider()
+    trace_api.set_tracer_provider(made)
+    return made

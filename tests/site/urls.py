@@ -1,0 +1,25 @@
+from django.urls import include, path, re_path
+
+from tests.site import views
+
+inner = ([path("page/<slug:name>/", views.page, name="page")], "inner")
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("plain/", views.plain),
+    path("aplain/", views.aplain),
+    path("class/", views.ClassView.as_view(), name="class"),
+    path("aclass/", views.AsyncClassView.as_view()),
+    path("partial/", views.partial_view),
+    path("callable/", views.callable_view),
+    path("decorated/", views.decorated),
+    path("missing/", views.missing),
+    path("forbidden/", views.forbidden),
+    path("broken/", views.broken),
+    path("stream/", views.stream),
+    path("astream/", views.astream),
+    path("stream-broken/", views.stream_broken),
+    path("exit/", views.leave),
+    path("slow/", views.slow),
+    path("inner/", include(inner)),
+    re_path(r"^regex/(?P<pk>\d+)/$", views.plain),
+]
