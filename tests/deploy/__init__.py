@@ -27,9 +27,7 @@ def merge_service(base: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]
     merged = {**base, **layer}
     for key in ("environment", "depends_on"):
         merged[key] = {**base.get(key, {}), **layer.get(key, {})}
-    by_target = {
-        volume.split(":")[1]: volume for volume in [*base.get("volumes", []), *layer.get("volumes", [])]
-    }
+    by_target = {volume.split(":")[1]: volume for volume in [*base.get("volumes", []), *layer.get("volumes", [])]}
     merged["volumes"] = list(by_target.values())
     merged["ports"] = [*base.get("ports", []), *layer.get("ports", [])]
     return merged

@@ -234,10 +234,7 @@ def test_a_collectors_queue_is_a_volume_it_may_write_to(stack: dict[str, Any]) -
     storage = services(stack)["collector-storage"]
     assert storage["command"] == ["chown", "-R", "10001:10001", "/storage"]
     given = {source for target, source in volumes(storage).items() if target.startswith("/storage/")}
-    queues = [
-        volumes(c)[config_of(c)["extensions"]["file_storage"]["directory"]]
-        for c in collectors(stack).values()
-    ]
+    queues = [volumes(c)[config_of(c)["extensions"]["file_storage"]["directory"]] for c in collectors(stack).values()]
     assert len(queues) == len(set(queues)), "two collectors share a queue on disk"
     assert set(queues) == given
     waits = {c["depends_on"]["collector-storage"]["condition"] for c in collectors(stack).values()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextvars import Token
 from time import time_ns
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util import BoundedList
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, set_span_in_context
 from opentelemetry.trace.status import Status, StatusCode
 
@@ -27,7 +28,6 @@ from clew.core import local_trace, redaction
 
 if TYPE_CHECKING:
     from clew.core.pipeline import Pipeline
-    from clew.core.spans import Scope
 
 logger = logging.getLogger("clew")
 _UNSET = Status(StatusCode.UNSET)
@@ -41,7 +41,8 @@ class LightSpan(ReadableSpan, Span):
     Args:
         pipeline: where it goes when it ends.
         scope: the seam's instrumentation scope.
-        parent: context of its parent span; its sampling decision and trace state are inherited.
+        context: its own.
+        parent: its parent's; None for the first span of a trace.
         attributes: owned by the span from now on.
     """
 
@@ -59,31 +60,34 @@ class LightSpan(ReadableSpan, Span):
     def __init__(
         self,
         pipeline: Pipeline,
-        scope: Scope,
+        scope: InstrumentationScope,
         name: str,
-        parent: SpanContext,
+        context: SpanContext,
+        parent: SpanContext | None,
         attributes: dict[str, Any] | None = None,
         kind: SpanKind = SpanKind.INTERNAL,
     ) -> None:
         self._pipeline = pipeline
-        self._instrumentation_scope = scope.instrumentation_scope
+        self._instrumentation_scope = scope
         self._name = name
         self._kind = kind
         self._parent = parent
-        self._context = SpanContext(
-            parent.trace_id, pipeline.new_span_id(), False, parent.trace_flags, parent.trace_state
-        )
+        self._context: SpanContext = context
         self._attributes: Any = {} if attributes is None else attributes
         if not pipeline.has_plain_attributes:
             self._bounded()
         self._start_time = time_ns()
+
+    @property
+    def span(self) -> LightSpan:
+        """The span itself; a `spans.SdkSpan` holds one of the SDK's here."""
+        return self
 
     # The Span interface, for whoever asks for the current span.
 
     def get_span_context(self) -> SpanContext:
         """Context of the span; asked for by what becomes its child."""
         self._has_children = True
-        assert self._context is not None
         return self._context
 
     def is_recording(self) -> bool:
@@ -151,9 +155,9 @@ class LightSpan(ReadableSpan, Span):
 
     # What the seams use.
 
-    def enter(self) -> None:
-        """Make it the current span."""
-        self._token = attach(set_span_in_context(self))
+    def enter(self, context: Context | None = None) -> None:
+        """Make it the current span, in `context` or in what is current."""
+        self._token = attach(set_span_in_context(self, context))
 
     def note(self, key: str, value: Any) -> None:
         """Set an attribute whose value is known to be clean."""
@@ -287,8 +291,3 @@ def exception_attributes(error: BaseException, escaped: bool = True) -> dict[str
         names.EXCEPTION_STACKTRACE: stack,
         names.EXCEPTION_ESCAPED: str(escaped),
     }
-
-
-def links_of(contexts: Sequence[SpanContext]) -> list[Link]:
-    """Links to those of the contexts that are valid."""
-    return [Link(context) for context in contexts if context.is_valid]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from clew import attributes as names
 
 if TYPE_CHECKING:
-    from clew.core.spans import SdkSpan
+    from clew.core.spans import OpenSpan
 
 
 class LocalTrace:
@@ -26,7 +26,7 @@ class LocalTrace:
 
     __slots__ = ("at_end", "cursor", "dropped", "error_id", "is_recording", "notes", "root", "spans_left")
 
-    def __init__(self, root: SdkSpan, max_spans: int) -> None:
+    def __init__(self, root: OpenSpan, max_spans: int) -> None:
         self.root = root
         self.is_recording = root.span.is_recording()
         self.spans_left = max_spans

@@ -6,13 +6,17 @@ sampler gives a child its parent's decision), the provider's limits, and which p
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Tracer
 
 from clew.core import isolation
+from clew.version import VERSION
 
 if TYPE_CHECKING:
     from clew.core.light_span import LightSpan
@@ -37,12 +41,31 @@ class Pipeline:
         self.limits = provider._span_limits
         self.max_spans_per_trace = max_spans_per_trace
         self.new_span_id = provider.id_generator.generate_span_id
+        self.new_trace_id = provider.id_generator.generate_trace_id
+        self.new_trace_flags = _flags_of_new_traces(provider.id_generator)
         self.allows_light_spans = _follows_parent(provider.sampler)
+        self.allows_light_roots = _is_plain(provider)
         count = self.limits.max_span_attributes
         self.has_plain_attributes = (count is None or count >= 64) and self.limits.max_span_attribute_length is None
+        self._tracers: dict[str, Tracer] = {}
+        self._scopes: dict[str, InstrumentationScope] = {}
         self._processors: Any = ()
         self._starters: tuple[SpanProcessor, ...] = ()
         self._enders: tuple[SpanProcessor, ...] = ()
+
+    def tracer(self, scope: str) -> Tracer:
+        """The provider's tracer of that scope; looking it up there costs as much as a span."""
+        found = self._tracers.get(scope)
+        if found is None:
+            found = self._tracers[scope] = self.provider.get_tracer(scope, VERSION)
+        return found
+
+    def scope(self, name: str) -> InstrumentationScope:
+        """The instrumentation scope of that name."""
+        found = self._scopes.get(name)
+        if found is None:
+            found = self._scopes[name] = InstrumentationScope(name, VERSION)
+        return found
 
     def start(self, span: LightSpan, context: Any) -> None:
         """Tell the processors that want to know of it; their errors stay out of the application."""
@@ -74,6 +97,18 @@ class Pipeline:
             self._enders = tuple(p for p in heard if _method(p, "_on_ending") not in _SILENT_ENDING)
             self._processors = processors
         return bool(self._starters)
+
+
+def _is_plain(provider: TracerProvider) -> bool:
+    """Whether the provider makes spans as the SDK's does: no subclass of its own, no metrics about spans."""
+    counts_spans = os.environ.get("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "").strip().lower() == "true"
+    has_configurator = bool(os.environ.get("OTEL_PYTHON_TRACER_CONFIGURATOR"))
+    return type(provider).get_tracer is TracerProvider.get_tracer and not counts_spans and not has_configurator
+
+
+def _flags_of_new_traces(generator: Any) -> int:
+    is_random = getattr(generator, "is_trace_id_random", None)  # from SDK 1.44 on
+    return 2 if is_random is not None and is_random() else 0
 
 
 def _method(processor: SpanProcessor, name: str) -> Any:

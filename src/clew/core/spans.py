@@ -10,10 +10,20 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach, get_current
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, get_current_span
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    get_current_span,
+)
 
+from clew import attributes as names
 from clew.core import isolation, local_trace
 from clew.core.light_span import CANCELLED, LightSpan, error_description, exception_attributes, type_name
 from clew.core.pipeline import Pipeline
@@ -38,17 +48,18 @@ def pipeline() -> Pipeline | None:
 class SdkSpan:
     """An SDK span with the interface seams use, for samplers that light spans cannot stand under, and for roots."""
 
-    def __init__(self, span: Span, context: Context | None = None) -> None:
+    def __init__(self, span: Span) -> None:
         self.span = span
-        self._context = context
         self._token: Any = None
+        # One locked, cleaned write to the SDK's span at the end instead of one for each attribute.
+        self._notes: dict[str, Any] = {}
 
     is_trivial = False
     elapsed_ns = 1 << 62
 
-    def enter(self) -> None:
-        """Make it the current span."""
-        self._token = attach(trace.set_span_in_context(self.span, self._context))
+    def enter(self, context: Context | None = None) -> None:
+        """Make it the current span, in `context` or in what is current."""
+        self._token = attach(trace.set_span_in_context(self.span, context))
 
     def restore(self) -> None:
         """Make the span that was current before `enter` current again."""
@@ -57,16 +68,16 @@ class SdkSpan:
             detach(token)
 
     def note(self, key: str, value: Any) -> None:
-        """Set an attribute."""
-        self.span.set_attribute(key, value)
+        """Set an attribute, at the latest when the span ends."""
+        self._notes[key] = value
 
     def fail(self, error: BaseException) -> None:
         """Note that the span ends with this error; its event is recorded on the innermost span only."""
         if isinstance(error, CANCELLED):
-            self.span.set_attribute("clew.cancelled", True)
+            self.note(names.CLEW_CANCELLED, True)
             return
         local = local_trace.current()
-        self.span.set_attribute("error.type", type_name(error))
+        self.note(names.ERROR_TYPE, type_name(error))
         if local is None or local.error_id != id(error):
             self.span.add_event("exception", exception_attributes(error))
         if local is not None:
@@ -79,6 +90,9 @@ class SdkSpan:
         try:
             if error is not None and self.span.is_recording():
                 self.fail(error)
+            if self._notes:
+                self.span.set_attributes(self._notes)
+                self._notes = {}
             self.span.end()
         except Exception as ours:  # noqa: BLE001 - a span processor's error must not reach the application
             isolation.report(ours, "end of a span")
@@ -157,7 +171,8 @@ class Scope:
         above = parent.get_span_context()
         if not above.trace_flags & 1:
             return None
-        span = LightSpan(pipeline, self, name, above, attributes, kind)
+        own = SpanContext(above.trace_id, pipeline.new_span_id(), False, above.trace_flags, above.trace_state)
+        span = LightSpan(pipeline, self.instrumentation_scope, name, own, above, attributes, kind)
         if start_ns is not None:
             span._start_time = start_ns
         if pipeline.wants_starts():
@@ -175,7 +190,7 @@ class Scope:
     ) -> SdkSpan | None:
         context = trace.set_span_in_context(parent)
         try:
-            tracer = pipeline.provider.get_tracer(self.name, VERSION)
+            tracer = pipeline.tracer(self.name)
             return SdkSpan(tracer.start_span(name, context, kind, attributes, start_time=start_ns))
         except Exception as error:  # noqa: BLE001 - someone else's processor or sampler
             isolation.report(error, "start of a span")
@@ -183,32 +198,60 @@ class Scope:
 
 
 def start_root(
-    provider: TracerProvider | Any,
+    pipeline: Pipeline,
     scope: str,
     name: str,
     kind: SpanKind,
     context: Context | None,
     attributes: dict[str, Any] | None = None,
     links: Sequence[Link] = (),
-) -> SdkSpan | None:
-    """Start a span of the SDK's own: a request, a publish, a run. Any sampler decides on it.
+) -> OpenSpan | None:
+    """Start the span of a request, a publish or a run, below whatever `context` holds. Any sampler decides on it.
 
     Returns:
-        The span, not yet current; None when a processor or sampler of someone else's raised.
+        The span, not yet current (unsampled: one that does not record); None when a processor or sampler of someone
+        else's raised.
     """
     try:
-        tracer = provider.get_tracer(scope, VERSION)
-        return SdkSpan(tracer.start_span(name, context, kind, attributes, links), context)
+        if pipeline.allows_light_roots:
+            return _light_root(pipeline, scope, name, kind, context, attributes, links)
+        return SdkSpan(pipeline.tracer(scope).start_span(name, context, kind, attributes, links))
     except Exception as error:  # noqa: BLE001 - someone else's processor or sampler
         isolation.report(error, "start of a span")
         return None
 
 
+def _light_root(
+    pipeline: Pipeline,
+    scope: str,
+    name: str,
+    kind: SpanKind,
+    context: Context | None,
+    attributes: dict[str, Any] | None,
+    links: Sequence[Link],
+) -> OpenSpan:
+    """As the SDK's `Tracer.start_span`: the same sampler, ids, flags and trace state."""
+    above: SpanContext | None = get_current_span(context).get_span_context()
+    assert above is not None
+    if above.is_valid:
+        trace_id, flags = above.trace_id, above.trace_flags & ~TraceFlags.SAMPLED
+    else:
+        trace_id, flags = pipeline.new_trace_id(), pipeline.new_trace_flags
+        above = None
+    decided = pipeline.provider.sampler.should_sample(context, trace_id, name, kind, attributes, links)
+    if decided.decision.is_sampled():
+        flags |= TraceFlags.SAMPLED
+    own = SpanContext(trace_id, pipeline.new_span_id(), False, TraceFlags(flags), decided.trace_state)
+    if not decided.decision.is_recording():
+        return SdkSpan(NonRecordingSpan(own))
+    span = LightSpan(pipeline, pipeline.scope(scope), name, own, above, dict(decided.attributes or {}), kind)
+    for link in links:
+        span.add_link(link.context, link.attributes)
+    if pipeline.wants_starts():
+        pipeline.start(span, context)
+    return span
+
+
 def is_suppressed() -> bool:
     """Whether instrumentation is suppressed here (the exporter's own work)."""
     return bool(get_current().get(_SUPPRESS))
-
-
-def parent_context() -> SpanContext:
-    """Context of the current span."""
-    return get_current_span().get_span_context()

@@ -21,6 +21,7 @@ from clew import attributes as names
 from clew.core import isolation, local_trace, spans
 from clew.core.light_span import CANCELLED, error_description, exception_attributes, type_name
 from clew.core.local_trace import LocalTrace
+from clew.core.pipeline import Pipeline
 from clew.core.seam import Patch, Seam, SpanDoc, like
 from clew.seams.django import contrib, request_metrics, response_body
 from clew.seams.django.request_attributes import known_method, request_attributes
@@ -40,7 +41,7 @@ class ServedRequest:
 
     __slots__ = ("_context", "_ended", "_metrics", "local", "request", "root", "token_context", "token_local")
 
-    def __init__(self, request: Any, root: spans.SdkSpan, context: Context, attributes: dict[str, Any]) -> None:
+    def __init__(self, request: Any, root: spans.OpenSpan, context: Context, attributes: dict[str, Any]) -> None:
         self.request = request
         self.root = root
         self._ended = False
@@ -101,7 +102,7 @@ class ServedRequest:
         _call_hook("_otel_response_hook", root.span, request, response)
 
 
-def _name_by_route(root: spans.SdkSpan, request: Any) -> None:
+def _name_by_route(root: spans.OpenSpan, request: Any) -> None:
     match = request.resolver_match
     if match is None:
         return
@@ -112,13 +113,13 @@ def _name_by_route(root: spans.SdkSpan, request: Any) -> None:
     root.update_name(f"{verb} {route or match.url_name or '/'}")
 
 
-def contrib_mode_status(root: spans.SdkSpan, status: int) -> None:
+def contrib_mode_status(root: spans.OpenSpan, status: int) -> None:
     """The old name of the status code, where old names are wanted."""
     if contrib.middleware()._sem_conv_opt_in_mode.value != "http":
         root.note("http.status_code", status)
 
 
-def _note_server_error(root: spans.SdkSpan, status: int, raised: BaseException | None) -> None:
+def _note_server_error(root: spans.OpenSpan, status: int, raised: BaseException | None) -> None:
     if raised is None:
         root.note(names.ERROR_TYPE, str(status))
         root.span.set_status(Status(StatusCode.ERROR))
@@ -128,7 +129,7 @@ def _note_server_error(root: spans.SdkSpan, status: int, raised: BaseException |
     root.span.set_status(Status(StatusCode.ERROR, error_description(raised)))
 
 
-def _note_error(root: spans.SdkSpan, error: BaseException) -> None:
+def _note_error(root: spans.OpenSpan, error: BaseException) -> None:
     if isinstance(error, CANCELLED):
         root.note(names.DJANGO_REQUEST_CANCELLED, True)
         return
@@ -158,20 +159,20 @@ def begin(request: Any) -> ServedRequest | None:
         pipeline = spans.pipeline()
         if pipeline is None or contrib.State.is_switched_off or spans.is_suppressed() or _is_excluded(request):
             return None
-        return _start(request, pipeline.provider)
+        return _start(request, pipeline)
     except Exception as error:  # noqa: BLE001 - ours must not reach the application
         isolation.report(error, SCOPE)
         return None
 
 
-def _start(request: Any, provider: Any) -> ServedRequest | None:
+def _start(request: Any, pipeline: Pipeline) -> ServedRequest | None:
     context, kind = get_current(), SpanKind.INTERNAL
     if get_current_span(context) is INVALID_SPAN:
         context, kind = _extracted(request, context), SpanKind.SERVER
     attributes = request_attributes(request, contrib.middleware()._sem_conv_opt_in_mode)
     method = known_method(request.method)
     name = "HTTP" if method == "_OTHER" else method
-    root = spans.start_root(provider, SCOPE, name, kind, context, attributes)
+    root = spans.start_root(pipeline, SCOPE, name, kind, context, attributes)
     if root is None:
         return None
     if kind is SpanKind.SERVER and root.span.is_recording():
