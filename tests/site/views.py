@@ -106,3 +106,20 @@ async def slow(request):
 
 def page(request, name):
     return HttpResponse(name)
+
+
+def page_of_other(request, anything):
+    return HttpResponse(anything)
+
+
+def template_response(request):
+    from django.template import engines
+    from django.template.response import SimpleTemplateResponse
+
+    return SimpleTemplateResponse(engines["django"].from_string("rendered"))
+
+
+def tenant_in_baggage(request):
+    from opentelemetry import baggage
+
+    return HttpResponse(baggage.get_baggage("tenant"))

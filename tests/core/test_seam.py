@@ -1,0 +1,151 @@
+"""Patching: once, everywhere, and taken back to the identical objects."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import types
+
+import pytest
+
+from clew.core import isolation
+from clew.core.seam import Patch, Seam, replace
+
+
+@pytest.fixture
+def module():
+    made = types.ModuleType("clew_test_target")
+    exec(
+        """
+class Base:
+    def inherited(self): return "inherited"
+class Target(Base):
+    def method(self, a, *, b=1): return (a, b)
+    @staticmethod
+    def static(a): return a
+    @classmethod
+    def made(cls, a): return (cls, a)
+def function(a): return a
+""",
+        made.__dict__,
+    )
+    sys.modules[made.__name__] = made
+    user = types.ModuleType("clew_test_user")
+    user.function = made.function
+    sys.modules[user.__name__] = user
+    made.user = user
+    yield made
+    del sys.modules[made.__name__], sys.modules[user.__name__]
+
+
+def marked(original):
+    def wrapper(*args, **kwargs):
+        return ("wrapped", original(*args, **kwargs))
+
+    wrapper.__wrapped__ = original
+    return wrapper
+
+
+def patched(module, *paths, **options):
+    return Seam("test", tuple(Patch(module.__name__, path, marked, **options) for path in paths))
+
+
+def test_every_kind_of_attribute_is_patched_and_the_identical_object_put_back(module):
+    names = ["method", "static", "made"]
+    before = {name: module.Target.__dict__[name] for name in names}
+    function = module.function
+    seam = patched(module, "Target.method", "Target.static", "Target.made", "Target.inherited", "function")
+    seam.install()
+    target = module.Target()
+    assert target.method(1, b=2) == ("wrapped", (1, 2))
+    assert module.Target.static(1) == ("wrapped", 1)
+    assert module.Target.made(1) == ("wrapped", (module.Target, 1))
+    assert target.inherited() == ("wrapped", "inherited")
+    assert module.Base().inherited() == "inherited"
+    seam.uninstall()
+    assert {name: module.Target.__dict__[name] for name in names} == before
+    assert all(module.Target.__dict__[name] is before[name] for name in names)
+    assert module.function is function
+    assert "inherited" not in module.Target.__dict__
+
+
+def test_installing_twice_wraps_once(module):
+    seam = patched(module, "function")
+    seam.install()
+    seam.install()
+    assert module.function(1) == ("wrapped", 1)
+    seam.uninstall()
+    seam.uninstall()
+    assert module.function(1) == 1
+
+
+def test_names_imported_elsewhere_follow(module):
+    original = module.function
+    seam = patched(module, "function", is_imported_by_name=True)
+    seam.install()
+    assert module.user.function(1) == ("wrapped", 1)
+    late = types.ModuleType("clew_test_late")
+    late.function = module.function
+    sys.modules[late.__name__] = late
+    seam.uninstall()
+    assert module.user.function is module.function is late.function is original
+    del sys.modules[late.__name__]
+
+
+def test_a_wrapper_of_someone_else_on_top_is_left_alone(module):
+    seam = patched(module, "function")
+    seam.install()
+    theirs = lambda a: a  # noqa: E731 - what another tracer leaves
+    module.function = theirs
+    seam.uninstall()
+    assert module.function is theirs
+
+
+def test_a_module_that_is_imported_later_is_patched_then(tmp_path, monkeypatch):
+    (tmp_path / "clew_test_later.py").write_text("def function(a): return a\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    seam = Seam("test", (Patch("clew_test_later", "function", marked),))
+    seam.install()
+    import clew_test_later
+
+    assert clew_test_later.function(1) == ("wrapped", 1)
+    seam.uninstall()
+    assert clew_test_later.function(1) == 1
+    del sys.modules["clew_test_later"]
+
+
+def test_a_seam_that_was_taken_out_does_not_patch_later_imports(tmp_path, monkeypatch):
+    (tmp_path / "clew_test_never.py").write_text("def function(a): return a\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    seam = Seam("test", (Patch("clew_test_never", "function", marked),))
+    seam.install()
+    seam.uninstall()
+    import clew_test_never
+
+    assert clew_test_never.function(1) == 1
+    del sys.modules["clew_test_never"]
+
+
+def test_a_missing_place_is_reported_unless_optional(module, caplog):
+    patched(module, "gone", is_optional=True).install()
+    assert not caplog.records
+    with pytest.raises(AttributeError):
+        patched(module, "gone").install()
+    isolation.is_strict = False
+    patched(module, "Target.gone").install()
+    assert "internal error in seam test" in caplog.text
+
+
+def test_replace_of_an_object_attribute_is_undone(module):
+    target = module.Target()
+    undo = replace(target, "method", marked)
+    assert target.method(1) == ("wrapped", (1, 1))
+    undo()
+    assert "method" not in vars(target)
+
+
+def test_signatures_survive(module):
+    from clew.core.around import around
+
+    wrapped = around(lambda args, kwargs: None)(module.Target.method)
+    assert inspect.signature(wrapped) == inspect.signature(module.Target.__dict__["method"])
