@@ -48,34 +48,37 @@ def light(span):
     )
 
 
-def failed(span):
-    """With an exception event, of which the traceback is long."""
+def failed(spans):
+    """The same spans with an exception event each, whose traceback is long."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    one = provider.get_tracer("t").start_span(span.name, attributes=span.attributes)
-    one.add_event("exception", {"exception.type": "ValueError", "exception.stacktrace": "line\n" * 300})
-    one.end()
-    return exporter.get_finished_spans()[0]
+    for span in spans:
+        one = provider.get_tracer("t").start_span(span.name, attributes=span.attributes)
+        one.add_event("exception", {"exception.type": "ValueError", "exception.stacktrace": "line\n" * 300})
+        one.end()
+    return exporter.get_finished_spans()
 
 
-def batches(rounds):
-    """Name of a case, and the batch of each round."""
-    known = sdk_spans(lambda i: ATTRIBUTES)
-    yield "SDK spans, 6 known attributes", [known] * rounds
-    yield "light spans, 6 known attributes", [[light(span) for span in known]] * rounds
-    fresh = [
-        [light(span) for span in sdk_spans(lambda i, r=r: {**ATTRIBUTES, "url.path": f"/{r}/{i}", "n": r * BATCH + i})]
-        for r in range(rounds)
-    ]
-    yield "light spans, 6 known and 2 fresh attributes", fresh
-    fresh = [
-        [light(span) for span in sdk_spans(lambda i, r=r: {key: f"{value} {r} {i}" for key, value in ATTRIBUTES.items()})]
-        for r in range(rounds)
-    ]
-    yield "light spans, 6 fresh attributes", fresh
-    yield "SDK spans with an exception event", [[failed(span) for span in known]] * rounds
+KNOWN = sdk_spans(lambda i: ATTRIBUTES)
+LIGHT = [light(span) for span in KNOWN]
+FAILED = failed(KNOWN)
 
 
+def two_fresh(turn):
+    return [light(s) for s in sdk_spans(lambda i: {**ATTRIBUTES, "url.path": f"/{turn}/{i}", "n": turn * BATCH + i})]
+
+
+def all_fresh(turn):
+    return [light(s) for s in sdk_spans(lambda i: {key: f"{value} {turn} {i}" for key, value in ATTRIBUTES.items()})]
+
+
+CASES = {  # what makes the batch of a turn; fresh ones are never seen twice
+    "SDK spans, 6 known attributes": lambda turn: KNOWN,
+    "light spans, 6 known attributes": lambda turn: LIGHT,
+    "light spans, 6 known and 2 fresh attributes": two_fresh,
+    "light spans, 6 fresh attributes": all_fresh,
+    "SDK spans with an exception event": lambda turn: FAILED,
+}
 ENCODERS = {
     "upstream": lambda spans: upstream(spans).SerializePartialToString(),
     "ours, gRPC": lambda spans: encode_spans(spans).SerializePartialToString(),
@@ -88,20 +91,19 @@ def main():
     parser.add_argument("--rounds", type=int, default=30)
     rounds = parser.parse_args().rounds
     logging.disable()
-    print(f"us/span, bytes at the end, batches of {BATCH}\n| |" + " | ".join(ENCODERS) + " |\n|-|" + "-|" * len(ENCODERS))
-    for name, spans in batches(rounds):
+    print(f"us/span, bytes at the end, batches of {BATCH}\n| | " + " | ".join(ENCODERS) + " |\n|-|" + "-|" * len(ENCODERS))
+    turn = 0
+    for name, make in CASES.items():
         taken = {encoder: [] for encoder in ENCODERS}
-        for number, batch in enumerate(spans):
+        for _ in range(rounds):
             for encoder, encode in ENCODERS.items():
-                if encoder == "ours, HTTP" and "fresh" in name:
-                    continue  # would find what gRPC has just remembered
+                batch = make(turn := turn + 1)
                 gc.collect()
                 begin = time.thread_time()
                 encode(batch)
-                taken[encoder].append((time.thread_time() - begin) / BATCH * 1e6)
-        best = {encoder: min(times) for encoder, times in taken.items() if times}
-        cells = [f"{best[e]:.2f} ({best['upstream'] / best[e]:.1f}x)" if e in best else "-" for e in ENCODERS]
-        print(f"| {name} | " + " | ".join(cells) + " |")
+                taken[encoder].append((time.thread_time() - begin) / len(batch) * 1e6)
+        best = {encoder: min(times) for encoder, times in taken.items()}
+        print(f"| {name} | " + " | ".join(f"{us:.2f} ({best['upstream'] / us:.1f}x)" for us in best.values()) + " |")
 
 
 main()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 PREFIX = "CLEW_"
@@ -188,3 +188,8 @@ def _wanted(kind: Any) -> str:
         return " or ".join(repr(choice) for choice in get_args(kind))
     named = {bool: "true or false", str: "a string", int: "a whole number, 0 or more", float: "a number, 0 or more"}
     return named.get(kind, "a list of names")
+
+
+def default_of(each: Field[Any]) -> Any:
+    """The default of a field of `Settings`."""
+    return each.default

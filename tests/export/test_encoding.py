@@ -249,7 +249,6 @@ def random_span():
 
 
 @pytest.mark.parametrize("seed", range(40))
-@pytest.mark.usefixtures("caplog")
 def test_random_spans(seed):
     random.seed(seed)
     assert_same([random_span() for _ in range(random.randrange(30))])

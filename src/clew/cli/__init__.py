@@ -55,10 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    # Only the wanted module is imported, so that the others may lack their packages.
     wanted = next((word for word in arguments if not word.startswith("-")), "")
     parser = argparse.ArgumentParser(
         prog="clew",
         description="OpenTelemetry for Django + Celery: follow one request into the worker.",
+        epilog="`clew COMMAND --help` says more about each.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print clew's version and exit")
     subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
@@ -82,6 +84,7 @@ def _available() -> list[str]:
 
 def _missing(arguments: list[str], error: ModuleNotFoundError) -> int:
     package = (error.name or "").partition(".")[0]
+    # A missing module of ours is a bug, and a bug needs its traceback.
     if package in ("", "clew"):
         raise error
     mend = _MEND.get(package, "install it, or run clew where your project can be imported")

@@ -65,12 +65,14 @@ def _inflate(body: bytes, window: int, limit: int) -> bytes:
     parts, size = [], 0
     while body:
         reader = zlib.decompressobj(window)
+        # Asking for one byte over the limit tells a bomb from a body that just fits.
         parts.append(reader.decompress(body, limit + 1 - size))
         size += len(parts[-1])
         if size > limit:
             raise too_large(limit)
         if not reader.eof:
             raise zlib.error("the data ends early")
+        # gzip files may be joined end to end.
         body = reader.unused_data
     return b"".join(parts)
 
@@ -108,6 +110,7 @@ def _parse_json(body: bytes) -> ExportTraceServiceRequest:
         ParseDict(tree, request, ignore_unknown_fields=True)
         return request
     except (ValueError, RecursionError, ParseError, AttributeError, TypeError) as error:
+        # The parser's message may quote the whole body.
         reason = " ".join(str(error).split())[:160]
         raise BadBodyError(f"the body is not an OTLP trace request in JSON: {reason}") from None
 

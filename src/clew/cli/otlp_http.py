@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from clew.cli.receiver import Intake
 
 _UNUSED = ("/v1/metrics", "/v1/logs")
+# Each connection has a thread and may hold a body of the full limit.
 _MOST_CONNECTIONS = 16
 _READ_SECONDS = 30
 _DRAIN_SECONDS = 5
@@ -85,6 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.intake.problem(f"refused a request to {self.path[:80]!r}: {refusal}")
             self._refuse(refusal.status, str(refusal))
         except OSError:
+            # The sender has gone; there is nobody to answer.
             self.close_connection = True
         except Exception as error:  # noqa: BLE001 - a receiver outlives whatever one request brings
             self.server.intake.problem(f"could not take a request: {type(error).__name__}: {error}")
@@ -120,6 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _read(self) -> bytes:
         limit = self.server.intake.limit
+        # Java's exporters do not know the length of what they compress.
         if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
             return self._read_chunks(limit)
         length = self.headers.get("Content-Length", "0")
@@ -147,6 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _read_exactly(self, length: int, until: float) -> bytes:
         parts = []
         while length:
+            # `read` would wait for all of it, and a trickle of bytes would never meet the time limit.
             part = self.rfile.read1(min(length, _CHUNK))
             if not part:
                 raise BadBodyError("the body ends early")

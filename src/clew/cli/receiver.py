@@ -7,6 +7,7 @@ can stop it.
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
 import threading
@@ -57,6 +58,7 @@ class Intake:
         """Hand the request's spans on; spans without valid ids are refused in the answer."""
         records = from_otlp(request.resource_spans)
         sent = sum(len(scope.spans) for group in request.resource_spans for scope in group.scope_spans)
+        # gRPC and HTTP have threads of their own, and callbacks should not need a lock.
         if records:
             with self._lock:
                 self._on_spans(records)
@@ -131,6 +133,7 @@ class Receiver:
             self._http.server_close()
             self._http = None
         if self._grpc is not None:
+            # One second more than it was given: `wait` without a limit could hold up Ctrl-C for ever.
             self._grpc.stop(grace).wait(grace + 1)
             self._grpc = None
 
@@ -153,6 +156,7 @@ class Receiver:
 
     def _start_grpc(self, port: int) -> None:
         _probe(self.host, port, "gRPC")
+        # By default gRPC lets two servers share a port, and a second `clew view` would get half of the traces.
         options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", self._intake.limit)]
         server = grpc.server(
             ThreadPoolExecutor(4, "clew-otlp-grpc"),
@@ -164,7 +168,7 @@ class Receiver:
         try:
             self.grpc_port = server.add_insecure_port(f"{address}:{port}")
         except RuntimeError:
-            raise _cannot_listen(self.host, port, "gRPC", "is already in use") from None
+            raise _cannot_listen(self.host, port, "gRPC", OSError(errno.EADDRINUSE, "")) from None
         server.start()
         self._grpc = server
 
@@ -173,12 +177,13 @@ class Receiver:
         try:
             self._http = OtlpHttpServer((self.host, port), self._intake)
         except OSError as error:
-            raise _cannot_listen(self.host, port, "HTTP", error.strerror or str(error)) from None
+            raise _cannot_listen(self.host, port, "HTTP", error) from None
         self.http_port = int(self._http.server_address[1])
         threading.Thread(target=self._http.serve_forever, args=(0.1,), name="clew-otlp-http", daemon=True).start()
 
 
 def _grpc_handlers(intake: Intake) -> list[Any]:
+    # Bodies arrive as bytes: a deserializer that fails would be answered by gRPC as our internal error.
     def export_traces(body: bytes, context: Any) -> bytes:
         try:
             return bytes(intake.take(parse_traces(body)).SerializeToString())
@@ -211,15 +216,17 @@ def _probe(host: str, port: int, protocol: str) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        raise _cannot_listen(host, port, protocol, error.strerror or str(error)) from None
+        raise _cannot_listen(host, port, protocol, error) from None
 
 
-def _cannot_listen(host: str, port: int, protocol: str, why: str) -> ReceiverError:
-    option = f"--{protocol.lower()}-port"
-    return ReceiverError(
-        f"cannot listen for OTLP/{protocol} on {host} port {port}: {why[:1].lower()}{why[1:]}"
-        f" (a Jaeger or a collector?); choose another port with {option}, 0 for a free one"
-    )
+def _cannot_listen(host: str, port: int, protocol: str, error: OSError) -> ReceiverError:
+    where, option = f"{host} port {port} (OTLP/{protocol})", f"--{protocol.lower()}-port"
+    if error.errno == errno.EADDRINUSE:
+        reason = "the port is taken, perhaps by a Jaeger or a collector"
+        return ReceiverError(f"cannot listen on {where}: {reason}; choose another with {option}, 0 for a free one")
+    reason = (error.strerror or str(error)).lower()
+    advice = f"choose a port over 1023 with {option}" if error.errno == errno.EACCES else "choose another --host"
+    return ReceiverError(f"cannot listen on {where}: {reason}; {advice}")
 
 
 def _reachable(host: str) -> str:

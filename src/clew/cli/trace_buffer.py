@@ -17,6 +17,7 @@ from clew.export.span_record import SpanRecord
 
 # The SDK's batch processor sends every five seconds: what another process has finished is here by then.
 PATIENCE = 7.0
+# A trace that never rests (a task that publishes the next one) must not be held for ever.
 _AGE_LIMIT = 60.0
 _MOST_REMEMBERED = 300
 _MOST_NAMES = 2_000
@@ -42,6 +43,7 @@ class _Open:
     first: float
     last: float
     records: list[SpanRecord] = field(default_factory=list)
+    parents: set[str] = field(default_factory=set)
     joined: set[str] = field(default_factory=set)
     checked: tuple[int, bool] = (0, False)
 
@@ -53,7 +55,7 @@ class TraceBuffer:
         settle: seconds without news after which a complete trace is shown.
         patience: seconds without news after which an incomplete one is.
         max_traces: traces held at once; the oldest is dropped for a new one.
-        max_spans: spans held at once, and a tenth of them in one trace.
+        max_spans: spans held at once, and a tenth of them in one trace (a fifth with errors and parents).
         clock: seconds that only grow.
     """
 
@@ -104,15 +106,24 @@ class TraceBuffer:
     def _add(self, record: SpanRecord, now: float) -> None:
         trace = self._open.setdefault(record.trace_id, _Open(now, now))
         trace.last = now
-        if len(trace.records) >= self._max_spans // 10:
+        if not self._has_room(trace, record):
             self._dropped_spans += 1
             return
         trace.records.append(record)
+        trace.parents.add(record.parent_span_id)
         self._held += 1
         if record.kind == "CONSUMER":
             trace.joined.update(link[0] for link in record.links if link[0] != record.trace_id)
 
+    def _has_room(self, trace: _Open, record: SpanRecord) -> bool:
+        # One runaway trace must not push out all others. Parents end after their children, so the spans that
+        # come last are those that hold the tree together: they get as much room again.
+        share, held = self._max_spans // 10, len(trace.records)
+        needed = record.span_id in trace.parents or not record.parent_span_id or record.status == "ERROR"
+        return held < share or (needed and held < 2 * share)
+
     def _drop_oldest(self) -> None:
+        # Dictionaries keep their order, so the first is the one that began first.
         trace = self._open.pop(next(iter(self._open)))
         self._held -= len(trace.records)
         self._dropped_traces += 1
@@ -159,6 +170,7 @@ class TraceBuffer:
 
     def _is_complete(self, traces: list[_Open]) -> bool:
         size = sum(len(trace.records) for trace in traces)
+        # Asked ten times a second while a trace waits; it only changes when spans come.
         if traces[0].checked[0] != size:
             traces[0].checked = size, self._check([r for trace in traces for r in trace.records])
         return traces[0].checked[1]
@@ -174,6 +186,7 @@ class TraceBuffer:
         awaited, answered = set(), set()
         for record in records:
             above = (record.trace_id, record.parent_span_id)
+            # Only a task's links are waited for: others point at earlier tries or at traces long gone.
             targets = [link[:2] for link in record.links] if record.kind == "CONSUMER" else []
             for target in [*targets, above] if record.parent_span_id else targets:
                 if target not in here and target[1] not in self._shown.get(target[0], ()):

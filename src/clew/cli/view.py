@@ -20,6 +20,7 @@ from clew.export.terminal import Terminal
 from clew.export.tree import format_trace
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+# Short against what an eye notices, long against what looking costs.
 _LOOK_SECONDS = 0.1
 _LOOPBACK = ("127.", "localhost", "::1")
 
@@ -114,6 +115,7 @@ class _Screen:
 
     def show(self, parts: Sequence[Part]) -> None:
         for part in parts:
+            # Parts that are joined by links pass together: half of a request would puzzle more than help.
             if self.full or not matches(part.records, self._args):
                 continue
             # Asked anew for each trace: the window may have been resized.
@@ -131,7 +133,8 @@ class _Screen:
 
     def tell(self, traces: int, spans: int) -> None:
         if spans:
-            text = f"dropped {spans:,} spans ({traces:,} whole traces): more arrives than can be held"
+            what = f"{spans:,} spans in {traces:,} whole traces" if traces else f"{spans:,} spans of a very large trace"
+            text = f"dropped {what}: more than can be held"
             print(f"clew view: {text}", file=sys.stderr, flush=True)
 
 
@@ -155,6 +158,7 @@ def matches(records: Sequence[SpanRecord], args: argparse.Namespace) -> bool:
 
 
 def _announce(receiver: Receiver) -> None:
+    # To stderr, so that `clew view > traces.txt` holds traces only.
     lines = [
         f"clew view listens on {receiver.grpc_endpoint} (OTLP/gRPC) and {receiver.http_endpoint} (OTLP/HTTP)",
         f"  point an app here:  OTEL_EXPORTER_OTLP_ENDPOINT={receiver.grpc_endpoint}",

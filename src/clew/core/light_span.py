@@ -16,11 +16,12 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, set_span_in_context
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind
+from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.trace.status import Status, StatusCode
 
 from clew import attributes as names
@@ -41,7 +42,7 @@ class LightSpan(ReadableSpan, Span):
     Args:
         pipeline: where it goes when it ends.
         scope: the seam's instrumentation scope.
-        context: its own.
+        context: its own; None: one below its parent's, made when somebody asks for it.
         parent: its parent's; None for the first span of a trace.
         attributes: owned by the span from now on.
     """
@@ -55,14 +56,16 @@ class LightSpan(ReadableSpan, Span):
     _folds: dict[Any, LightSpan] | None = None
     _folded = 0
     _folded_ns = 0
-    _has_children = False
+    _children = 0
+    # The span it was opened below, where that is a light one; None once it has ended.
+    above: LightSpan | None = None
 
     def __init__(
         self,
         pipeline: Pipeline,
         scope: InstrumentationScope,
         name: str,
-        context: SpanContext,
+        context: SpanContext | None,
         parent: SpanContext | None,
         attributes: dict[str, Any] | None = None,
         kind: SpanKind = SpanKind.INTERNAL,
@@ -72,7 +75,7 @@ class LightSpan(ReadableSpan, Span):
         self._name = name
         self._kind = kind
         self._parent = parent
-        self._context: SpanContext = context
+        self._context = context
         self._attributes: Any = {} if attributes is None else attributes
         if not pipeline.has_plain_attributes:
             self._bounded()
@@ -87,8 +90,8 @@ class LightSpan(ReadableSpan, Span):
 
     def get_span_context(self) -> SpanContext:
         """Context of the span; asked for by what becomes its child."""
-        self._has_children = True
-        return self._context
+        self._children += 1
+        return self._context or self._identified()
 
     def is_recording(self) -> bool:
         """Whether the span has not ended."""
@@ -157,7 +160,9 @@ class LightSpan(ReadableSpan, Span):
 
     def enter(self, context: Context | None = None) -> None:
         """Make it the current span, in `context` or in what is current."""
-        self._token = attach(set_span_in_context(self, context))
+        if context is None:
+            context = get_current()
+        self._token = attach(Context({**context, _SPAN_KEY: self}))
 
     def note(self, key: str, value: Any) -> None:
         """Set an attribute whose value is known to be clean."""
@@ -197,11 +202,14 @@ class LightSpan(ReadableSpan, Span):
         """End it without a trace. Only where `is_trivial`."""
         self.restore()
         self._end_time = time_ns()
+        if self.above is not None:
+            self.above._children -= 1
+        self._give_back()
 
     @property
     def is_trivial(self) -> bool:
         """Nothing is under it, nothing was said on it, it did not fail."""
-        return not (self._has_children or self._events or self._links or self._folds) and self._status is _UNSET
+        return not (self._children or self._events or self._links or self._folds) and self._status is _UNSET
 
     @property
     def elapsed_ns(self) -> int:
@@ -223,13 +231,31 @@ class LightSpan(ReadableSpan, Span):
             first._folded += 1
             first._folded_ns += self.elapsed_ns
             first._end_time = self._end_time
+            self._give_back()
         elif len(folds) < self._pipeline.max_folds:
             self._folded, self._folded_ns = 1, self.elapsed_ns
             folds[key] = self
         else:
             self._finish()
 
+    def _give_back(self) -> None:
+        """It is no span of its own: it does not count against the limit of the trace."""
+        self.above = None
+        local = local_trace.current()
+        if local is not None:
+            local.spans_left += 1
+
+    def _identified(self) -> SpanContext:
+        above = self._parent
+        self._context = context = SpanContext(
+            above.trace_id, self._pipeline.new_span_id(), False, above.trace_flags, above.trace_state
+        )
+        return context
+
     def _finish(self) -> None:
+        self.above = None
+        if self._context is None:
+            self._identified()
         folds, self._folds = self._folds, None
         if folds:
             for folded in folds.values():

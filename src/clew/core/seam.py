@@ -96,6 +96,10 @@ class Seam:
         if self.is_installed:
             self._undo.append(replace(owner, attribute, wrap))
 
+    def undo_with(self, undo: Callable[[], None]) -> None:
+        """Have something that was changed at run time undone with the seam."""
+        self._undo.append(undo)
+
     def _imported(self, patch: Patch, module: ModuleType) -> None:
         if self.is_installed:
             self._apply(patch, module)

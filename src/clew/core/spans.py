@@ -22,6 +22,7 @@ from opentelemetry.trace import (
     TraceFlags,
     get_current_span,
 )
+from opentelemetry.trace.propagation import _SPAN_KEY
 
 from clew import attributes as names
 from clew.core import isolation, local_trace
@@ -139,12 +140,14 @@ class Scope:
             current, instrumentation is suppressed, the limit of the trace is reached).
         """
         context = get_current()
-        parent = get_current_span(context)
+        parent: Any = context.get(_SPAN_KEY)
+        if type(parent) is not LightSpan:
+            parent = get_current_span(context)
         if not parent.is_recording() or _pipeline is None or context.get(_SUPPRESS):
             return None
         span = self.under(parent, name, attributes, kind, context)
         if span is not None:
-            span.enter()
+            span.enter(context)
         return span
 
     def under(
@@ -169,10 +172,12 @@ class Scope:
         if not pipeline.allows_light_spans:
             return self._sdk_span(pipeline, parent, name, attributes, kind, start_ns)
         above = parent.get_span_context()
-        if not above.trace_flags & 1:
+        is_light = type(parent) is LightSpan
+        if not is_light and not above.trace_flags & 1:
             return None
-        own = SpanContext(above.trace_id, pipeline.new_span_id(), False, above.trace_flags, above.trace_state)
-        span = LightSpan(pipeline, self.instrumentation_scope, name, own, above, attributes, kind)
+        span = LightSpan(pipeline, self.instrumentation_scope, name, None, above, attributes, kind)
+        if is_light:
+            span.above = parent
         if start_ns is not None:
             span._start_time = start_ns
         if pipeline.wants_starts():

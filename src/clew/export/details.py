@@ -15,6 +15,7 @@ from clew.export.span_record import SpanRecord
 from clew.export.terminal import Segment, Terminal
 
 _FINDING = "clew.finding"
+# One span may record every retry of a loop; three tell the story.
 _MOST_EXCEPTIONS = 3
 
 
@@ -28,6 +29,7 @@ def duration_text(nanoseconds: int | None, micro: str = "µs") -> str:
     if nanoseconds is None:
         return "unfinished"
     sign, size = ("-", -nanoseconds) if nanoseconds < 0 else ("", nanoseconds)
+    # The limits are where rounding would give four digits: 999.6 µs is 1.00 ms.
     if size < 999_500:
         return f"{sign}{size / 1e3:.0f} {micro}"
     if size < 999_500_000:
@@ -48,8 +50,8 @@ def _milliseconds(value: Any) -> str:
     return duration_text(int(float(value) * 1e6))
 
 
-def _unless(usual: object, word: str = "{}") -> Callable[[Any], str]:
-    return lambda value: "" if value == usual else word.format(value)
+def _unless(*usual: object, word: str = "{}") -> Callable[[Any], str]:
+    return lambda value: "" if value in usual else word.format(value)
 
 
 def _when_true(word: str) -> Callable[[Any], str]:
@@ -64,19 +66,24 @@ def _queries(value: Any) -> str:
     return f"{value} {'query' if value == 1 else 'queries'}"
 
 
+# In the order of use to a reader: what does not fit on the line is left out from the end.
 _RULES: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("django.view.reached", lambda value: "view not reached" if value is False else ""),
     ("django.response.short_circuited_by", "answered by {}".format),
+    ("django.response.raised_by", "raised by {}".format),
+    ("django.request.cancelled", _when_true("client went away")),
+    ("clew.cancelled", _when_true("cancelled")),
     ("django.auth.outcome", str),
     ("django.auth.permission", str),
     ("django.auth.granted", lambda value: "granted" if value else "not granted"),
     ("cache.hit", lambda value: "hit" if value else "miss"),
     ("django.db.transaction.outcome", str),
-    ("celery.outcome", _unless("SUCCESS")),
+    ("celery.outcome", _unless("succeeded", "failed", "SUCCESS", "FAILURE")),
     ("celery.queue_ms", _wait("queued")),
     ("celery.prefetch_ms", _wait("prefetched")),
     ("celery.eta_ms", _wait("eta in")),
-    ("celery.retries", _unless(0, "retry {}")),
+    ("celery.retries", _unless(0, word="retry {}")),
+    ("celery.eager", _when_true("eager")),
     ("celery.redelivered", _when_true("redelivered")),
     ("celery.published_in_transaction", _when_true("inside a transaction")),
     ("celery.has_consumers", lambda value: "no worker listens" if value is False else ""),
@@ -93,6 +100,7 @@ def detail_words(record: SpanRecord) -> Iterator[str]:
     for key, word in _RULES:
         if key not in attributes:
             continue
+        # Other SDKs and older versions may send another type under the same name.
         try:
             said = word(attributes[key])
         except (TypeError, ValueError):
@@ -103,6 +111,7 @@ def detail_words(record: SpanRecord) -> Iterator[str]:
     if route and str(route) not in record.name:
         yield str(route)
     if path := attributes.get("code.file.path"):
+        # The last two parts tell files apart (shop/views.py) without taking the whole line.
         yield f"{'/'.join(str(path).split('/')[-2:])}:{attributes.get('code.line.number', '?')}"
 
 
@@ -141,6 +150,7 @@ def _error_lines(node: Node, terminal: Terminal, width: int) -> Iterator[list[Se
         said = [record.status_message]
     for text in said[:_MOST_EXCEPTIONS]:
         mark = f"{terminal.glyphs.error} "
+        # Logged and swallowed exceptions are the silent failures people look for.
         tail = "" if failed else " (recorded, but the span is no error)"
         for line in terminal.wrap(terminal.clean(text + tail), width - 2, 5):
             yield [(mark + line, "error" if failed else "fix")]

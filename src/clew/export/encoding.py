@@ -22,13 +22,15 @@ from clew.core import isolation
 from clew.export import wire
 from clew.export.wire import count, field, joined, sized, text
 
+# SpanFlags of trace.proto; upstream does not send the trace flags along, so neither do we.
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
+# Field 15 of Span for UNSET, OK and ERROR without a description: nearly every span.
 _BARE_STATUS = (b"\x7a\x00", b"\x7a\x02\x18\x01", b"\x7a\x02\x18\x02")
 
 _pack_ids = struct.Struct("<2s16s2s8s2sI").pack
-_pack_times = struct.Struct("<cQcQcB").pack
+_pack_rest = struct.Struct("<cQcQcBc").pack
 _pack_link = struct.Struct("<2s16s2s8scI").pack
-_pack_time = struct.Struct("<cQ").pack
+_pack_event = struct.Struct("<cQc").pack
 _NONE_DROPPED = (0, 0, 0)
 _FIELDS = ("name", "kind", "parent", "start_time", "end_time", "status", "attributes", "events", "links")
 _DROPPED = ("dropped_attributes", "dropped_events", "dropped_links")
@@ -115,6 +117,7 @@ def _request(sdk_spans: Sequence[ReadableSpan]) -> bytes:
             group[2].append(sized(_span(span)))
         except Exception as error:  # noqa: BLE001 - a span's values are anybody's
             group[2].extend(_span_by_upstream(span, error))
+    # Equal resources and scopes, being equal bytes, become one group here.
     resources: dict[bytes, dict[bytes, list[bytes]]] = {}
     for resource, scope, spans in groups.values():
         if spans:
@@ -146,6 +149,7 @@ def _span_by_upstream(span: ReadableSpan, error: Exception) -> list[bytes]:
     except Exception as refusal:  # noqa: BLE001 - what it raises is protobuf's matter
         isolation.warn(f"clew: a span that OTLP cannot carry is not exported: {type(refusal).__name__}")
         return []
+    # Upstream could, so the fault is ours.
     isolation.report(error, "export.encoding")
     return [sized(body)]
 
@@ -173,8 +177,8 @@ def _span(span: Any) -> bytes:
     context = span.get_span_context()
     trace_id, span_id = context.trace_id.to_bytes(16, "big"), context.span_id.to_bytes(8, "big")
     body = _pack_ids(b"\x0a\x10", trace_id, b"\x12\x08", span_id, b"\x85\x01", _flags(parent))
-    body += _pack_times(b"\x39", start or 0, b"\x41", end or 0, b"\x30", kind._value_ + 1)
-    body += wire.name_field(name) + _status(status)
+    body += _pack_rest(b"\x39", start or 0, b"\x41", end or 0, b"\x30", kind._value_ + 1, b"\x2a")
+    body += wire.name(name) + _status(status)
     if parent:
         body += b"\x22\x08" + parent.span_id.to_bytes(8, "big")
     if context.trace_state:
@@ -192,12 +196,13 @@ def _extras(events: Any, links: Any, attributes_lost: int, events_lost: int, lin
 
 
 def _event(event: Any) -> bytes:
-    body = _pack_time(b"\x09", event.timestamp or 0) + text(b"\x12", event.name)
+    body = _pack_event(b"\x09", event.timestamp or 0, b"\x12") + wire.name(event.name)
     body += count(b"\x20", event.dropped_attributes)
     return b"\x1a".join([body, *wire.attributes(event.attributes)])
 
 
 def _link(link: Any) -> bytes:
+    # Without the trace state, as upstream.
     context = link.context
     trace_id, span_id = context.trace_id.to_bytes(16, "big"), context.span_id.to_bytes(8, "big")
     body = _pack_link(b"\x0a\x10", trace_id, b"\x12\x08", span_id, b"\x35", _flags(context))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from clew.export.span_record import SpanRecord
 
 ExceptionKey = tuple[str, str]
+# Bounds the work in a trace where every span failed differently.
 _MOST_EXCEPTIONS = 32
 
 
@@ -38,6 +39,7 @@ class Node:
 
     def walk(self) -> Iterator[Node]:
         """Every node of the subtree, parents first."""
+        # No recursion: a chain of ten thousand spans is legal.
         pending = [self]
         while pending:
             node = pending.pop()
@@ -118,6 +120,7 @@ def _on_circle(node: Node, by_id: dict[str, Node]) -> Node:
 
 
 def _summarise(root: Node) -> None:
+    # Parents come first in a walk, so backwards every child is finished before its parent.
     for node in reversed(list(root.walk())):
         record = node.record
         node.notable |= record.status == "ERROR" or any(event[0] == "clew.finding" for event in record.events)

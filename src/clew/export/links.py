@@ -13,6 +13,7 @@ from clew.export.span_record import SpanRecord
 Known = Mapping[str, Mapping[str, str]]
 """Span names by trace id and span id, of spans shown earlier."""
 
+_KIND = "clew.link"
 _MOST_LINKS = 5
 _MOST_ATTRIBUTES = 2
 
@@ -28,6 +29,7 @@ class LinkBook:
     def __init__(self, traces: Mapping[str, Sequence[SpanRecord]], known: Known) -> None:
         self._known = known
         self._names = {trace: {span.span_id: span.name for span in spans} for trace, spans in traces.items()}
+        # Backends list links from the linking end only; the way there is found here.
         self._followers = {
             (trace, span): record
             for spans in traces.values()
@@ -58,8 +60,11 @@ class LinkBook:
                 continue
             name = self.name_of(trace, span) or f"span {span}, not received"
             where = "" if trace == record.trace_id else f" (trace {trace[:8]}{more})"
-            why = "".join(f" {key}={value}" for key, value in list(attributes.items())[:_MOST_ATTRIBUTES])
-            yield f"link to {name}{where}{why}"
+            # clew says what a link leads to in an attribute; of other instrumentations' two must do.
+            others = [(key, value) for key, value in attributes.items() if key != _KIND]
+            why = "".join(f" {key}={value}" for key, value in others[:_MOST_ATTRIBUTES])
+            kind = f"its {attributes[_KIND]} " if _KIND in attributes else ""
+            yield f"link to {kind}{name}{where}{why}"
         if len(record.links) > _MOST_LINKS:
             yield f"and {len(record.links) - _MOST_LINKS} more links"
         if follower := self._followers.get((record.trace_id, record.span_id)):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import threading
 import weakref
 from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
@@ -19,9 +18,10 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
-from opentelemetry.sdk.trace.sampling import Sampler
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 
 from clew.core import isolation
+from clew.core.flush import bounded_flush as bounded_flush
 from clew.core.seam import replace
 from clew.export import encoding
 from clew.version import VERSION
@@ -121,31 +121,19 @@ def stop_in_time(provider: TracerProvider, timeout_millis: float) -> None:
         _stop(processor, timeout_millis)
 
 
-def bounded_flush(provider: TracerProvider, timeout_millis: float) -> bool:
-    """`provider.force_flush()` that returns in time, whatever the exporter does."""
-    done: list[bool] = []
-
-    def flush() -> None:
-        try:
-            done.append(bool(provider.force_flush(int(timeout_millis))))
-        except Exception as error:  # noqa: BLE001 - an exporter's own trouble
-            isolation.report(error, "force_flush")
-
-    thread = threading.Thread(target=flush, name="clew-flush", daemon=True)
-    thread.start()
-    thread.join(timeout_millis / 1000)
-    return bool(done and done[0])
-
-
 def install_fast_encoding() -> list[Callable[[], None]]:
     """Let the OTLP exporters encode with clew's encoder; returns what undoes it."""
     undo: list[Callable[[], None]] = []
     for name in encoding.EXPORTER_MODULES:
         try:
-            undo.append(replace(importlib.import_module(name), "encode_spans", lambda _: encoding.encode_spans))
+            undo.append(replace(importlib.import_module(name), "encode_spans", _instead(encoding.ENCODERS[name])))
         except (ImportError, AttributeError):
             continue  # that exporter is not installed, or encodes elsewhere: upstream's encoding it is
     return undo
+
+
+def _instead(encoder: Any) -> Callable[[Any], Any]:
+    return lambda _: encoder
 
 
 def _resource(service_name: str) -> Resource:
@@ -209,7 +197,7 @@ def _sampler() -> Sampler | None:
         raise TypeError(f"it made a {type(sampler).__name__}")
     except Exception as error:  # noqa: BLE001 - a sampler that cannot be made must not stop the application
         isolation.warn(f"clew: OTEL_TRACES_SAMPLER={name!r} could not be used ({error}); every trace is sampled")
-        return None
+        return ParentBased(ALWAYS_ON)
 
 
 def _id_generator() -> Any:

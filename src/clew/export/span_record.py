@@ -83,6 +83,7 @@ def from_otlp(resource_spans: Iterable[ResourceSpans]) -> list[SpanRecord]:
     """
     records = []
     for group in resource_spans:
+        # One dictionary for all spans of a process: a batch has hundreds.
         resource = _attributes(group.resource.attributes)
         for scope_spans in group.scope_spans:
             for span in scope_spans.spans:
@@ -160,6 +161,7 @@ def _value(value: AnyValue) -> Any:
     if kind is None:
         return None
     if kind == "array_value":
+        # A tuple, as the SDK keeps sequences: both ways to a record give equal ones.
         return tuple(_value(item) for item in value.array_value.values)
     if kind == "kvlist_value":
         return _attributes(value.kvlist_value.values)

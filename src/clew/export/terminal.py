@@ -34,7 +34,9 @@ _STYLES = {
     "p3": "32",
     "p4": "33",
 }
+# Control and format characters, surrogates, private and unassigned code points, line separators.
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+# An exception message may be a whole HTML page.
 _LONGEST = 2000
 
 
@@ -81,6 +83,7 @@ class Terminal:
         """Find out what `stream` can show, honouring `NO_COLOR`, `FORCE_COLOR`, `TERM=dumb` and `COLUMNS`."""
         shown = stream.isatty() and os.environ.get("TERM") != "dumb"
         color = not os.environ.get("NO_COLOR") and (shown or bool(os.environ.get("FORCE_COLOR")))
+        # Without a terminal there is no width; 100 is what the tree is made for.
         width = shutil.get_terminal_size((100, 24)).columns
         return cls(color=color, width=max(width, 40), ascii_only=not _can_draw(stream))
 
@@ -94,6 +97,7 @@ class Terminal:
         flat = str(text)[:_LONGEST]
         if flat.isascii() and flat.isprintable():
             return flat
+        # Line breaks of a message become spaces: one thing said is one line.
         flat = " ".join(flat.split())
         safe = "".join(_escape(char) if unicodedata.category(char) in _UNSAFE else char for char in flat)
         return safe.encode("ascii", "backslashreplace").decode("ascii") if self.ascii_only else safe
@@ -111,6 +115,19 @@ class Terminal:
             return text
         room = width - len(self.glyphs.more)
         return _columns(text, room) + self.glyphs.more if room > 0 else ""
+
+    def clip(self, segments: Sequence[Segment]) -> Sequence[Segment]:
+        """Cut a line to the terminal's width."""
+        room = self.width
+        if sum(cells(text) for text, _ in segments) <= room:
+            return segments
+        kept = []
+        for text, style in segments:
+            kept.append((self.fit(text, room), style))
+            room -= cells(text)
+            if room <= 0:
+                break
+        return kept
 
     def wrap(self, text: str, width: int, most: int) -> list[str]:
         """Break clean text, at spaces if it can, into at most `most` lines of `width`; the last is cut."""

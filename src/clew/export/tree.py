@@ -17,6 +17,7 @@ from clew.export.links import Known, LinkBook
 from clew.export.span_record import SpanRecord, from_otlp, from_readable
 from clew.export.terminal import Segment, Terminal, cells
 
+# Deeper than this the guides alone would fill the line.
 MAX_DEPTH = 24
 _NARROWEST = 12
 MAX_LINES = 1000
@@ -67,10 +68,12 @@ class _Painter:
         self.records = [node.record for root in self.roots for node in root.walk()]
         self.trace_id = self.records[0].trace_id
         starts = [record.start_ns for record in self.records if record.start_ns]
+        # A span without a start would stretch the window back to 1970.
         self.start = min(starts, default=0)
         self.end = max(self.start, *(max(record.end_ns, record.start_ns) for record in self.records))
         processes = dict.fromkeys(record.process for record in sorted(self.records, key=lambda r: r.start_ns))
         self.styles = {process: _PALETTE[n % len(_PALETTE)] for n, process in enumerate(processes)}
+        # Under 76 columns a bar would take from the names, which say more.
         self.bar_width = 0 if terminal.width < 76 else max(16, terminal.width // 5)
         self.room = terminal.width - _DURATION_WIDTH - (self.bar_width + 2 if self.bar_width else 0)
         self.depth = min(MAX_DEPTH, (self.room - _NARROWEST) // cells(self.glyphs.rail))
@@ -79,16 +82,19 @@ class _Painter:
 
     def draw(self) -> list[str]:
         self._heading()
-        for root in self.roots:
+        shown = _first_and_notable(self.roots)
+        for root in shown:
             if len(self.lines) < MAX_LINES:
                 self._node(root, "", "", ("", ""), 0)
+        if len(shown) < len(self.roots):
+            self._hidden_line([root for root in self.roots if root not in shown], "")
         if left := len(self.records) - self.said:
             text = f"{left:,} more spans are not drawn; the trace has {len(self.records):,}"
             self._put([(f"{self.glyphs.more} {text}", "dim")])
         return self.lines
 
     def _put(self, segments: list[Segment]) -> None:
-        self.lines.append(self.terminal.paint(segments))
+        self.lines.append(self.terminal.paint(self.terminal.clip(segments)))
 
     def _heading(self) -> None:
         words = f"trace {self.trace_id}" + (" continued" if self.book.seen_before(self.trace_id) else "")
@@ -97,6 +103,7 @@ class _Painter:
         clock = time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{millis:03d}"
         facts = [("  " + duration_text(self.end - self.start, self.glyphs.micro), ""), *self._tallies()]
         room = self.terminal.width - _cells(title) - _cells(facts)
+        # The trace id is never cut: it is what people paste into their backend's search.
         if room < 0:
             self._put(title)
             title, room = [(self.glyphs.rule * 2, "dim")], self.terminal.width - 2 - _cells(facts)
@@ -118,12 +125,13 @@ class _Painter:
     def _node(self, node: Node, lead: str, under: str, process: tuple[str, str], depth: int) -> None:
         self.said += 1
         asides = self._span_line(node, lead, process)
-        shown = _shown_children(node) if depth < self.depth else []
+        shown = _first_and_notable(node.children) if depth < self.depth else []
         rail = under + (self.glyphs.rail if node.children else "   ")
         for segments in [*asides, *self._notes(node, self.terminal.width - cells(rail))]:
             self._put([(rail, "dim"), *segments])
         hidden = [child for child in node.children if child not in shown]
         for child in shown:
+            # What is left is counted at the end, by `draw`.
             if len(self.lines) >= MAX_LINES:
                 return
             last = child is shown[-1] and not hidden
@@ -148,7 +156,11 @@ class _Painter:
         # The name gives way to what must be said, but keeps enough to be recognised.
         name = self.terminal.clean(record.name) or "(no name)"
         spare = room - _cells(marks) - min(cells(name), _SHORTEST_NAME)
-        inline = places if _cells(places) <= spare else []
+        # In a narrow window a process or an orphan's reason moves under the span instead of being lost.
+        inline: list[Segment] = []
+        for place in places:
+            if _cells([*inline, place]) <= spare:
+                inline.append(place)
         name = self.terminal.fit(name, max(room - _cells([*marks, *inline]), 4))
         line: list[Segment] = [(name, "error" if record.status == "ERROR" else "" if lead else "bold")]
         room -= cells(name)
@@ -157,10 +169,11 @@ class _Painter:
                 line.append(segment)
                 room -= cells(segment[0])
         self._put([(lead, "dim"), *line, (" " * max(room, 0), ""), *self._timing(record)])
-        return [[(text.strip(), style)] for text, style in places] if not inline else []
+        return [[(text.strip(), style)] for text, style in places if (text, style) not in inline]
 
     def _timing(self, record: SpanRecord) -> Iterable[Segment]:
         duration = record.duration_ns
+        # A twentieth of the trace is not where its time went: dimmed, the long ones stand out.
         short = (duration or 0) * 20 < self.end - self.start
         yield duration_text(duration, self.glyphs.micro).rjust(_DURATION_WIDTH) + "  ", "dim" if short else ""
         yield self._bar(record), "error" if record.status == "ERROR" else self.styles[record.process]
@@ -204,7 +217,7 @@ class _Painter:
         past = max(first + 1, min(round((record.start_ns - self.start + length) / whole * halves), halves))
         drawn = {(1, 1): self.glyphs.bar, (1, 0): self.glyphs.bar_left, (0, 1): self.glyphs.bar_right}
         filled = [int(first <= half < past) for half in range(halves)]
-        return "".join(drawn.get(pair, " ") for pair in zip(filled[::2], filled[1::2], strict=True))
+        return "".join(drawn.get(pair, " ") for pair in zip(filled[::2], filled[1::2], strict=True)).rstrip()
 
     def _notes(self, node: Node, width: int) -> Iterable[list[Segment]]:
         for text in self.book.texts(node.record, self.glyphs.more):
@@ -212,12 +225,12 @@ class _Painter:
         yield from note_lines(node, self.terminal, width)
 
 
-def _shown_children(node: Node) -> list[Node]:
-    """The first children, and of the others those with an error or a finding, up to as many again."""
-    if len(node.children) <= MAX_CHILDREN + 1:
-        return node.children
-    later = [child for child in node.children[MAX_CHILDREN:] if child.notable]
-    return node.children[:MAX_CHILDREN] + later[:MAX_CHILDREN]
+def _first_and_notable(nodes: list[Node]) -> list[Node]:
+    """The first of many siblings, and of the others those with an error or a finding, up to as many again."""
+    if len(nodes) <= MAX_CHILDREN + 1:
+        return nodes
+    later = [node for node in nodes[MAX_CHILDREN:] if node.notable]
+    return nodes[:MAX_CHILDREN] + later[:MAX_CHILDREN]
 
 
 def _cells(segments: Sequence[Segment]) -> int:

@@ -64,14 +64,14 @@ def attributes(given: Any) -> list[bytes]:
     return found
 
 
-def name_field(name: str | None) -> bytes:
-    """Encode a span's name as field 5 of Span."""
-    body = _names.get(name) if type(name) is str else None
-    if body is None:
-        body = text(b"\x2a", name)
-        if type(name) is str:
-            _keep(_names, name, body)
-    return body
+def name(given: str | None) -> bytes:
+    """Encode the name of a span or an event, its length before it.
+
+    Raises:
+        TypeError: `given` is no string.
+    """
+    body = _names.get(given) if type(given) is str else None
+    return _new_name(given) if body is None else body
 
 
 def text(tag: bytes, value: str | None) -> bytes:
@@ -105,10 +105,20 @@ def joined(tag: bytes, head: bytes, messages: Iterable[bytes]) -> bytes:
     return tag.join([head, *map(sized, messages)])
 
 
+def _new_name(given: Any) -> bytes:
+    body = sized(_utf8("" if given is None else given))
+    if type(given) is str:
+        _keep(_names, given, body)
+    return body
+
+
 def _new_pair(item: tuple[str, Any], known: dict[tuple[str, Any], bytes] | None) -> bytes:
     key, value = item
     try:
-        pair = sized(_key_value(key, value))
+        body = _any_value(value, 0)
+        size = len(body)
+        length = _VARINTS[size] if size < 2048 else _make_varint(size)
+        pair = sized(b"\x0a" + name(key) + b"\x12" + length + body)
     except Exception as error:  # noqa: BLE001 - a value's own methods may raise anything
         what = f"{key!r} ({type(value).__name__})"
         isolation.warn(f"clew: attribute {what} is not exported, OTLP cannot carry it: {type(error).__name__}")
@@ -131,6 +141,11 @@ def _key_value(key: str, value: Any, depth: int = 0) -> bytes:
 
 def _any_value(value: Any, depth: int) -> bytes:
     kind = type(value)  # isinstance() would ask a lazy object for its class, and so run its query
+    if kind is str:
+        # What the next branch does, without its calls: most values that are not known yet come this way.
+        data = str.encode(value, "utf-8", "backslashreplace")
+        size = len(data)
+        return b"\x0a" + (_VARINTS[size] if size < 2048 else _make_varint(size)) + data
     if issubclass(kind, str):
         return field(b"\x0a", _utf8(value))
     if kind is bool:
@@ -139,6 +154,7 @@ def _any_value(value: Any, depth: int) -> bytes:
         number = int.__index__(value)
         if -(1 << 63) <= number < 1 << 63:
             return b"\x18" + _varint(number & 0xFFFFFFFFFFFFFFFF)
+        # Too long for OTLP's 64 bits: digits as text say more than nothing.
         return field(b"\x0a", _utf8(str(number)))
     if issubclass(kind, float):
         return _pack_double(b"\x21", value)

@@ -8,6 +8,7 @@ entry of the request's `django.middleware.timings` otherwise (`CLEW_DETAIL=all`:
 
 from __future__ import annotations
 
+import functools
 import threading
 from time import time_ns
 from typing import Any
@@ -17,11 +18,16 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from clew import attributes as names
 from clew.core import code_location, configuration, isolation, local_trace
 from clew.core.seam import Patch, Seam, SpanDoc, like
-from clew.seams.django import contrib
+from clew.seams.django import contrib, middleware_chain
 from clew.seams.django.middleware_cursor import SCOPE_NAME, Cursor, Layer
 from clew.seams.django.request import call_request_hook
 
 _building = threading.local()
+_HOOKS = {
+    "_view_middleware": "view",
+    "_template_response_middleware": "template_response",
+    "_exception_middleware": "exception",
+}
 _HANDLERS = ("_get_response", "_get_response_async")
 
 
@@ -174,11 +180,7 @@ def _trace_hooks(handler: Any, layers: list[Layer]) -> None:
         position = contrib.State.middleware_position
         if 0 < position < len(layers):
             layers[-1 - position].is_hook_position = True
-        for attribute, phase in (
-            ("_view_middleware", "view"),
-            ("_template_response_middleware", "template_response"),
-            ("_exception_middleware", "exception"),
-        ):
+        for attribute, phase in _HOOKS.items():
             hooks = getattr(handler, attribute, None) or []
             setattr(handler, attribute, [_traced_hook(hook, phase) for hook in hooks])
     except Exception as error:  # noqa: BLE001 - ours must not reach the application
@@ -254,6 +256,26 @@ def _hook_ends(cursor: Cursor, phase: str, answer: Any, error: BaseException | N
         isolation.report(ours, SCOPE_NAME)
 
 
+def _trace_living_chains() -> None:
+    for handler in middleware_chain.living_handlers():
+        layers: list[Layer] = []
+        cells = middleware_chain.layer_cells(handler._middleware_chain)
+        if not cells:
+            continue  # built under an earlier set-up: its layers are ours already
+        for cell in cells:
+            layer = _layer_of(cell.cell_contents)
+            layer.outer = layers[-1] if layers else None
+            layers.append(layer)
+            traced = _traced_layer(_watched(cell.cell_contents), layer)
+            SEAM.undo_with(middleware_chain.replace_content(cell, traced))
+        SEAM.undo_with(functools.partial(vars(handler).update, _hooks_of(handler)))
+        _trace_hooks(handler, layers[::-1])
+
+
+def _hooks_of(handler: Any) -> dict[str, Any]:
+    return {name: getattr(handler, name) for name in _HOOKS}
+
+
 SEAM = Seam(
     "django.middleware",
     patches=(
@@ -275,4 +297,5 @@ SEAM = Seam(
             ),
         ),
     ),
+    on_install=_trace_living_chains,
 )

@@ -14,6 +14,7 @@ from opentelemetry import propagate
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.instrumentation.asgi import asgi_getter
 from opentelemetry.instrumentation.propagators import get_global_response_propagator
+from opentelemetry.instrumentation.utils import extract_attributes_from_object
 from opentelemetry.instrumentation.wsgi import wsgi_getter
 from opentelemetry.trace import INVALID_SPAN, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
 
@@ -175,8 +176,11 @@ def _start(request: Any, pipeline: Pipeline) -> ServedRequest | None:
     root = spans.start_root(pipeline, SCOPE, name, kind, context, attributes)
     if root is None:
         return None
-    if kind is SpanKind.SERVER and root.span.is_recording():
-        captured_request_headers(root.span, request)
+    if root.span.is_recording():
+        if kind is SpanKind.SERVER:
+            captured_request_headers(root.span, request)
+        if wanted := contrib.middleware()._traced_request_attrs:
+            root.span.set_attributes(extract_attributes_from_object(request, wanted))
     served = ServedRequest(request, root, context, attributes)
     if contrib.State.middleware_position == 0:
         call_request_hook(request, served.local)

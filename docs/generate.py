@@ -1,0 +1,88 @@
+"""Writes docs/spans.md and docs/configuration.md from the code: `uv run python docs/generate.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args, get_origin
+
+from clew.attributes import DESCRIPTIONS
+from clew.seams import seams
+from clew.settings import FIELDS, TYPES, default_of
+
+HERE = Path(__file__).parent
+
+
+def spans() -> str:
+    """The span catalogue: a section for each seam, then every attribute."""
+    lines = [
+        "# Spans",
+        "",
+        "Generated from the code by `docs/generate.py`. The tracer of a seam is named after its module: "
+        "`otel.scope.name = clew.seams.django.template` in any backend is the file `src/clew/seams/django/template.py`.",
+        "",
+    ]
+    for seam in seams():
+        lines += [f"## {seam.name}", ""]
+        lines += [f"Switch: `CLEW_{seam.name.replace('.', '_').upper()}` · scope: `clew.seams.{seam.name}`", ""]
+        if not seam.spans:
+            lines += ["No spans of its own.", ""]
+        for doc in seam.spans:
+            lines += [f"### `{doc.name}`", "", f"{doc.kind} · {doc.where}", ""]
+            lines += [f"- `{name}`: {DESCRIPTIONS.get(name, '')}".rstrip(": ") for name in doc.attributes]
+            lines += [""] if doc.attributes else []
+    lines += ["## Every attribute clew emits", "", "| attribute | meaning |", "|-|-|"]
+    lines += [f"| `{name}` | {text} |" for name, text in sorted(DESCRIPTIONS.items())]
+    return "\n".join(lines) + "\n"
+
+
+def configuration() -> str:
+    """Every setting with its names, type and default."""
+    lines = [
+        "# Configuration",
+        "",
+        "Generated from the code by `docs/generate.py`. A setting can be given in three places, the first wins:",
+        "an argument of `setup_tracing()`, the environment (`CLEW_...`), Django's settings (`CLEW = {...}`).",
+        "`clew settings` prints each value and where it came from.",
+        "",
+        "| argument and `CLEW` key | environment | values | default | |",
+        "|-|-|-|-|-|",
+    ]
+    for name, field in FIELDS.items():
+        default = default_of(field)
+        lines.append(
+            f"| `{name}` | `CLEW_{name.upper()}` | {_kind(TYPES[name])} | `{default!r}` | {field.metadata['doc']} |"
+        )
+    lines += [
+        "",
+        "An unknown name or a wrong type is one clear line: an error in `setup_tracing()`, a warning under",
+        "`opentelemetry-instrument`, where the application starts in any case.",
+        "",
+        "## OpenTelemetry's own variables",
+        "",
+        "All standard `OTEL_*` variables keep their meaning (exporter, endpoint, protocol, headers, sampler, limits,",
+        "propagators, resource, batch processor). What clew sets when you do not:",
+        "",
+        "- `OTEL_SEMCONV_STABILITY_OPT_IN=http,database`: the stable attribute names. Set it to `http/dup` to have the old",
+        "  ones beside them.",
+        "- `service.name`, without `OTEL_SERVICE_NAME`: the package of `DJANGO_SETTINGS_MODULE`.",
+        "- `OTEL_SDK_DISABLED=true`: nothing is patched.",
+        "",
+        "contrib's variables keep working: `OTEL_PYTHON_DJANGO_EXCLUDED_URLS`, `OTEL_PYTHON_DJANGO_TRACED_REQUEST_ATTRS`,",
+        "`OTEL_PYTHON_DJANGO_INSTRUMENT`, `OTEL_PYTHON_DJANGO_MIDDLEWARE_POSITION` (where its request hook is called),",
+        "`OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_*`. `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=clew` keeps clew out.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _kind(kind: object) -> str:
+    if get_origin(kind) is not None and get_args(kind) and kind != tuple[str, ...]:
+        return ", ".join(f"`{choice}`" for choice in get_args(kind))
+    return {bool: "true, false", str: "text", int: "whole number", float: "number"}.get(kind, "names")  # type: ignore[arg-type]
+
+
+PAGES = {"spans.md": spans, "configuration.md": configuration}
+
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (HERE / name).write_text(page())

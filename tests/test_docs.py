@@ -1,0 +1,37 @@
+"""The generated pages are what the code says now."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def generator():
+    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["spans.md", "configuration.md"])
+def test_generated_page_is_current(name):
+    assert (DOCS / name).read_text() == generator().PAGES[name](), "run: uv run python docs/generate.py"
+
+
+def test_every_span_a_seam_documents_uses_described_attributes():
+    from clew.attributes import DESCRIPTIONS
+    from clew.seams import seams
+
+    used = {name for seam in seams() for doc in seam.spans for name in doc.attributes}
+    assert used <= set(DESCRIPTIONS)
+
+
+def test_readme_has_the_two_commands():
+    readme = (DOCS.parent / "README.md").read_text()
+    assert "pip install uv && uv run clew demo --once" in readme
+    assert "pip install uv && uv run pytest" in readme
+    assert "pip install -q uv && uv run pytest" in (DOCS.parent / ".ci" / "run").read_text()
