@@ -44,7 +44,6 @@ class Tracing:
         self.resolved = resolved
         self._arguments = arguments
         self._processors: list[Any] = []
-        self._patched_exporters: list[Any] = []
 
     @property
     def is_active(self) -> bool:
@@ -150,7 +149,7 @@ def _install(tracing: Tracing, provider: TracerProvider | None) -> None:
     if provider is None:
         return
     tracing.provider = provider
-    tracing._patched_exporters = providers.install_fast_encoding()
+    providers.ENCODING.install()
     tracing._processors = processors()
     providers.lend(provider, tracing._processors)
     _apply(tracing, tracing.resolved)
@@ -193,8 +192,7 @@ def _uninstall(tracing: Tracing) -> None:
     DJANGO_READY.uninstall()
     _uninstall_seams()
     spans.install(None)
-    for undo in reversed(tracing._patched_exporters):
-        undo()
+    providers.ENCODING.uninstall()
     for processor in tracing._processors:
         processor.is_on = False
     if tracing.provider is not None:

@@ -49,6 +49,7 @@ def _wrapper(original: Any, open_span: Open, done: Done | None) -> Any:
 
 def _synchronous(original: Any, open_span: Open, done: Done | None, where: str) -> Any:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        __traceback_hide__ = True
         span = _open(open_span, args, kwargs, where)
         if span is None:
             return original(*args, **kwargs)
@@ -68,6 +69,7 @@ def _synchronous(original: Any, open_span: Open, done: Done | None, where: str) 
 
 def _asynchronous(original: Any, open_span: Open, done: Done | None, where: str) -> Any:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        __traceback_hide__ = True
         span = _open(open_span, args, kwargs, where)
         if span is None:
             return await original(*args, **kwargs)
@@ -87,6 +89,7 @@ def _asynchronous(original: Any, open_span: Open, done: Done | None, where: str)
 
 def _generator(original: Any, open_span: Open, done: Done | None, where: str) -> Any:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        __traceback_hide__ = True
         span = _open(open_span, args, kwargs, where)
         generator = original(*args, **kwargs)
         if span is None:
@@ -122,6 +125,7 @@ def _generator(original: Any, open_span: Open, done: Done | None, where: str) ->
 
 def _async_generator(original: Any, open_span: Open, done: Done | None, where: str) -> Any:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        __traceback_hide__ = True
         span = _open(open_span, args, kwargs, where)
         generator = original(*args, **kwargs)
         context, error = None, None

@@ -59,6 +59,8 @@ class LightSpan(ReadableSpan, Span):
     _children = 0
     # The span it was opened below, where that is a light one; None once it has ended.
     above: LightSpan | None = None
+    # Whether the application wrote on it: then it is kept, whatever it is.
+    _is_touched = False
 
     def __init__(
         self,
@@ -100,11 +102,13 @@ class LightSpan(ReadableSpan, Span):
     def set_attribute(self, key: str, value: Any) -> None:
         """Set an attribute, cleaned and limited as the SDK does."""
         if self._is_open():
+            self._is_touched = True
             self._bounded()[key] = value
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Set several attributes."""
         if self._is_open():
+            self._is_touched = True
             self._bounded().update(attributes)
 
     def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
@@ -130,6 +134,7 @@ class LightSpan(ReadableSpan, Span):
     def update_name(self, name: str) -> None:
         """Rename the span."""
         if self._is_open():
+            self._is_touched = True
             self._name = name
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
@@ -209,7 +214,8 @@ class LightSpan(ReadableSpan, Span):
     @property
     def is_trivial(self) -> bool:
         """Nothing is under it, nothing was said on it, it did not fail."""
-        return not (self._children or self._events or self._links or self._folds) and self._status is _UNSET
+        said = self._events or self._links or self._folds or self._is_touched
+        return not (self._children or said) and self._status is _UNSET
 
     @property
     def elapsed_ns(self) -> int:

@@ -8,6 +8,7 @@ that setting up never imports a site's Django, Celery or Jinja2 before the site 
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -113,8 +114,8 @@ class Seam:
             self._undo.append(replace(owner, attribute, patch.wrap))
             if patch.is_imported_by_name:
                 wrapper = getattr(owner, attribute)
-                self._undo.append(functools.partial(_rebind, attribute, wrapper, original))
-                _rebind(attribute, original, wrapper)
+                self._undo.append(functools.partial(_rebind, wrapper, original))
+                _rebind(original, wrapper)
         except AttributeError as error:
             if not patch.is_optional:
                 isolation.report(error, f"seam {self.name}: {patch.module}.{patch.path}")
@@ -135,7 +136,7 @@ def replace(owner: Any, attribute: str, wrap: Wrap) -> Callable[[], None]:
         AttributeError: it is not there.
     """
     own = vars(owner).get(attribute, _MISSING)
-    raw = own if own is not _MISSING else getattr(owner, attribute)
+    raw = own if own is not _MISSING else _inherited(owner, attribute)
     wrapper = _wrapped(raw, wrap)
     setattr(owner, attribute, wrapper)
 
@@ -148,6 +149,14 @@ def replace(owner: Any, attribute: str, wrap: Wrap) -> Callable[[], None]:
             setattr(owner, attribute, own)
 
     return undo
+
+
+def _inherited(owner: Any, attribute: str) -> Any:
+    value = getattr(owner, attribute)
+    if not isinstance(owner, type):
+        return value
+    raw = inspect.getattr_static(owner, attribute)
+    return raw if isinstance(raw, (staticmethod, classmethod)) else value
 
 
 def _wrapped(raw: Any, wrap: Wrap) -> Any:
@@ -164,10 +173,11 @@ def _resolve(module: ModuleType, path: str) -> tuple[Any, str]:
     return owner, attribute
 
 
-def _rebind(attribute: str, old: Any, new: Any) -> None:
+def _rebind(old: Any, new: Any) -> None:
     for module in _modules():
-        if vars(module).get(attribute) is old:
-            setattr(module, attribute, new)
+        for name, value in list(vars(module).items()):  # any name: `from ... import login as auth_login`
+            if value is old:
+                setattr(module, name, new)
 
 
 def _modules() -> Iterable[ModuleType]:

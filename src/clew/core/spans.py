@@ -57,6 +57,7 @@ class SdkSpan:
 
     is_trivial = False
     elapsed_ns = 1 << 62
+    above = None
 
     def enter(self, context: Context | None = None) -> None:
         """Make it the current span, in `context` or in what is current."""
@@ -182,6 +183,7 @@ class Scope:
             span._start_time = start_ns
         if pipeline.wants_starts():
             pipeline.start(span, context)
+            span._children, span._is_touched = 0, False
         return span
 
     def _sdk_span(

@@ -7,7 +7,6 @@ some seconds for a collector that is down (upstream's `force_flush` ignores its 
 
 from __future__ import annotations
 
-import importlib
 import os
 import weakref
 from collections.abc import Callable, Iterable
@@ -22,7 +21,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 
 from clew.core import isolation
 from clew.core.flush import bounded_flush as bounded_flush
-from clew.core.seam import replace
+from clew.core.seam import Patch, Seam
 from clew.export import encoding
 from clew.version import VERSION
 
@@ -121,19 +120,18 @@ def stop_in_time(provider: TracerProvider, timeout_millis: float) -> None:
         _stop(processor, timeout_millis)
 
 
-def install_fast_encoding() -> list[Callable[[], None]]:
-    """Let the OTLP exporters encode with clew's encoder; returns what undoes it."""
-    undo: list[Callable[[], None]] = []
-    for name in encoding.EXPORTER_MODULES:
-        try:
-            undo.append(replace(importlib.import_module(name), "encode_spans", _instead(encoding.ENCODERS[name])))
-        except (ImportError, AttributeError):
-            continue  # that exporter is not installed, or encodes elsewhere: upstream's encoding it is
-    return undo
-
-
 def _instead(encoder: Any) -> Callable[[Any], Any]:
     return lambda _: encoder
+
+
+# A seam although it opens no span: patched when an exporter is imported, undone with the others.
+ENCODING = Seam(
+    "export.encoding",
+    tuple(
+        Patch(module, "encode_spans", _instead(encoder), is_optional=True)
+        for module, encoder in encoding.ENCODERS.items()
+    ),
+)
 
 
 def _resource(service_name: str) -> Resource:

@@ -40,16 +40,16 @@ def cursor_of(local: local_trace.LocalTrace) -> Cursor:
     return cursor
 
 
-def _entered(layer: Layer, request: Any) -> Cursor | None:
-    local = local_trace.current()
-    if local is None:
-        return None
+def _unrecorded(layer: Layer, request: Any, local: local_trace.LocalTrace | None) -> None:
+    if local is not None and layer.is_hook_position:
+        call_request_hook(request, local)
+
+
+def _entered(layer: Layer, request: Any, local: local_trace.LocalTrace) -> Cursor | None:
     try:
         if layer.is_hook_position:
             call_request_hook(request, local)
-        if not local.is_recording:
-            return None
-        cursor = cursor_of(local)
+        cursor = local.cursor or cursor_of(local)
         cursor.enter(layer)
         return cursor
     except Exception as error:  # noqa: BLE001 - ours must not reach the application
@@ -57,70 +57,67 @@ def _entered(layer: Layer, request: Any) -> Cursor | None:
         return None
 
 
-def _left(cursor: Cursor, layer: Layer) -> None:
-    try:
-        cursor.leave(layer)
-    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-        isolation.report(ours, SCOPE_NAME)
+def _left(cursor: Cursor | None, layer: Layer) -> None:
+    if cursor is not None:
+        try:
+            cursor.leave(layer)
+        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(ours, SCOPE_NAME)
+
+
+def _failed(local: local_trace.LocalTrace | None, error: BaseException) -> None:
+    if local is not None and local.cursor is not None:
+        try:
+            local.cursor.fail(error)
+        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(ours, SCOPE_NAME)
 
 
 def _traced_layer(call: Any, layer: Layer) -> Any:
-    """`call` with its phases timed; it converts exceptions to responses itself, so only BaseExceptions pass."""
+    """`call` with its phases timed."""
     if iscoroutinefunction(call):
 
         async def alayer(request: Any) -> Any:
-            cursor = _entered(layer, request)
-            if cursor is None:
+            local = local_trace.current()
+            if local is None or not local.is_recording:
+                _unrecorded(layer, request, local)
                 return await call(request)
+            cursor = _entered(layer, request, local)
             try:
                 return await call(request)
+            except BaseException as error:
+                _failed(local, error)
+                raise
             finally:
                 _left(cursor, layer)
 
         return markcoroutinefunction(like(call, alayer))
 
     def traced(request: Any) -> Any:
-        cursor = _entered(layer, request)
-        if cursor is None:
+        local = local_trace.current()
+        if local is None or not local.is_recording:
+            _unrecorded(layer, request, local)
             return call(request)
+        cursor = _entered(layer, request, local)
         try:
             return call(request)
+        except BaseException as error:
+            _failed(local, error)
+            raise
         finally:
             _left(cursor, layer)
 
     return like(call, traced)
 
 
-def _watched(call: Any) -> Any:
-    """`call`, its exception noted before Django makes a response of it."""
-    if iscoroutinefunction(call):
+def _wrap_response_for_exception(original: Any) -> Any:
+    """Django makes a response of a middleware's exception: noted before, so that rendering it is not its time."""
 
-        async def acall(request: Any) -> Any:
-            try:
-                return await call(request)
-            except BaseException as error:
-                _raised(error)
-                raise
+    def response_for_exception(request: Any, exc: Any) -> Any:
+        _failed(local_trace.current(), exc)
+        return original(request, exc)
 
-        return markcoroutinefunction(like(call, acall))
-
-    def watched(request: Any) -> Any:
-        try:
-            return call(request)
-        except BaseException as error:
-            _raised(error)
-            raise
-
-    return like(call, watched)
-
-
-def _raised(error: BaseException) -> None:
-    local = local_trace.current()
-    if local is not None and local.cursor is not None:
-        try:
-            local.cursor.fail(error)
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(ours, SCOPE_NAME)
+    return like(original, response_for_exception)
 
 
 def _wrap_convert(original: Any) -> Any:
@@ -136,7 +133,7 @@ def _wrap_convert(original: Any) -> Any:
         except Exception as error:  # noqa: BLE001 - ours must not reach the application
             isolation.report(error, SCOPE_NAME)
             return original(get_response)
-        return _traced_layer(original(_watched(get_response) if layer.name else get_response), layer)
+        return _traced_layer(original(get_response), layer)
 
     return like(original, convert_exception_to_response)
 
@@ -266,7 +263,7 @@ def _trace_living_chains() -> None:
             layer = _layer_of(cell.cell_contents)
             layer.outer = layers[-1] if layers else None
             layers.append(layer)
-            traced = _traced_layer(_watched(cell.cell_contents), layer)
+            traced = _traced_layer(cell.cell_contents, layer)
             SEAM.undo_with(middleware_chain.replace_content(cell, traced))
         SEAM.undo_with(functools.partial(vars(handler).update, _hooks_of(handler)))
         _trace_hooks(handler, layers[::-1])
@@ -281,6 +278,7 @@ SEAM = Seam(
     patches=(
         Patch("django.core.handlers.base", "convert_exception_to_response", _wrap_convert),
         Patch("django.core.handlers.base", "BaseHandler.load_middleware", _wrap_load_middleware),
+        Patch("django.core.handlers.exception", "response_for_exception", _wrap_response_for_exception),
     ),
     spans=(
         SpanDoc(

@@ -60,7 +60,7 @@ class Cursor(Span):
         self._reached: Layer | None = None
         self._outermost: Layer | None = None
         self._token: Any = None
-        self._timings: list[tuple[str, str, int]] = []
+        self._timings: list[tuple[Any, str, int]] = []
 
     def enter(self, layer: Layer) -> None:
         """The chain calls `layer`: the phase before is over, its request phase begins."""
@@ -96,19 +96,20 @@ class Cursor(Span):
         self._layer, self._phase, self._began = layer, phase, time_ns()
 
     def end_phase(self, now: int, error: BaseException | None = None, is_short_circuit: bool = False) -> None:
-        """The phase is over: a span if it was worth one, else an entry of the timings."""
-        layer, phase = self._layer, self._phase
-        assert layer is not None
+        """The phase is over: an entry of the timings, or a span if it was worth one."""
+        layer, elapsed = self._layer, now - self._began
+        if self._span is None and elapsed < self._threshold_ns and error is None and not is_short_circuit:
+            if len(self._timings) < _MAX_TIMINGS:
+                self._timings.append((layer, self._phase, elapsed))
+            self._layer = None
+        elif layer is not None:
+            self._end_as_span(layer, error, is_short_circuit)
+
+    def _end_as_span(self, layer: Layer, error: BaseException | None, is_short_circuit: bool) -> None:
         if is_short_circuit:
             self._answered(layer)
-        elif error is not None and phase in ("request", "view"):
+        elif error is not None and self._phase in ("request", "view"):
             self._local.root.note(names.DJANGO_RESPONSE_RAISED_BY, layer.name)
-        elapsed = now - self._began
-        if self._span is None and error is None and not is_short_circuit and elapsed < self._threshold_ns:
-            if len(self._timings) < _MAX_TIMINGS:
-                self._timings.append((layer.short_name, phase, elapsed))
-            self._layer = None
-            return
         span = self._materialised()
         self._span = self._layer = None
         if span is not None:
@@ -139,7 +140,7 @@ class Cursor(Span):
     def finish(self) -> None:
         """Say on the request what was too short for spans."""
         if self._timings:
-            text = ", ".join(f"{name} {phase} {ns // 1000}us" for name, phase, ns in self._timings)
+            text = ", ".join([f"{layer.short_name} {phase} {ns // 1000}us" for layer, phase, ns in self._timings])
             self._local.root.note(names.DJANGO_MIDDLEWARE_TIMINGS, text)
 
     # The Span interface, for whoever asks for the current span while the chain runs.

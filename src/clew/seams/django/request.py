@@ -86,6 +86,11 @@ class ServedRequest:
 
     def _describe(self, response: Any, error: BaseException | None) -> None:
         root, request = self.root, self.request
+        if not self.local.is_recording:
+            self._metrics.status_code = getattr(response, "status_code", 0)
+            if response is not None:
+                _call_hook("_otel_response_hook", root.span, request, response)
+            return
         _name_by_route(root, request)
         root.note(names.DJANGO_VIEW_REACHED, "view" in self.local.notes)
         if error is not None:

@@ -1,0 +1,66 @@
+"""What is known of a template before it renders: its spans' name, attributes and folding keys, looked up once."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from clew import attributes as names
+
+ROLES = ("root", "include", "extends", "import")
+# Name of a template made from a string: these have none, and their source must not become one.
+NAMELESS = "<string>"
+_MAX_KNOWN = 4096
+
+
+class Facts:
+    """A template's part in its spans.
+
+    Args:
+        engine: django or jinja2.
+        name: what the loader calls it.
+        file: its file, or whatever stands for it.
+    """
+
+    __slots__ = ("roles", "span_name")
+
+    def __init__(self, engine: str, name: str, file: str | None) -> None:
+        self.span_name = f"template {name}"
+        common: dict[str, Any] = {names.DJANGO_TEMPLATE_NAME: name, names.DJANGO_TEMPLATE_ENGINE: engine}
+        if file is not None and os.path.isabs(file):
+            common[names.CODE_FILE_PATH] = file
+        # For each role: the attributes, to be copied, and the key equal siblings fold by.
+        self.roles = {role: ({**common, names.DJANGO_TEMPLATE_ROLE: role}, (name, file, role)) for role in ROLES}
+
+
+class KnownTemplates:
+    """The facts of an engine's templates, by name and file: a loader without a cache makes a new object each time.
+
+    Args:
+        engine: django or jinja2.
+    """
+
+    def __init__(self, engine: str) -> None:
+        self._engine = engine
+        self._known: dict[tuple[str, str | None], Facts] = {}
+
+    def facts(self, name: Any, file: Any) -> Facts:
+        """What is known of the template of that name."""
+        if type(name) is not str or type(file) is not str:
+            name, file = plain(name) or NAMELESS, plain(file)
+        found = self._known.get((name, file))
+        if found is None:
+            found = Facts(self._engine, name, file)
+            if len(self._known) < _MAX_KNOWN:
+                self._known[name, file] = found
+        return found
+
+
+def plain(value: Any) -> str | None:
+    """The string a name or a path is; None for anything else, lazy strings too: they are not ours to evaluate."""
+    kind = type(value)
+    if kind is str:
+        return str(value)
+    if issubclass(kind, str):
+        return str.__str__(value)
+    return os.fspath(value) if issubclass(kind, os.PathLike) else None
