@@ -51,7 +51,9 @@ def test_twice_then_shutdown_leaves_the_identical_objects():
     second = clew.setup_tracing(service_name="other", tracer_provider=provider)
     assert first is second
     # Signals get receivers, not wrappers.
-    assert {key for key in before if during[key] is before[key]} - {key for key in before if key[0] == "celery.signals"} == set()
+    assert {key for key in before if during[key] is before[key]} - {
+        key for key in before if key[0] == "celery.signals"
+    } == set()
     assert patched_places() == during
     first.shutdown()
     first.shutdown()

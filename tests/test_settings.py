@@ -45,7 +45,10 @@ def test_environment_is_read_as_the_type_of_the_field(monkeypatch, name, text, v
         ({"zzz": 1}, "clew: unknown setting 'zzz' (argument); `clew settings` lists them"),
         ({"detail": "al"}, "clew: setting 'detail' (argument) must be 'default' or 'all', not 'al'"),
         ({"enabled": "perhaps"}, "clew: setting 'enabled' (argument) must be true or false, not 'perhaps'"),
-        ({"max_spans_per_trace": -1}, "clew: setting 'max_spans_per_trace' (argument) must be a whole number, 0 or more"),
+        (
+            {"max_spans_per_trace": -1},
+            "clew: setting 'max_spans_per_trace' (argument) must be a whole number, 0 or more",
+        ),
         ({"max_spans_per_trace": True}, "must be a whole number, 0 or more, not True"),
         ({"resolve_threshold_ms": "nan"}, "must be a number, 0 or more, not 'nan'"),
         ({"redact_names": [1]}, "must be a list of names, not [1]"),

@@ -50,6 +50,7 @@ class Settings:
     django_template: bool = _doc(True, "seam django.template")
     django_jinja2: bool = _doc(True, "seam django.jinja2")
     django_auth: bool = _doc(True, "seam django.auth")
+    django_server: bool = _doc(True, "seam django.server: spans outlive a stopped uvicorn")
     celery_publish: bool = _doc(True, "seam celery.publish: the PRODUCER span")
     celery_run: bool = _doc(True, "seam celery.run: the CONSUMER span")
     celery_worker: bool = _doc(True, "seam celery.worker: spans outlive a child's exit")

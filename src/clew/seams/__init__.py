@@ -16,6 +16,7 @@ SEAMS = (
     "django.template",
     "django.jinja2",
     "django.auth",
+    "django.server",
     "celery.publish",
     "celery.run",
     "celery.worker",
@@ -32,9 +33,12 @@ def seams() -> tuple[Seam, ...]:
             found.append(importlib.import_module(f"clew.seams.{name}").SEAM)
         except ModuleNotFoundError as error:
             library = (error.name or "").partition(".")[0]
-            if library not in ("django", "celery", "kombu", "billiard", "vine"):
-                raise
-            missing.add(library)
+            if library in ("django", "celery", "kombu", "billiard", "vine"):
+                missing.add(library)
+            else:
+                isolation.report(error, f"seam {name}")
+        except Exception as error:  # noqa: BLE001 - one broken seam must not keep the others from standing
+            isolation.report(error, f"seam {name}")
     for library in sorted(missing):
         isolation.warn(f"clew: {library} is not installed, so it is not traced (pip install {library})")
     return tuple(found)

@@ -1,0 +1,386 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import namedtuple
+from pathlib import Path
+
+import kombu
+import pytest
+import redis
+
+import clew.cli
+from clew.cli.demo_drive import Step
+from clew.cli.demo_processes import DemoError, DemoProcess, Interrupts, stop_all
+from clew.cli.demo_site import environment
+from clew.cli.demo_spans import Inbox, missing
+from clew.cli.otlp_body import JSON, parse_traces
+from clew.cli.receiver import Receiver
+from clew.export.span_record import SpanRecord, from_otlp
+from tests.services import require
+
+RUN = "import sys; from clew.cli import main; sys.exit(main())"
+TRACE, OTHER = "ab12" * 8, "cd34" * 8
+POST = Step("POST", "/orders/new/", 302, TRACE)
+WORKS_IN_THIS_TIME = 120
+
+Done = namedtuple("Done", "code out err scratch file")
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    # Half of a start is compiling, where the environment forbids to keep the result.
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture
+def scratch(tmp_path):
+    return make_scratch(tmp_path)
+
+
+def make_scratch(parent):
+    folder = parent / "with a space"
+    folder.mkdir()
+    return folder
+
+
+def launch(scratch, compiled, *options, **variables):
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "PYTHONDONTWRITE"))}
+    env |= {"TMPDIR": str(scratch), "PYTHONPYCACHEPREFIX": str(compiled), "COLUMNS": "100", **variables}
+    command = [sys.executable, "-c", RUN, "demo", *options]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def leftovers(scratch):
+    """Processes that were started with this directory as their place for temporary files."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(scratch).encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_bytes())
+        except OSError:
+            continue
+    return found
+
+
+def until(condition, seconds=WORKS_IN_THIS_TIME):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.05)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, compiled):
+    """One whole run, in an environment that would spoil it if it were used as it is."""
+    folder = tmp_path_factory.mktemp("once")
+    scratch, file = make_scratch(folder), folder / "spans.jsonl"
+    hostile = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}",
+        "OTEL_TRACES_SAMPLER": "always_off",
+        "OTEL_SDK_DISABLED": "true",
+        "DJANGO_SETTINGS_MODULE": "of.another.project",
+        "http_proxy": f"http://127.0.0.1:{free_port()}",
+    }
+    with launch(scratch, compiled, "--once", "--export-file", str(file), **hostile) as process:
+        out, err = process.communicate(timeout=WORKS_IN_THIS_TIME)
+    return Done(process.returncode, out, err, scratch, file)
+
+
+def test_it_shows_one_trace_from_the_form_into_the_worker(done):
+    assert done.code == 0, done.err
+    tree = done.out[: done.out.index("The rest of the visit")]
+    assert tree.count("── trace ") == 1
+    lines = ["POST orders/new/ 302 [demo-web", "apply_async/shop.tasks.send_invoice", "run/shop.tasks.send_invoice"]
+    lines += ["[demo-worker", "linked to its publish", "apply_async/shop.tasks.tell_warehouse"]
+    lines += ["run/shop.tasks.tell_warehouse", "linked to its publish"]
+    places = []
+    for line in lines:
+        places.append(tree.index(line, places[-1] + 1 if places else 0))
+
+
+def test_it_fits_a_window_of_100_columns(done):
+    assert max(map(len, done.out.splitlines())) <= 100
+
+
+def test_it_lists_the_other_requests_and_says_where_to_go_from_there(done):
+    for request in ("GET  /accounts/login/ ", "POST /accounts/login/ ", "GET  /orders/ ", "GET  /rates/ "):
+        assert request in done.out
+    assert re.search(r"GET  /closed/ +503 .*maintenance answered, the view never ran", done.out)
+    assert re.search(r"GET  /broken/ +500 .*KeyError: 'wool'", done.out)
+    assert "docker compose up" in done.out
+    assert "clew view" in done.out
+
+
+def test_a_collector_that_is_down_is_one_line_and_no_failure(done):
+    assert done.err.count("no spans could be sent on to http://127.0.0.1:") == 1
+    assert "Traceback" not in done.err
+    assert len(done.err.splitlines()) <= 6
+
+
+def test_the_file_is_what_the_official_exporter_writes(done):
+    requests = [json.loads(line) for line in done.file.read_text().splitlines()]
+    assert all(list(request) == ["resourceSpans"] for request in requests)
+    records = [
+        record
+        for line in done.file.read_bytes().splitlines()
+        for record in from_otlp(parse_traces(line, JSON).resource_spans)
+    ]
+    trace = re.search(r"trace (\w{32})", done.out)[1]
+    shown = [record for record in records if record.trace_id == trace]
+    assert {record.service for record in shown} == {"demo-web", "demo-worker"}
+    for run in (record for record in shown if record.kind == "CONSUMER"):
+        publish = next(record for record in shown if record.span_id == run.parent_span_id)
+        assert publish.kind == "PRODUCER"
+        assert (publish.trace_id, publish.span_id) in [link[:2] for link in run.links]
+
+
+def test_it_leaves_nothing_behind(done):
+    assert leftovers(done.scratch) == []
+    assert list(done.scratch.iterdir()) == []
+
+
+def test_keep_shows_what_comes_sends_it_on_and_ends_with_ctrl_c(scratch, compiled):
+    received = []
+    with Receiver(received.extend, grpc_port=0, http_port=None) as collector:
+        process = launch(scratch, compiled, "--keep", OTEL_EXPORTER_OTLP_ENDPOINT=collector.grpc_endpoint)
+        with process:
+            out = read_until(process, "open  http://")
+            url = re.search(r"open  (http://[\w.:]+)", out)[1]
+            with pytest.raises(urllib.error.HTTPError) as answer:
+                urllib.request.urlopen(f"{url}/closed/", timeout=30)
+            trace = answer.value.headers["traceresponse"].split("-")[1]
+            answer.value.close()
+            read_until(process, trace)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=WORKS_IN_THIS_TIME)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert trace in {record.trace_id for record in received}
+    assert {record.service for record in received} == {"demo-web", "demo-worker"}
+    assert leftovers(scratch) == []
+    assert list(scratch.iterdir()) == []
+
+
+def read_until(process, text):
+    read = ""
+    for line in process.stdout:
+        read += line
+        if text in line:
+            return read
+    raise AssertionError(read + process.stderr.read())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_in_the_middle_leaves_nothing_behind(scratch, compiled, number):
+    with launch(scratch, compiled) as process:
+        until(lambda: list(scratch.glob("clew-demo-*/worker.log")))
+        process.send_signal(number)
+        _, err = process.communicate(timeout=WORKS_IN_THIS_TIME)
+    assert process.returncode == 128 + number
+    assert "Traceback" not in err
+    assert leftovers(scratch) == []
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
+def test_when_the_demo_is_killed_its_processes_end_too(scratch, compiled):
+    with launch(scratch, compiled) as process:
+        until(lambda: list(scratch.glob("clew-demo-*/worker.log")))
+        process.kill()
+        process.communicate()
+    until(lambda: not leftovers(scratch), 30)
+
+
+@pytest.mark.redis
+def test_over_redis(scratch, compiled):
+    require("redis")
+    queue = run_over("redis://127.0.0.1:6379/0", scratch, compiled)
+    with redis.Redis() as client:
+        assert client.keys(f"*{queue}*") == []
+
+
+@pytest.mark.rabbitmq
+def test_over_rabbitmq(scratch, compiled):
+    require("rabbitmq")
+    url = "amqp://guest:guest@127.0.0.1:5672//"
+    queue = run_over(url, scratch, compiled)
+    with kombu.Connection(url) as connection, pytest.raises(connection.channel_errors):
+        connection.default_channel.queue_declare(queue, passive=True)
+
+
+def run_over(url, scratch, compiled):
+    with launch(scratch, compiled, "--broker", url) as process:
+        out, err = process.communicate(timeout=WORKS_IN_THIS_TIME)
+    assert process.returncode == 0, err
+    assert "run/shop.tasks.tell_warehouse" in out
+    assert leftovers(scratch) == []
+    return re.search(r"queue (clew-demo-\w+)", err)[1]
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://127.0.0.1:1/0", "refused"),
+        ("amqp://clerk:secret@127.0.0.1:1//", "refused"),
+        ("nonsense://127.0.0.1", "nonsense"),
+        ("sqs://", "missing"),
+    ],
+)
+def test_a_broker_that_cannot_be_used_is_one_line(capsys, url, said):
+    assert clew.cli.main(["demo", "--broker", url]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert said in err
+    assert "secret" not in err
+
+
+def test_a_file_that_cannot_be_written_is_one_line(capsys, tmp_path):
+    assert clew.cli.main(["demo", "--export-file", str(tmp_path / "no" / "file")]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "no such file or directory" in err
+
+
+@pytest.mark.parametrize("wrong", [["--wrong"], ["--once", "--keep"], ["--port", "70000"], ["nonsense"]])
+def test_wrong_use_is_said_with_exit_code_two(capsys, wrong):
+    assert clew.cli.main(["demo", *wrong]) == 2
+    err = capsys.readouterr().err
+    assert "usage: clew" in err
+    assert wrong[-1] in err
+
+
+@pytest.mark.parametrize("package", ["django", "celery"])
+def test_without_django_or_celery_it_says_how_to_get_them(package):
+    script = f"import sys; sys.modules[{package!r}] = None; {RUN}"
+    done = subprocess.run([sys.executable, "-c", script, "demo"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'clew[demo]'" in done.stderr
+
+
+@pytest.fixture
+def other_process(tmp_path, monkeypatch):
+    def make(code):
+        real = subprocess.Popen
+        monkeypatch.setattr(subprocess, "Popen", lambda _, **options: real([sys.executable, "-c", code], **options))
+        made = DemoProcess("worker", tmp_path, os.environ)
+        processes.append(made)
+        return made
+
+    processes = []
+    yield make
+    stop_all(processes)
+
+
+def test_a_process_that_ends_before_it_is_ready_is_an_error_with_its_last_lines(other_process):
+    process = other_process("print('one'); print('the reason'); raise SystemExit(3)")
+    with pytest.raises(DemoError, match=r"worker process has ended with exit code 3.*\n    one\n    the reason$"):
+        process.wait_until_ready()
+
+
+def test_a_process_that_never_is_ready_is_an_error(other_process):
+    process = other_process("import time; print('wait', flush=True); time.sleep(60)")
+    with pytest.raises(DemoError, match=r"not ready after 0\.5 s"):
+        process.wait_until_ready(0.5)
+
+
+def test_a_process_that_ignores_sigterm_ends_all_the_same_with_its_children(other_process):
+    code = (
+        "import os, signal, time; signal.signal(15, signal.SIG_IGN); os.fork(); print('clew demo: ready', flush=True)"
+    )
+    process = other_process(code + "; time.sleep(60)")
+    process.wait_until_ready()
+    stop_all([process], 0.2)
+    with pytest.raises(ProcessLookupError):
+        until(lambda: os.killpg(process.pid, 0), 5)
+
+
+def test_a_signal_waits_for_the_end_of_what_must_not_be_done_by_half():
+    done = []
+
+    def half_a_step(interrupts):
+        with interrupts.shield():
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append("all of it")
+        done.append("not this")
+
+    with Interrupts() as interrupts, pytest.raises(SystemExit) as left:
+        half_a_step(interrupts)
+    assert left.value.code == 143
+    assert done == ["all of it"]
+
+
+def test_only_the_first_signal_raises_so_that_a_clean_up_can_be_repeated():
+    with Interrupts():
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def span(name, kind, number, parent=0, service="demo-web", trace=TRACE, links=()):
+    above = f"{parent:016x}" if parent else ""
+    return SpanRecord(trace, f"{number:016x}", above, name, kind, number, number + 1, links=links, service=service)
+
+
+WHOLE = [
+    span("POST orders/new/", "SERVER", 1),
+    span("apply_async/shop.tasks.send_invoice", "PRODUCER", 2, 1),
+    span("run/shop.tasks.send_invoice", "CONSUMER", 3, 2, "demo-worker"),
+    span("apply_async/shop.tasks.tell_warehouse", "PRODUCER", 4, 3, "demo-worker"),
+    span("run/shop.tasks.tell_warehouse", "CONSUMER", 5, 4, "demo-worker"),
+]
+
+
+def test_a_whole_trace_lacks_nothing():
+    assert list(missing(POST, WHOLE)) == []
+
+
+@pytest.mark.parametrize("lost", range(5))
+def test_what_did_not_arrive_is_named(lost):
+    lacking = "\n".join(missing(POST, WHOLE[:lost] + WHOLE[lost + 1 :]))
+    name = WHOLE[lost].name.rpartition("/")[2]
+    assert (name or "POST") in lacking
+
+
+def test_a_run_in_a_trace_of_its_own_needs_a_link():
+    run = span("run/shop.tasks.send_invoice", "CONSUMER", 3, 0, "demo-worker", OTHER)
+    linked = span("run/shop.tasks.send_invoice", "CONSUMER", 3, 0, "demo-worker", OTHER, ((TRACE, f"{2:016x}", {}),))
+    assert any("neither its parent nor linked" in text for text in missing(POST, [*WHOLE[:2], run]))
+    assert not any("neither" in text for text in missing(POST, [*WHOLE[:2], linked]))
+    inbox = Inbox(lambda _: None)
+    inbox.add([linked])
+    inbox.add(WHOLE[:2])
+    assert inbox.story(TRACE) == [*WHOLE[:2], linked]
+
+
+def test_a_request_that_was_not_traced_is_not_pretended_to_be():
+    untraced = Step("GET", "/orders/", 200, "")
+    assert Inbox(lambda _: None).wait([untraced], 0.1) == ["GET /orders/: the site did not trace it"]
+
+
+def test_the_database_is_a_file_or_a_postgres(monkeypatch, tmp_path):
+    monkeypatch.setenv("CLEW_DEMO_DIR", str(tmp_path))
+    monkeypatch.delenv("CLEW_DEMO_DATABASE", raising=False)
+    assert environment.database()["NAME"] == tmp_path / "shop.sqlite3"
+    monkeypatch.setenv("CLEW_DEMO_DATABASE", "postgres://me:p%40ss@db:5433/shop")
+    found = environment.database()
+    assert (found["ENGINE"], found["HOST"], found["PORT"]) == ("django.db.backends.postgresql", "db", "5433")
+    assert (found["NAME"], found["USER"], found["PASSWORD"]) == ("shop", "me", "p@ss")
+    monkeypatch.setenv("CLEW_DEMO_DATABASE", "mysql://db/shop")
+    with pytest.raises(ValueError, match="postgres://"):
+        environment.database()

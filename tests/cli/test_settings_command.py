@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import clew.cli
+from clew.settings import FIELDS
+
+RUN = "import sys; from clew.cli import main; sys.exit(main())"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("CLEW_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
+
+
+def run(*options, **variables):
+    command = [sys.executable, "-c", RUN, "settings", *options]
+    env = {**os.environ, **variables}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+
+
+def settings(capsys):
+    code = clew.cli.main(["settings", "--json"])
+    said = json.loads(capsys.readouterr().out)
+    return code, {row["name"]: row for row in said["settings"]}, said["problems"]
+
+
+def test_every_setting_has_a_line_with_all_there_is_to_say(capsys):
+    assert clew.cli.main(["settings"]) == 0
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["setting", "value", "from", "environment", "description"]
+    assert [line.split()[0] for line in lines] == list(FIELDS)
+    found = next(line for line in lines if line.startswith("task_parent "))
+    assert found.split()[:4] == ["task_parent", "parent", "default", "CLEW_TASK_PARENT"]
+    assert FIELDS["task_parent"].metadata["doc"] in found
+
+
+def test_where_a_value_came_from(capsys, monkeypatch):
+    monkeypatch.setenv("CLEW_TASK_PARENT", "link")
+    code, found, problems = settings(capsys)
+    assert (code, problems) == (0, [])
+    assert (found["task_parent"]["value"], found["task_parent"]["source"]) == ("link", "environment")
+    assert found["detail"]["source"] == "default"
+
+
+def test_a_wrong_setting_is_one_line_and_exit_code_one(capsys, monkeypatch):
+    monkeypatch.setenv("CLEW_MAX_SPANS_PER_TRACE", "many")
+    monkeypatch.setenv("CLEW_TASK_PARNT", "link")
+    assert clew.cli.main(["settings"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert "max_spans_per_trace" in "".join(lines)
+    assert "did you mean CLEW_TASK_PARENT?" in "".join(lines)
+
+
+def test_django_settings_are_read_without_tracing_anything(tmp_path):
+    text = "CLEW = {'DETAIL': 'all', 'TASK_PARENT': 'link'}\nfrom clew import setup_tracing\n"
+    text += "handle = setup_tracing('shop', max_spans_per_trace=7)\nassert handle.provider is None\n"
+    (tmp_path / "shop_settings.py").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, "settings", "--json", "--settings-module", "shop_settings"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "CLEW_TASK_PARENT": "parent"},
+    )
+    assert done.returncode == 0, done.stderr
+    found = {row["name"]: (row["value"], row["source"]) for row in json.loads(done.stdout)["settings"]}
+    assert found["detail"] == ("all", "settings CLEW")
+    assert found["task_parent"] == ("parent", "environment")
+    assert found["max_spans_per_trace"] == (7, "argument")
+    assert found["service_name"] == ("shop", "argument")
+
+
+def test_settings_that_refuse_to_start_are_explained(tmp_path):
+    (tmp_path / "wrong_settings.py").write_text("import clew\nclew.setup_tracing(task_parnt='link')\n")
+    done = run("--settings-module", "wrong_settings", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["clew: unknown setting 'task_parnt' (argument); did you mean 'task_parent'?"]
+
+
+@pytest.mark.parametrize("given", [["--settings-module", "no.such"], []])
+def test_settings_that_cannot_be_imported_are_one_line(given):
+    done = run(*given, DJANGO_SETTINGS_MODULE="no.such")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "no.such" in done.stderr
+    assert "task_parent" in done.stdout
+
+
+def test_a_terminal_gets_the_description_under_the_setting(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert clew.cli.main(["settings"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    place = next(n for n, line in enumerate(lines) if line.startswith("enabled "))
+    assert lines[place + 1].startswith("    false: nothing is patched")
+    assert max(map(len, lines)) <= 100

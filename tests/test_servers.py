@@ -1,0 +1,118 @@
+"""`opentelemetry-instrument` in front of the servers people run, spans received over the wire in another process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from clew.cli.receiver import Receiver
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+COMMANDS = {
+    "runserver": lambda port: [sys.executable, "tests/site/manage.py", "runserver", "--skip-checks", f"127.0.0.1:{port}"],
+    "gunicorn": lambda port: [BIN / "gunicorn", "-b", f"127.0.0.1:{port}", "-w", "2", "tests.site.wsgi"],
+    "gunicorn --preload": lambda port: [
+        BIN / "gunicorn", "-b", f"127.0.0.1:{port}", "--preload", "-w", "2", "--max-requests", "2", "tests.site.wsgi"
+    ],
+    "uvicorn": lambda port: [BIN / "uvicorn", "--port", str(port), "tests.site.asgi:application"],
+    "uvicorn --workers": lambda port: [BIN / "uvicorn", "--port", str(port), "--workers", "2", "--timeout-worker-healthcheck", "60", "tests.site.asgi:application"],
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def serving(command, protocol, receiver):
+    port = free_port()
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "CLEW_", "DJANGO_"))}
+    env.update(
+        OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc_endpoint if protocol == "grpc" else receiver.http_endpoint,
+        OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
+        OTEL_SERVICE_NAME="site",
+        OTEL_METRICS_EXPORTER="none",
+        OTEL_LOGS_EXPORTER="none",
+        PYTHONPATH=str(ROOT),
+        DJANGO_ALLOWED="1",
+    )
+    output = []
+    process = subprocess.Popen(
+        [BIN / "opentelemetry-instrument", *map(str, COMMANDS[command](port))],
+        cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield f"http://127.0.0.1:{port}", output
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            output.append(process.communicate(timeout=20)[0])
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def fetch(url):
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as reply:
+                return reply.read()
+        except urllib.error.HTTPError as error:
+            return error.read()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def wait_for(is_true):
+    deadline = time.monotonic() + 30
+    while not is_true() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+CASES = [
+    ("runserver", "grpc"),
+    ("gunicorn", "http/protobuf"),
+    ("gunicorn --preload", "grpc"),
+    ("uvicorn", "http/protobuf"),
+    ("uvicorn --workers", "grpc"),
+]
+
+
+@pytest.mark.parametrize(("command", "protocol"), CASES)
+def test_every_request_arrives_whole(command, protocol):
+    received = []
+    with Receiver(received.extend, on_problem=None) as receiver:
+        with serving(command, protocol, receiver) as (url, said):
+            for path in ("/plain/", "/missing/", "/class/", "/aplain/", "/stream/", "/broken/"):
+                fetch(url + path)
+            if command == "runserver":  # its reloader kills the serving child at once when it is told to stop
+                wait_for(lambda: any(record.name == "GET broken/" for record in received))
+        output = "".join(said)
+    servers = {record.name: record for record in received if record.kind == "SERVER"}
+    expected = {"GET plain/", "GET missing/", "GET class/", "GET aplain/", "GET stream/", "GET broken/"}
+    assert set(servers) == expected, output
+    views = {record.trace_id: record for record in received if record.name.startswith("view ")}
+    assert {views[server.trace_id].parent_span_id for server in servers.values()} == {
+        server.span_id for server in servers.values()
+    }
+    assert servers["GET broken/"].status == "ERROR"
+    assert servers["GET plain/"].service == "site"
+    assert "internal error" not in output
