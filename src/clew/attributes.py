@@ -62,7 +62,7 @@ DJANGO_MIDDLEWARE_TIMINGS: Final = _name(
 )
 DJANGO_TEMPLATE_NAME: Final = _name("django.template.name", "name of the template")
 DJANGO_TEMPLATE_ENGINE: Final = _name("django.template.engine", "django or jinja2")
-DJANGO_TEMPLATE_ROLE: Final = _name("django.template.role", "root, include or extends; block for a block")
+DJANGO_TEMPLATE_ROLE: Final = _name("django.template.role", "root, include, extends or (jinja2) import; block for a block")
 DJANGO_AUTH_BACKEND: Final = _name("django.auth.backend", "dotted name of the authentication backend")
 DJANGO_AUTH_OUTCOME: Final = _name(
     "django.auth.outcome", "accepted, declined, denied, error or skipped (the backend does not take these credentials)"
@@ -77,6 +77,9 @@ MESSAGING_DESTINATION: Final = _name("messaging.destination", "routing key (cont
 MESSAGING_DESTINATION_KIND: Final = _name("messaging.destination_kind", "queue or topic (contrib's name, kept)")
 MESSAGING_MESSAGE_ID: Final = _name("messaging.message.id", "id of the task")
 MESSAGING_CONVERSATION_ID: Final = _name("messaging.message.conversation_id", "id of the canvas' root task")
+MESSAGING_CONTRIB_CONVERSATION_ID: Final = _name(
+    "messaging.conversation_id", "correlation id of the message (contrib's name, kept)"
+)
 MESSAGING_ROUTING_KEY: Final = _name("messaging.rabbitmq.destination.routing_key", "routing key, on RabbitMQ")
 CELERY_ACTION: Final = _name("celery.action", "apply_async or run (contrib's)")
 CELERY_TASK_NAME: Final = _name("celery.task_name", "name of the task (contrib's)")
@@ -86,6 +89,12 @@ CELERY_RETRY_REASON: Final = _name("celery.retry.reason", "why the task is tried
 CELERY_HOSTNAME: Final = _name("celery.hostname", "worker that runs the task (contrib reports the sender here)")
 CELERY_ORIGIN: Final = _name("celery.origin", "process that sent the task")
 CELERY_DELIVERY_INFO: Final = _name("celery.delivery_info", "how the broker delivered the message (contrib's)")
+CELERY_EXCHANGE: Final = _name("celery.exchange", "exchange the message is sent to (contrib's)")
+CELERY_ETA: Final = _name("celery.eta", "earliest time of the run (contrib's)")
+CELERY_EXPIRES: Final = _name("celery.expires", "latest time of the run (contrib's)")
+CELERY_TIMELIMIT: Final = _name("celery.timelimit", "hard and soft time limit in seconds (contrib's)")
+CELERY_REPLY_TO: Final = _name("celery.reply_to", "queue of the results (contrib's)")
+CELERY_COMPRESSION: Final = _name("celery.compression", "compression of the message (contrib's)")
 CELERY_OUTCOME: Final = _name("celery.outcome", "succeeded, failed, retried, ignored, rejected or expected_failure")
 CELERY_EAGER: Final = _name("celery.eager", "true when the task ran in the sending process (task_always_eager)")
 CELERY_ROOT_ID: Final = _name("celery.root_id", "id of the first task of the canvas")

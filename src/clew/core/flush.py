@@ -10,15 +10,35 @@ from opentelemetry.sdk.trace import TracerProvider
 from clew.core import isolation
 
 
+class _Flush:
+    """A `force_flush` in a thread of its own, which is left behind when it takes too long."""
+
+    def __init__(self, provider: TracerProvider, timeout_millis: float) -> None:
+        self._provider, self._timeout = provider, int(timeout_millis)
+        self.is_complete = False
+        # Not `Thread.join`: an exception out of a signal's handler makes it take the thread for ended (3.10 to 3.12).
+        self.is_over = threading.Event()
+        self.start = threading.Thread(target=self._run, name="clew-flush", daemon=True).start
+
+    def _run(self) -> None:
+        try:
+            self.is_complete = bool(self._provider.force_flush(self._timeout))
+        except Exception as error:  # noqa: BLE001 - an exporter's own trouble
+            isolation.report(error, "force_flush")
+        finally:
+            self.is_over.set()
+
+
 def bounded_flush(provider: TracerProvider, timeout_millis: float) -> bool:
     """`provider.force_flush()` that returns in time, whatever the exporter does."""
-    done: list[bool] = []
-    _start(provider, timeout_millis, done).join(timeout_millis / 1000)
-    return bool(done and done[0])
+    flush = _Flush(provider, timeout_millis)
+    flush.start()
+    flush.is_over.wait(timeout_millis / 1000)
+    return flush.is_complete
 
 
 def flush_before_exit(provider: TracerProvider, timeout_millis: float) -> bool:
-    """`bounded_flush` for the last moments of a process: a signal does not cut it short, it is raised when it is over.
+    """`bounded_flush` for the last moments of a process: a signal does not cut it short.
 
     Args:
         provider: whose spans to send.
@@ -28,29 +48,20 @@ def flush_before_exit(provider: TracerProvider, timeout_millis: float) -> bool:
         True when everything was handed to the exporter in time.
 
     Raises:
-        BaseException: what a signal's handler raised meanwhile.
+        BaseException: what a signal's handler raised meanwhile, when the flush is over.
     """
-    done: list[bool] = []
-    raised: BaseException | None = None
     until = time.monotonic() + timeout_millis / 1000
-    thread = _start(provider, timeout_millis, done)
-    while thread.is_alive() and (left := until - time.monotonic()) > 0:
+    flush = _Flush(provider, timeout_millis)
+    raised: BaseException | None = None
+    try:
+        flush.start()
+    except BaseException as error:  # noqa: BLE001 - raised again below
+        raised = error
+    while not flush.is_over.is_set() and (left := until - time.monotonic()) > 0:
         try:
-            thread.join(left)
+            flush.is_over.wait(left)
         except BaseException as error:  # noqa: BLE001 - raised again below
             raised = raised or error
     if raised is not None:
         raise raised
-    return bool(done and done[0])
-
-
-def _start(provider: TracerProvider, timeout_millis: float, done: list[bool]) -> threading.Thread:
-    def flush() -> None:
-        try:
-            done.append(bool(provider.force_flush(int(timeout_millis))))
-        except Exception as error:  # noqa: BLE001 - an exporter's own trouble
-            isolation.report(error, "force_flush")
-
-    thread = threading.Thread(target=flush, name="clew-flush", daemon=True)
-    thread.start()
-    return thread
+    return flush.is_complete

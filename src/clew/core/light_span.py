@@ -228,18 +228,19 @@ class LightSpan(ReadableSpan, Span):
             self.close(error)
             return
         self.restore()
-        self._end_time = time_ns()
+        self._end_time = ended = time_ns()
+        took = ended - (self._start_time or 0)
         folds = parent._folds
         if folds is None:
             folds = parent._folds = {}
         first = folds.get(key)
         if first is not None:
             first._folded += 1
-            first._folded_ns += self.elapsed_ns
-            first._end_time = self._end_time
+            first._folded_ns += took
+            first._end_time = ended
             self._give_back()
         elif len(folds) < self._pipeline.max_folds:
-            self._folded, self._folded_ns = 1, self.elapsed_ns
+            self._folded, self._folded_ns = 1, took
             folds[key] = self
         else:
             self._finish()
@@ -253,6 +254,7 @@ class LightSpan(ReadableSpan, Span):
 
     def _identified(self) -> SpanContext:
         above = self._parent
+        assert above is not None
         self._context = context = SpanContext(
             above.trace_id, self._pipeline.new_span_id(), False, above.trace_flags, above.trace_state
         )

@@ -178,7 +178,7 @@ class Scope:
             return None
         span = LightSpan(pipeline, self.instrumentation_scope, name, None, above, attributes, kind)
         if is_light:
-            span.above = parent
+            span.above = parent  # type: ignore[assignment]
         if start_ns is not None:
             span._start_time = start_ns
         if pipeline.wants_starts():

@@ -110,9 +110,10 @@ def detail_words(record: SpanRecord) -> Iterator[str]:
     route = attributes.get("http.route")
     if route and str(route) not in record.name:
         yield str(route)
-    if path := attributes.get("code.file.path"):
+    path, line = attributes.get("code.file.path"), attributes.get("code.line.number")
+    if path and line is not None:  # a template's span has no line, and its name in its own
         # The last two parts tell files apart (shop/views.py) without taking the whole line.
-        yield f"{'/'.join(str(path).split('/')[-2:])}:{attributes.get('code.line.number', '?')}"
+        yield f"{'/'.join(str(path).split('/')[-2:])}:{line}"
 
 
 def http_status(record: SpanRecord) -> Segment | None:

@@ -34,7 +34,7 @@ _KNOWN_SAMPLERS = [
     "traceidratio",
     "parentbased_traceidratio",
 ]
-_owned: weakref.WeakSet[TracerProvider] = weakref.WeakSet()
+_described: weakref.WeakSet[TracerProvider] = weakref.WeakSet()
 _lent: weakref.WeakKeyDictionary[TracerProvider, list[SpanProcessor]] = weakref.WeakKeyDictionary()
 
 
@@ -52,7 +52,6 @@ def obtain(service_name: str) -> TracerProvider | None:
         found = TracerProvider(
             sampler=_sampler(), resource=_resource(service_name), id_generator=_id_generator(), shutdown_on_exit=False
         )
-        _owned.add(found)
         trace.set_tracer_provider(found)
     if not isinstance(found, TracerProvider):
         isolation.warn(
@@ -60,9 +59,24 @@ def obtain(service_name: str) -> TracerProvider | None:
             "and stays off"
         )
         return None
+    _describe(found)
     if not _exports(found):
         _lend(found, [BatchSpanProcessor(exporter) for exporter in _exporters()])
     return found
+
+
+def _describe(provider: TracerProvider) -> None:
+    """Say which distribution and which process a provider's spans come from; a distro's own does not."""
+    _described.add(provider)
+    known = dict(provider.resource.attributes)
+    distribution = {"telemetry.distro.name": "clew", "telemetry.distro.version": VERSION}
+    _merge(provider, {**({} if "telemetry.distro.name" in known else distribution), "process.pid": os.getpid()})
+
+
+def _merge(provider: TracerProvider, attributes: dict[str, Any]) -> None:
+    provider._resource = provider._resource.merge(Resource(attributes))
+    for tracer in list(getattr(provider, "_tracers", {}).values()):
+        tracer.resource = provider._resource
 
 
 def _exports(provider: TracerProvider) -> bool:
@@ -135,14 +149,7 @@ ENCODING = Seam(
 
 
 def _resource(service_name: str) -> Resource:
-    attributes: dict[str, Any] = {
-        "telemetry.distro.name": "clew",
-        "telemetry.distro.version": VERSION,
-        "process.pid": os.getpid(),
-    }
-    if service_name:
-        attributes["service.name"] = service_name
-    resource = Resource.create(attributes)
+    resource = Resource.create({"service.name": service_name} if service_name else {})
     if str(resource.attributes.get("service.name", "")).startswith("unknown_service"):
         project = os.environ.get("DJANGO_SETTINGS_MODULE", "").partition(".")[0]
         if project:
@@ -151,11 +158,8 @@ def _resource(service_name: str) -> Resource:
 
 
 def _after_fork() -> None:
-    pid = Resource({"process.pid": os.getpid()})
-    for provider in list(_owned):
-        provider._resource = provider._resource.merge(pid)
-        for tracer in list(getattr(provider, "_tracers", {}).values()):
-            tracer.resource = provider._resource
+    for provider in list(_described):
+        _merge(provider, {"process.pid": os.getpid()})
 
 
 os.register_at_fork(after_in_child=_after_fork)

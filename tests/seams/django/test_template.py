@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import django
 import pytest
-from django.template import Context, Engine, Template, base, loader_tags
+from django.template import Context, Engine, Template, TemplateDoesNotExist, base, loader_tags
 from django.template.loader import render_to_string
 from django.test import Client, RequestFactory
 from django.utils.functional import SimpleLazyObject, lazystr
 from opentelemetry import context as otel_context
 from opentelemetry import trace as otel
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
-from clew.seams.django.template import SEAM
-from clew.testing import tracing
+from clew.bootstrap import setup_tracing
+from clew.testing import Trace, tracing
 from tests.site import template_views
 
 pytestmark = pytest.mark.urls("tests.site.template_urls")
@@ -222,8 +225,42 @@ def test_nothing_is_recorded_below_an_unsampled_request(trace, client, monkeypat
     assert not [span for span in trace.spans if span.name.startswith(("template", "block"))]
 
 
+class Other(Sampler):
+    """Light spans cannot stand under it: it decides on each span."""
+
+    def should_sample(self, parent_context, trace_id, name, kind=None, attributes=None, links=None, trace_state=None):
+        return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
+
+    def get_description(self):
+        return "other"
+
+
+def test_with_the_sdks_own_spans():
+    exporter, provider = InMemorySpanExporter(), TracerProvider(sampler=Other(), shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    handle = setup_tracing(tracer_provider=provider)
+    try:
+        with provider.get_tracer("tests").start_as_current_span("root"):
+            render_to_string("t/page.html", template_views.context())
+            with pytest.raises(TemplateDoesNotExist):
+                render_to_string("t/orphan.html")
+    finally:
+        handle.shutdown()
+    assert Trace(exporter).tree(ROLE) == (
+        "root\n"
+        "  template t/page.html role=root\n"
+        "    template t/base.html role=extends\n"
+        "      block title role=block\n"
+        "      block content role=block\n"
+        "        template t/card.html role=include\n"
+        "        template t/card.html role=include\n"
+        "        template t/card.html role=include\n"
+        "  template t/orphan.html ERROR role=root\n"
+        "    template <parent> ERROR role=extends"
+    )
+
+
 def test_uninstalling_restores_the_identical_objects():
-    SEAM.uninstall()
     before = [vars(owner)[name] for owner, name in PLACES]
     with tracing():
         during = [vars(owner)[name] for owner, name in PLACES]

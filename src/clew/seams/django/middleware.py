@@ -140,10 +140,10 @@ def _wrap_convert(original: Any) -> Any:
 
 def _layer_of(target: Any) -> Layer:
     if getattr(target, "__name__", "") in _HANDLERS:
-        return Layer("", {})
+        return Layer("")
     function = code_location.unwrapped(target)
     dotted = code_location.dotted_name(function).partition(".<locals>")[0]
-    return Layer(dotted, code_location.code_attributes(target))
+    return Layer(dotted, target)
 
 
 def _wrap_load_middleware(original: Any) -> Any:
@@ -187,8 +187,7 @@ def _trace_hooks(handler: Any, layers: list[Layer]) -> None:
 def _traced_hook(hook: Any, phase: str) -> Any:
     method = getattr(hook, "func", None) or getattr(hook, "awaitable", None) or hook
     owner = getattr(method, "__self__", None)
-    layer = Layer(code_location.dotted_name(type(owner) if owner is not None else method), {})
-    layer.code = code_location.code_attributes(method)
+    layer = Layer(code_location.dotted_name(type(owner) if owner is not None else method), method)
     if iscoroutinefunction(hook):
 
         async def ahook(*args: Any, **kwargs: Any) -> Any:

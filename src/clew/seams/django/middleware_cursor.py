@@ -8,12 +8,14 @@ request's span, as under contrib.
 from __future__ import annotations
 
 from time import time_ns
+from types import FunctionType
 from typing import Any
 
 from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanContext, set_span_in_context
 
 from clew import attributes as names
+from clew.core import code_location
 from clew.core.local_trace import LocalTrace
 from clew.core.spans import OpenSpan, Scope
 from clew.settings import Settings
@@ -28,17 +30,36 @@ class Layer:
 
     Args:
         name: its dotted name.
-        code: its `code.*` attributes.
+        target: the middleware, or its hook.
     """
 
-    __slots__ = ("code", "is_hook_position", "name", "outer", "short_name")
+    __slots__ = ("_code", "is_hook_position", "name", "outer", "short_name", "target")
 
-    def __init__(self, name: str, code: dict[str, Any]) -> None:
+    def __init__(self, name: str, target: Any = None) -> None:
         self.name = name
         self.short_name = name.rpartition(".")[2]
-        self.code = code
+        self.target = target
+        self._code: dict[str, dict[str, Any]] = {}
         self.outer: Layer | None = None
         self.is_hook_position = False
+
+    def code(self, phase: str) -> dict[str, Any]:
+        """`code.*` of what runs in that phase, looked up when it first is a span."""
+        found = self._code.get(phase)
+        if found is None:
+            found = self._code[phase] = self._located(phase)
+        return found
+
+    def _located(self, phase: str) -> dict[str, Any]:
+        if isinstance(self.target, FunctionType) or hasattr(self.target, "__func__"):
+            return code_location.code_attributes(self.target)
+        kind = type(self.target)
+        # MiddlewareMixin's __call__ is Django's; what the middleware says itself is in its hooks.
+        for name in (f"process_{phase}", "__call__", "process_request", "process_response", "process_view"):
+            method = getattr(kind, name, None)
+            if method is not None and getattr(method, "__module__", "") != "django.utils.deprecation":
+                return {**code_location.code_attributes(method), names.CODE_FUNCTION_NAME: f"{self.name}.{name}"}
+        return code_location.code_attributes(kind)
 
 
 class Cursor(Span):
@@ -127,7 +148,7 @@ class Cursor(Span):
             attributes = {
                 names.DJANGO_MIDDLEWARE_NAME: layer.name,
                 names.DJANGO_MIDDLEWARE_PHASE: self._phase,
-                **layer.code,
+                **layer.code(self._phase),
             }
             self._span = SCOPE.under(
                 self._server,

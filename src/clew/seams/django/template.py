@@ -7,7 +7,6 @@ the parent past `Template.render` (only `get_parent` knows which one), and at `B
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -22,30 +21,39 @@ from clew.seams.django.template_facts import NAMELESS, KnownTemplates, plain
 
 SCOPE = Scope(__name__)
 KNOWN = KnownTemplates("django")
-# Until the parent is known; told from the names of others by identity.
-_UNKNOWN_PARENT = "template <parent>"
+# Until the parent is known; told from other spans' names by identity.
+_SOME_PARENT = "template <parent>"
 _Opened = tuple[OpenSpan, Any]
 
 
-def _partial_name(partial: Any) -> str:
-    return f"{plain(partial.origin.template_name) or NAMELESS}#{partial.name}"
+def _wrap_render(
+    open_span: Callable[[Any, Any], _Opened | None], close: Callable[[OpenSpan, Any, BaseException | None], None]
+) -> Wrap:
+    """A wrap function for the `render(self, context)` of a template or a node."""
 
-
-def _wrap_render(name_of: Callable[[Any], Any]) -> Wrap:
     def wrap(original: Any) -> Any:
         def render(self: Any, context: Any) -> Any:
             __traceback_hide__ = True
-            opened = _open(self, name_of, context)
+            local = local_trace.current()
+            if local is not None and not local.is_recording:
+                return original(self, context)
+            opened = error = None
+            try:
+                opened = open_span(self, context)
+            except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+                isolation.report(ours, __name__)
             if opened is None:
                 return original(self, context)
-            error = None
             try:
                 return original(self, context)
             except BaseException as raised:
                 error = raised
                 raise
             finally:
-                _close(opened, error)
+                try:
+                    close(*opened, error)
+                except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+                    isolation.report(ours, __name__)
                 del error
 
         return like(original, render)
@@ -53,45 +61,32 @@ def _wrap_render(name_of: Callable[[Any], Any]) -> Wrap:
     return wrap
 
 
-def _open(template: Any, name_of: Callable[[Any], Any], context: Any) -> _Opened | None:
-    local = local_trace.current()
-    if local is not None and not local.is_recording:
-        return None
-    try:
-        facts = KNOWN.facts(name_of(template), template.origin.name)
-        attributes, key = facts.roles["root" if context.template is None else "include"]
-        span = SCOPE.open(facts.span_name, attributes.copy())
-        return None if span is None else (span, key)
-    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-        isolation.report(ours, __name__)
-        return None
+def _open_template(template: Any, context: Any) -> _Opened | None:
+    facts = KNOWN.facts(template.name, template.origin.name)
+    attributes, key = facts.roles["root" if context.template is None else "include"]
+    span = SCOPE.open(facts.span_name, attributes.copy())
+    return None if span is None else (span, key)
 
 
-def _close(opened: _Opened, error: BaseException | None) -> None:
-    try:
-        span, key = opened
-        span.close_folded(span.above, key, error)
-    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-        isolation.report(ours, __name__)
+def _open_partial(partial: Any, context: Any) -> _Opened | None:
+    origin = partial.origin
+    facts = KNOWN.facts(f"{plain(origin.template_name) or NAMELESS}#{partial.name}", origin.name)
+    attributes, key = facts.roles["root" if context.template is None else "include"]
+    span = SCOPE.open(facts.span_name, attributes.copy())
+    return None if span is None else (span, key)
 
 
-def _wrap_extends(original: Any) -> Any:
-    def render(self: Any, context: Any) -> Any:
-        __traceback_hide__ = True
-        span = SCOPE.open(_UNKNOWN_PARENT, {names.DJANGO_TEMPLATE_ENGINE: "django", names.DJANGO_TEMPLATE_ROLE: "extends"})
-        if span is None:
-            return original(self, context)
-        error = None
-        try:
-            return original(self, context)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            _close((span, None), error) if error is not None else span.close()
-            del error
+def _close_template(span: OpenSpan, key: Any, error: BaseException | None) -> None:
+    span.close_folded(span.above, key, error)
 
-    return like(original, render)
+
+def _open_extends(node: Any, context: Any) -> _Opened | None:
+    span = SCOPE.open(_SOME_PARENT, {names.DJANGO_TEMPLATE_ENGINE: "django", names.DJANGO_TEMPLATE_ROLE: "extends"})
+    return None if span is None else (span, None)
+
+
+def _close_extends(span: OpenSpan, key: Any, error: BaseException | None) -> None:
+    span.close(error)
 
 
 def _wrap_get_parent(original: Any) -> Any:
@@ -100,7 +95,7 @@ def _wrap_get_parent(original: Any) -> Any:
         parent = original(self, context)
         try:
             span: Any = get_current_span()
-            if getattr(span, "name", None) is _UNKNOWN_PARENT:
+            if getattr(span, "name", None) is _SOME_PARENT:
                 _name_parent(span, parent)
         except Exception as ours:  # noqa: BLE001 - ours must not reach the application
             isolation.report(ours, __name__)
@@ -117,75 +112,60 @@ def _name_parent(span: Any, parent: Any) -> None:
         note(key, value)
 
 
-def _wrap_block(original: Any) -> Any:
-    def render(self: Any, context: Any) -> Any:
-        __traceback_hide__ = True
-        opened = _open_block(self, context)
-        if opened is None:
-            return original(self, context)
-        error = None
-        try:
-            return original(self, context)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            _close_block(opened, error)
-            del error
-
-    return like(original, render)
-
-
 def _open_block(node: Any, context: Any) -> _Opened | None:
-    local = local_trace.current()
-    if local is not None and not local.is_recording:
-        return None
-    try:
-        span = SCOPE.open(f"block {node.name}", {})
-        if span is None:
-            return None
-        # The definition that counts is the one of the template furthest down; rendering takes it off the stack.
-        overridden = context.render_context.get("block_context")
-        stack = overridden.blocks.get(node.name) if overridden is not None else None
-        return span, (stack[-1] if stack else node)
-    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-        isolation.report(ours, __name__)
-        return None
+    # The definition that counts is the last one in the stack; an error leaves the stack without it.
+    overrides = context.render_context.get("block_context")
+    stack = overrides.blocks.get(node.name) if overrides is not None else None
+    span = SCOPE.open(f"block {node.name}")
+    return None if span is None else (span, stack[-1] if stack else node)
 
 
-def _close_block(opened: _Opened, error: BaseException | None) -> None:
-    try:
-        span, block = opened
-        settings = configuration.settings
-        if span.is_trivial and error is None and settings.detail != "all":
-            if span.elapsed_ns < settings.block_threshold_ms * 1e6:
-                span.discard()
-                return
-        for key, value in _block_attributes(block).items():
-            span.note(key, value)
-        span.close_folded(span.above, (block.name, "block"), error)
-    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-        isolation.report(ours, __name__)
-
-
-def _block_attributes(block: Any) -> dict[str, Any]:
-    found = {
-        names.DJANGO_TEMPLATE_NAME: block.name,
-        names.DJANGO_TEMPLATE_ENGINE: "django",
-        names.DJANGO_TEMPLATE_ROLE: "block",
-    }
+def _close_block(span: OpenSpan, block: Any, error: BaseException | None) -> None:
+    settings = configuration.settings
+    is_short = span.elapsed_ns < settings.block_threshold_ms * 1e6
+    if is_short and span.is_trivial and error is None and settings.detail != "all":
+        span.discard()
+        return
     origin = getattr(block, "origin", None)
-    if origin is not None:
-        facts = KNOWN.facts(origin.template_name, origin.name)
-        found |= {key: value for key, value in facts.roles["root"][0].items() if key == names.CODE_FILE_PATH}
+    attributes, key = KNOWN.facts(getattr(origin, "template_name", None), getattr(origin, "name", None)).roles["block"]
+    for name, value in attributes.items():
+        span.note(name, value)
     if block.token is not None:
-        found[names.CODE_LINE_NUMBER] = block.token.lineno
-    return found
+        span.note(names.CODE_LINE_NUMBER, block.token.lineno)
+    span.close_folded(span.above, (key, block.name), error)
 
 
-_ATTRIBUTES = (
+_TEMPLATE = (
     names.DJANGO_TEMPLATE_NAME,
     names.DJANGO_TEMPLATE_ENGINE,
     names.DJANGO_TEMPLATE_ROLE,
     names.CODE_FILE_PATH,
+)
+
+SEAM = Seam(
+    "django.template",
+    patches=(
+        Patch("django.template.base", "Template.render", _wrap_render(_open_template, _close_template)),
+        Patch(
+            "django.template.base", "PartialTemplate.render", _wrap_render(_open_partial, _close_template), False, True
+        ),
+        Patch("django.template.loader_tags", "ExtendsNode.render", _wrap_render(_open_extends, _close_extends)),
+        Patch("django.template.loader_tags", "ExtendsNode.get_parent", _wrap_get_parent),
+        Patch("django.template.loader_tags", "BlockNode.render", _wrap_render(_open_block, _close_block)),
+    ),
+    spans=(
+        SpanDoc(
+            "template page.html",
+            "INTERNAL",
+            "a template that is rendered, included or extended; equal ones below one span that have nothing under "
+            "them are one span",
+            (*_TEMPLATE, names.CLEW_FOLDED_COUNT, names.CLEW_FOLDED_DURATION_MS),
+        ),
+        SpanDoc(
+            "block content",
+            "INTERNAL",
+            "a block with something under it, or that takes 1 ms or more",
+            (*_TEMPLATE, names.CODE_LINE_NUMBER),
+        ),
+    ),
 )

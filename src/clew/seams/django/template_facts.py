@@ -7,7 +7,7 @@ from typing import Any
 
 from clew import attributes as names
 
-ROLES = ("root", "include", "extends", "import")
+ROLES = ("root", "include", "extends", "block", "import")
 # Name of a template made from a string: these have none, and their source must not become one.
 NAMELESS = "<string>"
 _MAX_KNOWN = 4096

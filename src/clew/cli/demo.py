@@ -1,0 +1,87 @@
+"""`clew demo`: a Django site and a Celery worker in one command, and the trace that runs through both.
+
+Nothing is simulated: the site and the worker are processes of their own under `opentelemetry-instrument`, as a
+project's are, and what is shown came over the network. It fails where the real thing would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+from typing import Any
+
+from clew.cli.demo_processes import become
+
+_NEEDED = ("django", "celery")
+
+_DESCRIPTION = """\
+Start a Django site (SQLite) and a prefork Celery worker, each under opentelemetry-instrument;
+log in, place an order whose invoice is a task; show the trace that runs through both processes.
+"""
+_EPILOG = """\
+the spans go elsewhere too, over gRPC or HTTP, when the standard variables say where:
+  OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 clew demo
+
+each process by itself, as docker-compose.yml starts them (CLEW_DEMO_BROKER and CLEW_DEMO_DATABASE
+are URLs; without them, files in ./clew-demo):
+  clew demo web --host 127.0.0.1 --port 8000
+  clew demo worker
+  clew demo beat
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand.
+
+    Args:
+        subparsers: what `ArgumentParser.add_subparsers` returned.
+    """
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "demo",
+        help="run a small Django site and a Celery worker, and show their traces",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    ending = parser.add_mutually_exclusive_group()
+    ending.add_argument("--once", action="store_true", help="show the traces and end (the default)")
+    ending.add_argument("--keep", action="store_true", help="then leave the site running, until Ctrl-C")
+    parser.add_argument("--all", action="store_true", help="show every request as a tree, not only the form post")
+    parser.add_argument("--broker", metavar="URL", help="redis://... or amqp://... (default: files, no service needed)")
+    parser.add_argument("--port", type=_port, default=0, help="the site's port (default: a free one)")
+    parser.add_argument("--export-file", metavar="FILE", help="also append the spans to FILE as OTLP JSON lines")
+    processes = parser.add_subparsers(dest="process", metavar="", help=argparse.SUPPRESS)
+    web = processes.add_parser("web", help="only the site")
+    web.add_argument("--host", default="127.0.0.1", help="where to listen (default: 127.0.0.1)")
+    web.add_argument("--port", type=_port, default=8000, help="default: 8000")
+    processes.add_parser("worker", help="only the worker")
+    processes.add_parser("beat", help="only beat, which sends a task every 30 s")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo, or become one of its processes.
+
+    Returns:
+        0 when the traces of both processes arrived and were shown, else 1.
+    """
+    # Asked now, it is a line; asked by the processes, it would be two tracebacks.
+    for package in _NEEDED:
+        if importlib.util.find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+    # billiard has no prefork pool there.
+    if os.name != "posix":
+        raise SystemExit("clew demo: a prefork worker needs Linux or macOS; on Windows, use WSL or docker compose")
+    if args.process:
+        become(args.process, getattr(args, "host", ""), args.port)
+    # Not for a process of the demo, which would take the imports along.
+    from clew.cli.demo_run import run_demo
+
+    return run_demo(args)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
+    return int(text)

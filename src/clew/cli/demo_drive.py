@@ -1,0 +1,116 @@
+"""Drives the demo site as a browser would: cookies, a login, forms with their CSRF token.
+
+Every answer names its trace (header `traceresponse`), so each step knows exactly which trace is its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import http.cookiejar
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+
+from clew.cli.demo_processes import DemoError
+
+USER, PASSWORD = "ada", "thread"
+_SECONDS = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A request that was made.
+
+    Args:
+        method: GET or POST.
+        path: the path asked for.
+        status: the answer's status.
+        trace_id: 32 hex digits; "" if the site did not say.
+        about: what it is for.
+    """
+
+    method: str
+    path: str
+    status: int
+    trace_id: str
+    about: str = ""
+
+
+class Browser:
+    """Keeps cookies, follows no redirect: each request is a step of its own.
+
+    Args:
+        url: where the site is.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        self._cookies = http.cookiejar.CookieJar()
+        self._opener = urllib.request.build_opener(
+            # A proxy of the environment cannot reach this machine's own address.
+            urllib.request.ProxyHandler({}),
+            urllib.request.HTTPCookieProcessor(self._cookies),
+            _NoRedirect(),
+        )
+        self.page = ""
+
+    def get(self, path: str) -> Step:
+        """Ask for a page."""
+        return self._ask("GET", path, None)
+
+    def post(self, path: str, **fields: str) -> Step:
+        """Send a form, with the token the page before gave."""
+        # Of the latest page: a login changes the token, and the one before is refused.
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', self.page)
+        data = {"csrfmiddlewaretoken": token[1] if token else "", **fields}
+        return self._ask("POST", path, urllib.parse.urlencode(data).encode())
+
+    def _ask(self, method: str, path: str, data: bytes | None) -> Step:
+        request = urllib.request.Request(self._url + path, data, method=method)
+        try:
+            with self._opener.open(request, timeout=_SECONDS) as answer:
+                self.page = answer.read().decode("utf-8", "replace")
+                status, headers = answer.status, answer.headers
+        except urllib.error.HTTPError as error:
+            with error:
+                self.page = error.read().decode("utf-8", "replace")
+            status, headers = error.code, error.headers
+        except OSError as error:
+            raise DemoError(f"{method} {path} got no answer from the site: {error}") from None
+        # W3C: version, trace id, span id, flags.
+        parts = headers.get("traceresponse", "").split("-")
+        return Step(method, path, status, parts[1] if len(parts) == 4 else "")
+
+
+# Followed, a redirect would be a second trace behind the back of the step.
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: object, **__: object) -> None:
+        return None
+
+
+def visit(url: str) -> Iterator[Step]:
+    """Log in, look at the orders, place one, and see the odd pages.
+
+    Args:
+        url: where the site is.
+
+    Raises:
+        DemoError: a page answers otherwise than it should.
+    """
+    browser = Browser(url)
+    order = {"customer": "1", "thread": "gold", "metres": "300"}
+    yield _expect(browser.get("/accounts/login/"), 200, "the login page")
+    yield _expect(browser.post("/accounts/login/", username=USER, password=PASSWORD), 302, "the login")
+    yield _expect(browser.get("/orders/"), 200, "a page with a form")
+    yield _expect(browser.post("/orders/new/", **order), 302, "the form, which sends a task")
+    yield _expect(browser.get("/closed/"), 503, "a page that a middleware answers")
+    yield _expect(browser.get("/rates/"), 200, "an async view")
+    yield _expect(browser.get("/broken/"), 500, "an error")
+
+
+def _expect(step: Step, status: int, about: str) -> Step:
+    if step.status != status:
+        raise DemoError(f"{step.method} {step.path} ({about}) answered {step.status}, expected {status}")
+    return dataclasses.replace(step, about=about)

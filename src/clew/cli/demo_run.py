@@ -1,0 +1,163 @@
+"""A run of the demo, from the first process started to the last one ended."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+from clew.cli.demo_broker import check_broker, forget_queue
+from clew.cli.demo_drive import Step, visit
+from clew.cli.demo_export import Outlet, endpoint, open_outlets, to_readable
+from clew.cli.demo_processes import DemoError, DemoProcess, Interrupts, stop_all
+from clew.cli.demo_show import Show
+from clew.cli.demo_spans import Inbox
+from clew.cli.receiver import Receiver, ReceiverError
+from clew.cli.trace_buffer import TraceBuffer
+from clew.export.span_record import SpanRecord
+
+_WAIT_SECONDS = 20.0
+_LOOK_SECONDS = 0.1
+
+
+def run_demo(args: argparse.Namespace) -> int:
+    """Run the demo.
+
+    Returns:
+        0 when the traces of both processes arrived and were shown, else 1.
+    """
+    show = Show()
+    with Interrupts() as interrupts:
+        demo = _Demo(args, show, interrupts)
+        try:
+            try:
+                demo.go()
+                return 0
+            finally:
+                demo.clean_up()
+        except (DemoError, ReceiverError) as error:
+            show.complain(str(error))
+            return 1
+        finally:
+            # For the signal that came into the first.
+            demo.clean_up()
+
+
+class _Demo:
+    def __init__(self, args: argparse.Namespace, show: Show, interrupts: Interrupts) -> None:
+        self._args, self._show, self._interrupts = args, show, interrupts
+        self._folder: Path | None = None
+        self._processes: list[DemoProcess] = []
+        self._outlets: list[Outlet] = []
+        self._inbox = Inbox(self._watch)
+        # HTTP alone: gRPC takes longer to import, and the worker forks.
+        self._receiver = Receiver(self._inbox.add, grpc_port=None, http_port=0, on_problem=show.complain)
+        self._buffer: TraceBuffer | None = None
+        # On a broker that others use, no worker of theirs listens to a queue of this name.
+        self._queue = f"clew-demo-{uuid.uuid4().hex[:8]}"
+
+    def go(self) -> None:
+        """Start, visit, show; raises `DemoError` when anything is not as it should be."""
+        broker = self._args.broker
+        if broker:
+            check_broker(broker)
+        self._outlets = open_outlets(self._args.export_file, self._show.complain)
+        self._receiver.start()
+        self._show.title("starts a Django site and a Celery worker, each under opentelemetry-instrument")
+        web, worker = self._start("web"), self._start("worker")
+        url = web.wait_until_ready()
+        self._show.progress("site", f"{url}, SQLite  (process {web.pid})")
+        worker.wait_until_ready()
+        through = f"{broker.partition(':')[0]}, queue {self._queue}" if broker else "a folder as its broker"
+        self._show.progress("worker", f"prefork, {through}  (process {worker.pid})")
+        steps = self._visit(url, web, worker)
+        self._show.traces([(step, self._inbox.story(step.trace_id)) for step in steps], self._args.all)
+        self._show.next_steps(endpoint())
+        if self._args.keep:
+            self._keep(url)
+
+    def clean_up(self) -> None:
+        """End and remove everything; may be called again."""
+        # The processes first: their last spans still find the receiver, and the receiver the outlets.
+        had_processes = bool(self._processes)
+        stop_all(self._processes)
+        if had_processes and self._args.broker:
+            forget_queue(self._args.broker, self._queue)
+        self._receiver.stop()
+        while self._outlets:
+            self._outlets[-1].close()
+            self._outlets.pop()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self, name: str) -> DemoProcess:
+        # A signal between the start and the list would leave a process that nobody ends.
+        with self._interrupts.shield():
+            if self._folder is None:
+                self._folder = Path(tempfile.mkdtemp(prefix="clew-demo-"))
+            process = DemoProcess(name, self._folder, self._environment(self._folder), self._args.port)
+            self._processes.append(process)
+        return process
+
+    def _environment(self, folder: Path) -> dict[str, str]:
+        """The user's environment, without what would trace differently or elsewhere."""
+        # A sampler or an exporter that the shell is set to would hide what the demo is there to show.
+        foreign = ("OTEL_", "CLEW_DEMO_", "DJANGO_SETTINGS_MODULE")
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
+        return {
+            **kept,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": self._receiver.http_endpoint,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_METRICS_EXPORTER": "none",
+            "OTEL_LOGS_EXPORTER": "none",
+            "OTEL_BSP_SCHEDULE_DELAY": "200",
+            # The exporter would ask a proxy for this machine's own address.
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+            "PYTHONUNBUFFERED": "1",
+            # A worker that is killed leaves its own behind.
+            "TMPDIR": str(folder),
+            "CLEW_DEMO_DIR": str(folder),
+            "CLEW_DEMO_QUEUE": self._queue,
+            **({"CLEW_DEMO_BROKER": self._args.broker} if self._args.broker else {}),
+        }
+
+    def _visit(self, url: str, web: DemoProcess, worker: DemoProcess) -> list[Step]:
+        try:
+            steps = list(visit(url))
+        except DemoError as error:
+            raise DemoError(f"{error}{web.tail()}") from None
+        self._show.progress("visit", f"{len(steps)} requests; waiting for their spans")
+        if lacking := self._inbox.wait(steps, _WAIT_SECONDS):
+            said = "".join(f"\n    {text}" for text in lacking)
+            # A process that has ended is the better explanation.
+            web.check()
+            worker.check()
+            logged = "".join(f"\n    {line}" for process in (web, worker) for line in process.complaints())
+            logged = logged and f"\n  and this was logged:{logged}"
+            raise DemoError(f"not everything arrived within {_WAIT_SECONDS:g} s; missing:{said}{logged}")
+        return steps
+
+    def _keep(self, url: str) -> None:
+        """Show each trace as it completes, until a signal or until a process ends."""
+        self._buffer = TraceBuffer()
+        self._show.kept(url)
+        while True:
+            for part in self._buffer.ready():
+                self._show.tree(part.records, part.known)
+                print(flush=True)
+            for process in self._processes:
+                process.check()
+            time.sleep(_LOOK_SECONDS)
+
+    def _watch(self, records: list[SpanRecord]) -> None:
+        if self._outlets:
+            spans = [to_readable(record) for record in records]
+            for outlet in self._outlets:
+                outlet.add(spans)
+        if self._buffer is not None:
+            self._buffer.add(records)

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import clew.cli
+from clew.cli.demo_drive import Step
+from clew.cli.demo_processes import DemoError, DemoProcess, Interrupts, stop_all
+from clew.cli.demo_site import environment
+from clew.cli.demo_spans import Inbox, missing
+from clew.export.span_record import SpanRecord
+
+RUN = "import sys; from clew.cli import main; sys.exit(main())"
+TRACE, OTHER = "ab12" * 8, "cd34" * 8
+POST = Step("POST", "/orders/new/", 302, TRACE)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://127.0.0.1:1/0", "refused"),
+        ("amqp://clerk:secret@127.0.0.1:1//", "refused"),
+        ("nonsense://127.0.0.1", "nonsense"),
+        ("sqs://", "missing"),
+    ],
+)
+def test_a_broker_that_cannot_be_used_is_one_line(capsys, url, said):
+    assert clew.cli.main(["demo", "--broker", url]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert said in err
+    assert "secret" not in err
+
+
+def test_a_file_that_cannot_be_written_is_one_line(capsys, tmp_path):
+    assert clew.cli.main(["demo", "--export-file", str(tmp_path / "no" / "file")]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "no such file or directory" in err
+
+
+@pytest.mark.parametrize("wrong", [["--wrong"], ["--once", "--keep"], ["--port", "70000"], ["nonsense"]])
+def test_wrong_use_is_said_with_exit_code_two(capsys, wrong):
+    assert clew.cli.main(["demo", *wrong]) == 2
+    err = capsys.readouterr().err
+    assert "usage: clew" in err
+    assert wrong[-1] in err
+
+
+@pytest.mark.parametrize("package", ["django", "celery"])
+def test_without_django_or_celery_it_says_how_to_get_them(package):
+    script = f"import sys; sys.modules[{package!r}] = None; {RUN}"
+    done = subprocess.run([sys.executable, "-c", script, "demo"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'clew[demo]'" in done.stderr
+
+
+@pytest.fixture
+def other_process(tmp_path, monkeypatch):
+    def make(code):
+        real = subprocess.Popen
+        monkeypatch.setattr(subprocess, "Popen", lambda _, **options: real([sys.executable, "-c", code], **options))
+        made = DemoProcess("worker", tmp_path, os.environ)
+        processes.append(made)
+        return made
+
+    processes = []
+    yield make
+    stop_all(processes)
+
+
+def test_a_process_that_ends_before_it_is_ready_is_an_error_with_its_last_lines(other_process):
+    process = other_process("print('one'); print('the reason'); raise SystemExit(3)")
+    with pytest.raises(DemoError, match=r"worker process has ended with exit code 3.*\n    one\n    the reason$"):
+        process.wait_until_ready()
+
+
+def test_a_process_that_never_is_ready_is_an_error(other_process):
+    process = other_process("import time; print('wait', flush=True); time.sleep(60)")
+    with pytest.raises(DemoError, match=r"not ready after 0\.5 s"):
+        process.wait_until_ready(0.5)
+
+
+def all_gone(group):
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        os.killpg(group, 0)
+        time.sleep(0.05)
+
+
+def test_a_process_that_ignores_sigterm_ends_all_the_same_with_its_children(other_process):
+    code = (
+        "import os, signal, time; signal.signal(15, signal.SIG_IGN); os.fork(); print('clew demo: ready', flush=True)"
+    )
+    process = other_process(code + "; time.sleep(60)")
+    process.wait_until_ready()
+    stop_all([process], 0.2)
+    with pytest.raises(ProcessLookupError):
+        all_gone(process.pid)
+
+
+def test_a_signal_waits_for_the_end_of_what_must_not_be_done_by_half():
+    done = []
+
+    def half_a_step(interrupts):
+        with interrupts.shield():
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append("all of it")
+        done.append("not this")
+
+    with Interrupts() as interrupts, pytest.raises(SystemExit) as left:
+        half_a_step(interrupts)
+    assert left.value.code == 143
+    assert done == ["all of it"]
+
+
+def test_only_the_first_signal_raises_so_that_a_clean_up_can_be_repeated():
+    with Interrupts():
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def span(name, kind, number, parent=0, service="demo-web", trace=TRACE, links=(), scope="clew.seams"):
+    above, facts = f"{parent:016x}" if parent else "", {"links": links, "service": service, "scope": scope}
+    return SpanRecord(trace, f"{number:016x}", above, name, kind, number, number + 1, **facts)
+
+
+WHOLE = [
+    span("POST orders/new/", "SERVER", 1),
+    span("apply_async/shop.tasks.send_invoice", "PRODUCER", 2, 1),
+    span("run/shop.tasks.send_invoice", "CONSUMER", 3, 2, "demo-worker"),
+    span("apply_async/shop.tasks.tell_warehouse", "PRODUCER", 4, 3, "demo-worker"),
+    span("run/shop.tasks.tell_warehouse", "CONSUMER", 5, 4, "demo-worker"),
+]
+
+
+def test_a_whole_trace_lacks_nothing():
+    assert list(missing(POST, WHOLE)) == []
+
+
+@pytest.mark.parametrize("lost", range(5))
+def test_what_did_not_arrive_is_named(lost):
+    lacking = "\n".join(missing(POST, WHOLE[:lost] + WHOLE[lost + 1 :]))
+    name = WHOLE[lost].name.rpartition("/")[2]
+    assert (name or "POST") in lacking
+
+
+def test_a_trace_without_spans_of_clew_is_not_enough():
+    stock = [dataclasses.replace(record, scope="opentelemetry.instrumentation") for record in WHOLE]
+    lacking = list(missing(POST, stock))
+    assert len(lacking) == 2
+    assert all("clew's own spans" in text for text in lacking)
+
+
+def test_a_run_in_a_trace_of_its_own_needs_a_link():
+    run = span("run/shop.tasks.send_invoice", "CONSUMER", 3, 0, "demo-worker", OTHER)
+    linked = span("run/shop.tasks.send_invoice", "CONSUMER", 3, 0, "demo-worker", OTHER, ((TRACE, f"{2:016x}", {}),))
+    assert any("neither its parent nor linked" in text for text in missing(POST, [*WHOLE[:2], run]))
+    assert not any("neither" in text for text in missing(POST, [*WHOLE[:2], linked]))
+    inbox = Inbox(lambda _: None)
+    inbox.add([linked])
+    inbox.add(WHOLE[:2])
+    assert inbox.story(TRACE) == [*WHOLE[:2], linked]
+
+
+def test_a_request_that_was_not_traced_is_not_pretended_to_be():
+    untraced = Step("GET", "/orders/", 200, "")
+    assert Inbox(lambda _: None).wait([untraced], 0.1) == ["GET /orders/: the site did not trace it"]
+
+
+def test_the_database_is_a_file_or_a_postgres(monkeypatch, tmp_path):
+    monkeypatch.setenv("CLEW_DEMO_DIR", str(tmp_path))
+    monkeypatch.delenv("CLEW_DEMO_DATABASE", raising=False)
+    assert environment.database()["NAME"] == tmp_path / "shop.sqlite3"
+    monkeypatch.setenv("CLEW_DEMO_DATABASE", "postgres://me:p%40ss@db:5433/shop")
+    found = environment.database()
+    assert (found["ENGINE"], found["HOST"], found["PORT"]) == ("django.db.backends.postgresql", "db", "5433")
+    assert (found["NAME"], found["USER"], found["PASSWORD"]) == ("shop", "me", "p@ss")
+    monkeypatch.setenv("CLEW_DEMO_DATABASE", "mysql://db/shop")
+    with pytest.raises(ValueError, match="postgres://"):
+        environment.database()
