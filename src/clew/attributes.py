@@ -62,7 +62,7 @@ DJANGO_MIDDLEWARE_TIMINGS: Final = _name(
 )
 DJANGO_TEMPLATE_NAME: Final = _name("django.template.name", "name of the template")
 DJANGO_TEMPLATE_ENGINE: Final = _name("django.template.engine", "django or jinja2")
-DJANGO_TEMPLATE_ROLE: Final = _name("django.template.role", "root, include, extends or (jinja2) import; block for a block")
+DJANGO_TEMPLATE_ROLE: Final = _name("django.template.role", "root, include, extends, import (jinja2) or block")
 DJANGO_AUTH_BACKEND: Final = _name("django.auth.backend", "dotted name of the authentication backend")
 DJANGO_AUTH_OUTCOME: Final = _name(
     "django.auth.outcome", "accepted, declined, denied, error or skipped (the backend does not take these credentials)"

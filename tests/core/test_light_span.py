@@ -248,6 +248,52 @@ def test_equal_leaves_fold(bench):
     assert sorted(span.attributes.get("clew.folded.count", 1) for span in leaves) == [1, 10]
 
 
+def test_equal_subtrees_fold_as_a_whole(bench):
+    made = bench()
+
+    def row(parent, cells):
+        span = SCOPE.open("row")
+        for cell in cells:
+            SCOPE.open(cell).close_folded(span, cell)
+        span.close_folded(parent, "row")
+
+    def body():
+        parent = SCOPE.open("parent")
+        for number in range(50):
+            row(parent, ["a", "a", "b"] if number else ["a", "b", "c"])
+        parent.close()
+
+    in_root(made, body)
+    found = made.spans()
+    assert len(made.exporter.get_finished_spans()) == 6
+    assert {name: span.attributes.get("clew.folded.count") for name, span in found.items()} == {
+        "root": None,
+        "parent": None,
+        "row": 50,
+        "a": 99,
+        "b": 50,
+        "c": None,
+    }
+    assert {found[name].parent.span_id for name in "abc"} == {found["row"].context.span_id}
+    assert all(span.parent.span_id for span in made.exporter.get_finished_spans() if span.name != "root")
+
+
+def test_what_the_application_opened_below_is_not_folded_away(bench):
+    made = bench()
+
+    def body():
+        parent = SCOPE.open("parent")
+        for number in range(3):
+            span = SCOPE.open("row")
+            with made.provider.get_tracer("app").start_as_current_span(f"work {number}"):
+                pass
+            span.close_folded(parent, "row")
+        parent.close()
+
+    in_root(made, body)
+    assert len([span for span in made.exporter.get_finished_spans() if span.name == "row"]) == 3
+
+
 def test_the_limit_of_a_trace_is_kept_and_counted(bench):
     from clew.core import local_trace
 

@@ -61,6 +61,8 @@ class LightSpan(ReadableSpan, Span):
     above: LightSpan | None = None
     # Whether the application wrote on it: then it is kept, whatever it is.
     _is_touched = False
+    # id of the exception a span below it ended with, where no LocalTrace knows.
+    _error_below = 0
 
     def __init__(
         self,
@@ -182,10 +184,12 @@ class LightSpan(ReadableSpan, Span):
             self.note(names.CLEW_CANCELLED, True)
             return
         self.note(names.ERROR_TYPE, type_name(error))
-        if local is None or local.error_id != id(error):
+        if id(error) not in (self._error_below, local.error_id if local is not None else 0):
             self.record_exception(error, escaped=True)
         if local is not None:
             local.error_id = id(error)
+        if self.above is not None:
+            self.above._error_below = id(error)
         self._status = Status(StatusCode.ERROR, error_description(error))
 
     def close(self, error: BaseException | None = None) -> None:
@@ -223,8 +227,12 @@ class LightSpan(ReadableSpan, Span):
         return (self._end_time or time_ns()) - (self._start_time or 0)
 
     def close_folded(self, parent: Any, key: Any, error: BaseException | None = None) -> None:
-        """End it; equal siblings (same `key`) under a light `parent` that have nothing under them become one span."""
-        if error is not None or not self.is_trivial or not isinstance(parent, LightSpan) or not parent.is_recording():
+        """End it; equal siblings (same `key`) below a light `parent` become one span.
+
+        Equal is what has nothing under it but spans that were folded themselves: a row's template with its partials
+        folds with the other rows' as a whole.
+        """
+        if error is not None or not self._is_foldable or not isinstance(parent, LightSpan) or not parent.is_recording():
             self.close(error)
             return
         self.restore()
@@ -238,12 +246,39 @@ class LightSpan(ReadableSpan, Span):
             first._folded += 1
             first._folded_ns += took
             first._end_time = ended
+            if self._folds:
+                first._take_folds(self._folds)
             self._give_back()
         elif len(folds) < self._pipeline.max_folds:
             self._folded, self._folded_ns = 1, took
             folds[key] = self
         else:
             self._finish()
+
+    @property
+    def _is_foldable(self) -> bool:
+        merged = sum([each._folded for each in self._folds.values()]) if self._folds else 0
+        said = self._events or self._links or self._is_touched
+        return self._children == merged and not said and self._status is _UNSET
+
+    def _take_folds(self, others: dict[Any, LightSpan]) -> None:
+        folds = self._folds
+        if folds is None:
+            folds = self._folds = {}
+        for key, other in others.items():
+            first = folds.get(key)
+            if first is not None:
+                first._folded += other._folded
+                first._folded_ns += other._folded_ns
+                first._end_time = other._end_time
+                if other._folds:
+                    first._take_folds(other._folds)
+                other._give_back()
+            elif len(folds) < self._pipeline.max_folds:
+                other._parent = self._context or self._identified()
+                folds[key] = other
+            else:
+                other._give_back()
 
     def _give_back(self) -> None:
         """It is no span of its own: it does not count against the limit of the trace."""

@@ -12,6 +12,9 @@ from opentelemetry import baggage
 from opentelemetry import trace as otel
 from opentelemetry.trace import StatusCode
 
+# The handler closes what connections other tests have opened.
+pytestmark = pytest.mark.django_db
+
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 

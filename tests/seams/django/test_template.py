@@ -102,10 +102,13 @@ def test_folded_includes_do_not_use_up_the_limit_of_the_trace(client):
     assert not any("clew.spans.dropped" in span.attributes for span in trace.spans)
 
 
-def test_includes_with_something_under_them_do_not_fold(trace, client):
+def test_includes_of_includes_fold_as_a_whole(trace, client):
     client.get("/t/nested.html")
-    one = "  template t/outer.html role=include\n    template t/card.html role=include\n"
-    assert below_view(trace, ROLE, COUNT) == ("template t/nested.html role=root\n" + 3 * one).rstrip()
+    assert below_view(trace, ROLE, COUNT) == (
+        "template t/nested.html role=root\n"
+        "  template t/outer.html role=include count=3\n"
+        "    template t/card.html role=include count=3"
+    )
 
 
 def test_short_blocks_are_no_spans_and_leave_no_trace_on_the_blocks_around_them(trace, client):

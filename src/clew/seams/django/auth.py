@@ -35,6 +35,7 @@ def _authenticated(span: Any, user: Any, error: BaseException | None) -> None:
     attempt = auth_backends.current()
     if attempt is None:
         return
+    # First of all: whatever goes wrong below, the next call must not find this attempt.
     auth_backends.make_current(attempt.outer)
     if error is not None:
         if not isinstance(error, CANCELLED):
@@ -46,7 +47,7 @@ def _authenticated(span: Any, user: Any, error: BaseException | None) -> None:
     elif attempt.is_denied:
         span.note(names.DJANGO_AUTH_OUTCOME, "denied")
     else:
-        attempt.skip()
+        attempt.skip()  # the span is still the current one: they go below it
         span.note(names.DJANGO_AUTH_OUTCOME, "declined")
 
 

@@ -50,6 +50,7 @@ class Attempt:
         """Open the span of the next backend of that class; None inside another one (`super().authenticate()`)."""
         if self._is_asking or self.backends is None:
             return None
+        # Those Django passed over on its way here do not take these credentials.
         for at in range(self._asked, len(self.backends)):
             if self.backends[at][0] is kind:
                 break
@@ -115,9 +116,10 @@ def forget() -> None:
 
 def _class_of(backend: Any, seam: Seam) -> type | None:
     kind = type(backend)
+    # What the object itself holds is called in place of the class' method.
     if any(method in getattr(backend, "__dict__", ()) for method in _METHODS):
         return None
-    with _lock:
+    with _lock:  # around our own patching only; two requests may list a backend first
         if kind in _traced:
             return kind
         if len(_traced) >= _MAX_CLASSES or not _is_traceable(kind):

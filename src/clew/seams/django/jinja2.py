@@ -35,6 +35,9 @@ def _entry(role: str) -> Wrap:
     return wrap
 
 
+# `self` is positional only: a template may have a variable of that name.
+
+
 def _entry_sync(original: Any, role: str) -> Callable[..., Any]:
     def entry(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         __traceback_hide__ = True
@@ -89,6 +92,7 @@ def _entry_async_generator(original: Any, role: str) -> Callable[..., Any]:
             async for item in items:
                 yield item
         finally:
+            # Here, in the consumer's task, and not by the garbage collector in another context.
             await items.aclose()
 
     return entry
@@ -102,6 +106,7 @@ class _RootFunction:
             original = vars(template)[_ROOT]
         except (KeyError, TypeError):
             raise AttributeError(_ROOT) from None
+        # Outside a traced rendering whoever looks gets the function itself.
         return original if current() is None else functools.partial(_root, template, original)
 
     def __set__(self, template: Any, function: Any) -> None:
@@ -116,6 +121,7 @@ def _root(template: Any, original: Any, context: Any) -> Any:
     above = current()
     if above is None or above.reaches(template, context):
         return original(context)
+    # A parent goes on with its child's context; an include has one of its own.
     role = "extends" if context is above.context else "include"
     follow = steps_async if template.environment.is_async else steps
     return follow(functools.partial(begin, template, role, context, above.is_lazy), original(context))

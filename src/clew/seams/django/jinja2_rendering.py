@@ -103,6 +103,7 @@ def steps(open_rendering: Callable[[], Rendering | None], generator: Generator[A
     """The generator's items, its steps below the rendering that is opened with the first one."""
     rendering = open_rendering()
     if rendering is None or not rendering.is_lazy:
+        # Attaching for each step would cost as much as the steps do.
         items: Iterator[Any] = generator
     else:
         rendering.suspend()
@@ -151,7 +152,7 @@ async def steps_async(
         error = raised
         raise
     finally:
-        await items.aclose()
+        await items.aclose()  # its own spans end before this one
         if rendering is not None:
             rendering.close(error)
         del error

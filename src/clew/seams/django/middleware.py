@@ -78,6 +78,7 @@ def _traced_layer(call: Any, layer: Layer) -> Any:
     if iscoroutinefunction(call):
 
         async def alayer(request: Any) -> Any:
+            __traceback_hide__ = True
             local = local_trace.current()
             if local is None or not local.is_recording:
                 _unrecorded(layer, request, local)
@@ -94,6 +95,7 @@ def _traced_layer(call: Any, layer: Layer) -> Any:
         return markcoroutinefunction(like(call, alayer))
 
     def traced(request: Any) -> Any:
+        __traceback_hide__ = True
         local = local_trace.current()
         if local is None or not local.is_recording:
             _unrecorded(layer, request, local)
@@ -191,6 +193,7 @@ def _traced_hook(hook: Any, phase: str) -> Any:
     if iscoroutinefunction(hook):
 
         async def ahook(*args: Any, **kwargs: Any) -> Any:
+            __traceback_hide__ = True
             cursor = _hook_begins(layer, phase)
             if cursor is None:
                 return await hook(*args, **kwargs)
@@ -208,6 +211,7 @@ def _traced_hook(hook: Any, phase: str) -> Any:
         return _as_method(ahook, hook, owner)
 
     def traced(*args: Any, **kwargs: Any) -> Any:
+        __traceback_hide__ = True
         cursor = _hook_begins(layer, phase)
         if cursor is None:
             return hook(*args, **kwargs)

@@ -209,6 +209,7 @@ def _is_excluded(request: Any) -> bool:
 
 def _wrap_get_response(original: Any) -> Any:
     def get_response(self: Any, request: Any) -> Any:
+        __traceback_hide__ = True
         served = begin(request)
         if served is None:
             return original(self, request)
@@ -229,6 +230,7 @@ def _wrap_get_response(original: Any) -> Any:
 
 def _wrap_get_response_async(original: Any) -> Any:
     async def get_response_async(self: Any, request: Any) -> Any:
+        __traceback_hide__ = True
         served = begin(request)
         if served is None:
             return await original(self, request)

@@ -34,6 +34,7 @@ def _wrap_render(
     def wrap(original: Any) -> Any:
         def render(self: Any, context: Any) -> Any:
             __traceback_hide__ = True
+            # An unsampled request pays this look and no more.
             local = local_trace.current()
             if local is not None and not local.is_recording:
                 return original(self, context)
@@ -81,6 +82,7 @@ def _close_template(span: OpenSpan, key: Any, error: BaseException | None) -> No
 
 
 def _open_extends(node: Any, context: Any) -> _Opened | None:
+    # Open before the parent is looked for: loading and compiling it is a part of extending it.
     span = SCOPE.open(_SOME_PARENT, {names.DJANGO_TEMPLATE_ENGINE: "django", names.DJANGO_TEMPLATE_ROLE: "extends"})
     return None if span is None else (span, None)
 
@@ -123,6 +125,7 @@ def _open_block(node: Any, context: Any) -> _Opened | None:
 def _close_block(span: OpenSpan, block: Any, error: BaseException | None) -> None:
     settings = configuration.settings
     is_short = span.elapsed_ns < settings.block_threshold_ms * 1e6
+    # What a discarded block had looked up is not worth its microseconds: attributes only now.
     if is_short and span.is_trivial and error is None and settings.detail != "all":
         span.discard()
         return

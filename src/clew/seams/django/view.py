@@ -121,6 +121,7 @@ def _traced(view: Any, callback: Any) -> Any:
     if iscoroutinefunction(view):
 
         async def aview(request: Any, *args: Any, **kwargs: Any) -> Any:
+            __traceback_hide__ = True
             span = _open(callback, request)
             if span is None:
                 return await view(request, *args, **kwargs)
@@ -137,6 +138,7 @@ def _traced(view: Any, callback: Any) -> Any:
         return aview
 
     def traced(request: Any, *args: Any, **kwargs: Any) -> Any:
+        __traceback_hide__ = True
         span = _open(callback, request)
         if span is None:
             return view(request, *args, **kwargs)
