@@ -18,7 +18,8 @@ def spans() -> str:
         "# Spans",
         "",
         "Generated from the code by `docs/generate.py`. The tracer of a seam is named after its module: "
-        "`otel.scope.name = clew.seams.django.template` in any backend is the file `src/clew/seams/django/template.py`.",
+        "`otel.scope.name = clew.seams.django.template` in any backend is the file "
+        "`src/clew/seams/django/template.py`.",
         "",
     ]
     for seam in seams():
@@ -62,12 +63,13 @@ def configuration() -> str:
         "All standard `OTEL_*` variables keep their meaning (exporter, endpoint, protocol, headers, sampler, limits,",
         "propagators, resource, batch processor). What clew sets when you do not:",
         "",
-        "- `OTEL_SEMCONV_STABILITY_OPT_IN=http,database`: the stable attribute names. Set it to `http/dup` to have the old",
-        "  ones beside them.",
+        "- `OTEL_SEMCONV_STABILITY_OPT_IN=http,database`: the stable attribute names. Set it to `http/dup` to have the",
+        "  old ones beside them.",
         "- `service.name`, without `OTEL_SERVICE_NAME`: the package of `DJANGO_SETTINGS_MODULE`.",
         "- `OTEL_SDK_DISABLED=true`: nothing is patched.",
         "",
-        "contrib's variables keep working: `OTEL_PYTHON_DJANGO_EXCLUDED_URLS`, `OTEL_PYTHON_DJANGO_TRACED_REQUEST_ATTRS`,",
+        "contrib's variables keep working: `OTEL_PYTHON_DJANGO_EXCLUDED_URLS`,",
+        "`OTEL_PYTHON_DJANGO_TRACED_REQUEST_ATTRS`,",
         "`OTEL_PYTHON_DJANGO_INSTRUMENT`, `OTEL_PYTHON_DJANGO_MIDDLEWARE_POSITION` (where its request hook is called),",
         "`OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_*`. `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=clew` keeps clew out.",
     ]

@@ -27,14 +27,17 @@ def free_port():
         return probe.getsockname()[1]
 
 
+MANAGE, WSGI, ASGI = "tests/site/manage.py", "tests.site.wsgi", "tests.site.asgi:application"
 COMMANDS = {
-    "runserver": lambda port: [sys.executable, "tests/site/manage.py", "runserver", "--skip-checks", f"127.0.0.1:{port}"],
-    "gunicorn": lambda port: [BIN / "gunicorn", "-b", f"127.0.0.1:{port}", "-w", "2", "tests.site.wsgi"],
-    "gunicorn --preload": lambda port: [
-        BIN / "gunicorn", "-b", f"127.0.0.1:{port}", "--preload", "-w", "2", "--max-requests", "2", "tests.site.wsgi"
+    "runserver": [sys.executable, MANAGE, "runserver", "--skip-checks", "127.0.0.1:PORT"],
+    "gunicorn": [BIN / "gunicorn", "-b", "127.0.0.1:PORT", "-w", "2", WSGI],
+    "gunicorn --preload": [
+        BIN / "gunicorn", "-b", "127.0.0.1:PORT", "--preload", "-w", "2", "--max-requests", "2", WSGI
     ],
-    "uvicorn": lambda port: [BIN / "uvicorn", "--port", str(port), "tests.site.asgi:application"],
-    "uvicorn --workers": lambda port: [BIN / "uvicorn", "--port", str(port), "--workers", "2", "--timeout-worker-healthcheck", "60", "tests.site.asgi:application"],
+    "uvicorn": [BIN / "uvicorn", "--port", "PORT", ASGI],
+    "uvicorn --workers": [
+        BIN / "uvicorn", "--port", "PORT", "--workers", "2", "--timeout-worker-healthcheck", "60", ASGI
+    ],
 }  # fmt: skip
 
 
@@ -53,7 +56,7 @@ def serving(command, protocol, receiver):
     )
     output = []
     process = subprocess.Popen(
-        [BIN / "opentelemetry-instrument", *map(str, COMMANDS[command](port))],
+        [BIN / "opentelemetry-instrument", *(str(word).replace("PORT", str(port)) for word in COMMANDS[command])],
         cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
     try:

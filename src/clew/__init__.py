@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from clew.version import VERSION as __version__
+from clew.version import VERSION as __version__  # noqa: N811 - the name Python gives it
 
 if TYPE_CHECKING:
     from clew.bootstrap import Tracing, setup_tracing

@@ -111,7 +111,7 @@ def _generator(original: Any, open_span: Open, done: Done | None, where: str) ->
                 except GeneratorExit:
                     generator.close()
                     raise
-                except BaseException as thrown:
+                except BaseException as thrown:  # noqa: BLE001 - thrown into the generator, whatever it is
                     step = functools.partial(generator.throw, thrown)
         except BaseException as raised:
             error = raised
@@ -148,7 +148,7 @@ def _async_generator(original: Any, open_span: Open, done: Done | None, where: s
                 except GeneratorExit:
                     await generator.aclose()
                     raise
-                except BaseException as thrown:
+                except BaseException as thrown:  # noqa: BLE001 - thrown into the generator, whatever it is
                     step = functools.partial(generator.athrow, thrown)
         except BaseException as raised:
             error = raised

@@ -41,7 +41,7 @@ def code_attributes(target: Callable[..., Any] | Any) -> dict[str, Any]:
     found: dict[str, Any] = {names.CODE_FUNCTION_NAME: dotted_name(function)}
     code = getattr(function, "__code__", None)
     if code is None:
-        call = getattr(type(function), "__call__", None)
+        call = getattr(type(function), "__call__", None)  # noqa: B004 - its code is wanted
         code = getattr(call, "__code__", None)
     if code is not None:
         found[names.CODE_FILE_PATH] = code.co_filename

@@ -1,7 +1,7 @@
 """What one request or task knows about itself in this process: bounded counters beside its root span.
 
-A ContextVar, not the OpenTelemetry context, because it follows asyncio tasks and asgiref's threads the same way and costs
-a hundredth of a microsecond to read; nothing in it crosses a process.
+A ContextVar, not the OpenTelemetry context, because it follows asyncio tasks and asgiref's threads the same way and
+costs a hundredth of a microsecond to read; nothing in it crosses a process.
 """
 
 from __future__ import annotations

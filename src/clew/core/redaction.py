@@ -44,7 +44,7 @@ SECRET_WORDS = [
     "cvv",
     "jwt",
 ]
-# Parts of names that are secret wherever they stand; the shorter words must be the whole name or a part between separators.
+# Secret wherever they stand in a name; the shorter words must be the whole name or a part between separators.
 _ANYWHERE = (
     "password",
     "passwd",

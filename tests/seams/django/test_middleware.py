@@ -48,9 +48,11 @@ def test_trivial_phases_are_timings_by_default():
 
 
 def test_a_phase_with_something_under_it_is_a_span():
-    with tracing(middleware_threshold_us=1_000_000, resolve_threshold_ms=10_000) as captured:
-        with override_settings(MIDDLEWARE=[HERE + "WorkingMiddleware", HERE + "function_middleware"]):
-            Client().get("/plain/")
+    with (
+        tracing(middleware_threshold_us=1_000_000, resolve_threshold_ms=10_000) as captured,
+        override_settings(MIDDLEWARE=[HERE + "WorkingMiddleware", HERE + "function_middleware"]),
+    ):
+        Client().get("/plain/")
     assert captured.tree() == (
         "SERVER GET plain/\n"
         "  middleware WorkingMiddleware request\n"

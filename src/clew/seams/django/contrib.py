@@ -57,11 +57,12 @@ def give_back() -> None:
 def _instrument_aside(original: Any) -> Any:
     def _instrument(self: Any, **kwargs: Any) -> None:
         stand_in = SimpleNamespace(MIDDLEWARE=[])
-        real, contrib_django.settings = contrib_django.settings, stand_in
+        module: Any = contrib_django
+        real, module.settings = module.settings, stand_in
         try:
             original(self, **kwargs)
         finally:
-            contrib_django.settings = real
+            module.settings = real
         State.is_switched_off = not stand_in.MIDDLEWARE
         State.is_sql_commenter_on = SQL_COMMENTER in stand_in.MIDDLEWARE
         State.middleware_position = _position(kwargs.get("middleware_position"))
@@ -90,7 +91,7 @@ def _instrument_again(original: Any) -> Any:
 
 
 def _step_aside(original: Any) -> Any:
-    def __init__(self: Any, get_response: Any) -> None:
+    def __init__(self: Any, get_response: Any) -> None:  # noqa: N807 - stands in for it
         from django.core.exceptions import MiddlewareNotUsed
 
         raise MiddlewareNotUsed("clew's request seam stands in its place")
@@ -99,7 +100,7 @@ def _step_aside(original: Any) -> Any:
 
 
 def _pass_through(original: Any) -> Any:
-    def __call__(self: Any, request: Any) -> Any:
+    def __call__(self: Any, request: Any) -> Any:  # noqa: N807 - stands in for it
         return self.get_response(request)
 
     return like(original, __call__)

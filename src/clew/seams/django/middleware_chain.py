@@ -1,7 +1,8 @@
 """Chains that were built before clew was set up (`setup_tracing()` below `get_wsgi_application()` in wsgi.py).
 
 Building them anew would make every middleware a second time. Each layer is held by a closure of Django's own
-(`convert_exception_to_response.<locals>.inner`): its cell is given the traced layer, and its old content back at the end.
+(`convert_exception_to_response.<locals>.inner`): its cell is given the traced layer, and its old content back at the
+end.
 """
 
 from __future__ import annotations

@@ -171,8 +171,7 @@ class Cursor(Span):
         if self._layer is not None:
             span = self._materialised()
             if span is not None:
-                context: SpanContext = getattr(span, "span", span).get_span_context()
-                return context
+                return span.span.get_span_context()
         return self._server.get_span_context()
 
     def is_recording(self) -> bool:

@@ -75,7 +75,7 @@ def _path(request: Any) -> str:
     try:
         return escape_uri_path(path)[:_MAX_LENGTH]
     except UnicodeError:
-        return path.encode("ascii", "backslashreplace").decode()[:_MAX_LENGTH]
+        return str(path).encode("ascii", "backslashreplace").decode()[:_MAX_LENGTH]
 
 
 def _add_server(attributes: dict[str, Any], meta: Any, scheme: str) -> None:

@@ -28,7 +28,7 @@ class RequestMetrics:
     __slots__ = ("_active", "_attributes", "_began", "status_code")
 
     def __init__(self, attributes: dict[str, Any]) -> None:
-        holder = contrib.middleware()
+        holder: Any = contrib.middleware()
         self.status_code = 0
         self._attributes = attributes
         self._began = perf_counter()
@@ -39,7 +39,7 @@ class RequestMetrics:
 
     def record(self, request: Any) -> None:
         """Record the duration, and that the request is no longer active."""
-        holder = contrib.middleware()
+        holder: Any = contrib.middleware()
         seconds = max(perf_counter() - self._began, 0)
         if self._active is not None:
             holder._active_request_counter.add(-1, self._active)
