@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 
+import django
 import pytest
 
 
@@ -87,6 +88,8 @@ def test_spans_of_a_streamed_body_belong_to_the_request(upstream, clew, scenario
 
 def test_cancelled_request_is_exported(upstream, clew):
     """Defect 7: the span of a cancelled request never ends."""
+    if django.VERSION < (5, 0):
+        pytest.skip("Django 4.2 does not cancel a request whose client went away")
     assert server(upstream, "cancelled") is None
     span = server(clew, "cancelled")
     assert (span["name"], span["status"]) == ("GET slow/", "UNSET")

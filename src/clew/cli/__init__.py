@@ -23,7 +23,6 @@ _COMMANDS = {
 _MEND = {
     "django": "pip install 'clew[demo]'",
     "celery": "pip install 'clew[demo]'",
-    "rich": "pip install 'clew[demo]'",
     "grpc": "pip install --force-reinstall grpcio opentelemetry-exporter-otlp",
     "google": "pip install --force-reinstall protobuf googleapis-common-protos",
     "opentelemetry": "pip install --force-reinstall clew",
