@@ -71,6 +71,17 @@ def test_twice_then_shutdown_leaves_the_identical_objects():
     assert provider._active_span_processor._span_processors == processors
 
 
+def test_a_second_call_adds_what_it_says_anew():
+    provider, _ = provider_with_memory()
+    handle = clew.setup_tracing(tracer_provider=provider, detail="all")
+    assert clew.setup_tracing(task_parent="link") is handle
+    found = handle.resolved.settings
+    assert (found.detail, found.task_parent) == ("all", "link")
+    with pytest.raises(clew.SettingsError):
+        clew.setup_tracing(nonsense=1)
+    handle.shutdown()
+
+
 def test_a_provider_that_is_there_keeps_its_exporters_and_gets_no_second_one():
     provider, exporter = provider_with_memory()
     handle = clew.setup_tracing(tracer_provider=provider)

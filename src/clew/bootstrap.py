@@ -29,6 +29,7 @@ logger = logging.getLogger("clew")
 
 _lock = threading.RLock()
 _active: Tracing | None = None
+_OPT_IN, _STABLE = "OTEL_SEMCONV_STABILITY_OPT_IN", "http,database"
 
 
 class Tracing:
@@ -77,14 +78,19 @@ class Tracing:
     def _django_is_ready(self) -> None:
         """Django's settings can be read now: apply what `CLEW = {...}` in them says."""
         with _lock:
-            if _active is not self or self.provider is None:
-                return
-            resolved = settings_module.resolve(self._arguments, _django_settings())
-            for problem in resolved.problems:
-                isolation.warn(problem)
-            if resolved.settings != self.resolved.settings:
-                self.resolved = resolved
-                _apply(self, resolved)
+            self._take({})
+
+    def _take(self, arguments: Mapping[str, Any]) -> None:
+        """Apply what further arguments, or settings that can be read by now, change."""
+        if _active is not self or self.provider is None:
+            return
+        self._arguments = {**self._arguments, **arguments}
+        resolved = settings_module.resolve(self._arguments, _django_settings())
+        for problem in resolved.problems:
+            isolation.warn(problem)
+        if resolved.settings != self.resolved.settings:
+            self.resolved = resolved
+            _apply(self, resolved)
 
 
 def setup_tracing(
@@ -93,7 +99,7 @@ def setup_tracing(
     """Set up tracing for this process: provider, exporter, processors, seams.
 
     Call it as early as you can: in settings.py, wsgi.py, asgi.py, manage.py or celery.py, before or after
-    `django.setup()`. A second call returns the first one's handle.
+    `django.setup()`. A second call returns the first one's handle; settings it gives anew are applied.
 
     Args:
         service_name: `service.name` of the resource (OTEL_SERVICE_NAME does the same).
@@ -131,6 +137,7 @@ def _setup(arguments: dict[str, Any], provider: TracerProvider | None, is_strict
         for problem in resolved.problems:
             isolation.warn(problem)
         if _active is not None:
+            _active._take(arguments)
             return _active
         tracing = Tracing(None, resolved, arguments)
         if resolved.settings.enabled and not _is_sdk_disabled():
@@ -159,9 +166,13 @@ def _install(tracing: Tracing, provider: TracerProvider | None) -> None:
 
 def _prefer_stable_names() -> None:
     """contrib's default is the old names; it reads the variable once, perhaps before we came."""
-    if "OTEL_SEMCONV_STABILITY_OPT_IN" in os.environ:
+    if _OPT_IN in os.environ:
         return
-    os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = "http,database"
+    os.environ[_OPT_IN] = _STABLE
+    _read_stability_again()
+
+
+def _read_stability_again() -> None:
     stability = _OpenTelemetrySemanticConventionStability
     if stability._initialized:
         stability._initialized = False
