@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from celery import Celery, Task
 from celery.exceptions import Ignore, Reject
+from celery.signals import worker_process_init
 from opentelemetry import baggage, context, trace
+
+import clew
 
 
 class ExpectedError(Exception):
     """One of the `throws` of a task."""
 
 
-def make_app(broker: str = "memory://", queue: str = "celery", backend: str | None = None, **conf: Any) -> Celery:
+def make_app(
+    broker: str = "memory://", queue: str = "celery", backend: str | None = None, folder: object = "", **conf: Any
+) -> Celery:
     """An app of its own, with the tasks below."""
     app = Celery("site", broker=broker, backend=backend, set_as_current=False)
     app.conf.update(
@@ -29,10 +33,18 @@ def make_app(broker: str = "memory://", queue: str = "celery", backend: str | No
         result_chord_retry_interval=0.1,
         **conf,
     )
+    if broker.startswith("memory"):
+        app.conf.broker_transport_options = {"polling_interval": 0.01}
     if broker.startswith("filesystem"):
-        folder = os.environ["CELERY_SITE_FOLDER"]
-        places = {name: str(Path(folder) / "messages") for name in ("data_folder_in", "data_folder_out")}
-        app.conf.broker_transport_options = {**places, "control_folder": str(Path(folder) / "control")}
+        app.conf.broker_transport_options = {
+            "data_folder_in": f"{folder}/messages",
+            "data_folder_out": f"{folder}/messages",
+            "control_folder": f"{folder}/control",
+            "polling_interval": 0.05,
+        }
+    if backend:
+        # Every key of the results has the queue's name in it, so that a test can take them away.
+        app.conf.result_backend_transport_options = {"global_keyprefix": queue}
     for declare in (_plain_tasks, _context_tasks, _ending_tasks, _canvas_tasks):
         declare(app)
     return app
@@ -115,4 +127,11 @@ if "CELERY_SITE_BROKER" in os.environ:
         os.environ["CELERY_SITE_BROKER"],
         os.environ["CELERY_SITE_QUEUE"],
         os.environ.get("CELERY_SITE_BACKEND"),
+        os.environ["CELERY_SITE_FOLDER"],
     )
+
+if os.environ.get("CELERY_SITE_SETUP") == "worker_process_init":
+
+    @worker_process_init.connect
+    def set_up(**_: Any) -> None:
+        clew.setup_tracing()

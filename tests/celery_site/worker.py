@@ -72,8 +72,10 @@ class Worker:
         self.log = folder / f"worker-{os.getpid()}-{time.monotonic_ns()}.log"
         self._command = [str(BIN / command[0]), *command[1:], "-A", "tests.celery_site.app", "worker", "-l", "INFO"]
         self._command += ["-n", f"{queue}@%h", "--without-gossip", "--without-mingle", *arguments]
+        # Without pytest-django's settings: a worker of its own app, quick to start.
+        inherited = {key: value for key, value in os.environ.items() if key != "DJANGO_SETTINGS_MODULE"}
         self._environment = {
-            **os.environ,
+            **inherited,
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "CELERY_SITE_BROKER": broker,
             "CELERY_SITE_QUEUE": queue,

@@ -35,7 +35,7 @@ def messages(app, count=1):
 
 def refused_by(app):
     app.conf.task_publish_retry = False
-    app.conf.broker_connection_timeout = 1
+    app.conf.broker_transport_options = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
     return app
 
 
@@ -189,6 +189,8 @@ def test_a_refused_publish_ends_with_its_error_and_stays_nobodys_parent(with_cle
             return get_current_span().get_span_context().is_valid, spans()
 
     is_left_current, spans = contextvars.copy_context().run(refused)
+    # What contrib leaves behind complains when it is collected: here, not in another test.
+    vars(app.tasks["add"]).pop("__otel_task_span", None)
     assert is_left_current is not with_clew
     assert [is_error(span) for span in spans] == ([True] if with_clew else [])
     if with_clew:
@@ -255,7 +257,7 @@ def test_apply_without_eager_mode_is_no_publish(trace, app):
 @BOTH
 def test_the_current_app_is_left_alone(app, with_clew, caplog):
     """upstream-defects, celery 13: contrib looks the task up in the current app, whatever app publishes."""
-    with instrumented(with_clew) as spans, current(Celery("other", autofinalize=False)):
+    with instrumented(with_clew) as spans, current(Celery("other", autofinalize=False, set_as_current=False)):
         app.tasks["add"].delay(1, 2)
     assert bool(records_of(caplog, "celery.utils.dispatch")) is not with_clew
     assert [span.name for span in spans()] == (["apply_async/add"] if with_clew else [])
@@ -320,6 +322,8 @@ def test_uninstalled_is_as_before(app):
     ],
 )
 def test_the_broker_is_named_without_its_credentials(url, expected):
+    if expected[0] == "redis":
+        pytest.importorskip("redis")
     found = publishing_broker(Celery(broker=url, set_as_current=False))
     assert (found.get("messaging.system"), found.get("server.address"), found.get("server.port")) == expected
 

@@ -1,0 +1,172 @@
+"""From a Celery message, task and app to span attributes: contrib's names, kept for dashboards, and the conventions'.
+
+A pure mapping: never a task's arguments, no call to a broker. What does not change is worked out once for each app
+and task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from clew import attributes as names
+from clew.core.code_location import code_attributes
+
+Attributes = dict[str, Any]
+_SYSTEMS = {
+    "amqp": "rabbitmq",
+    "pyamqp": "rabbitmq",
+    "amqps": "rabbitmq",
+    "librabbitmq": "rabbitmq",
+    "rediss": "redis",
+    "sentinel": "redis",
+    "sqs": "aws_sqs",
+    "azureservicebus": "servicebus",
+    "gcpubsub": "gcp_pubsub",
+    "confluentkafka": "kafka",
+}
+_IN_PROCESS = ("memory", "filesystem")
+_OF_MESSAGE = (
+    ("id", names.MESSAGING_MESSAGE_ID),
+    ("root_id", names.CELERY_ROOT_ID),
+    ("parent_id", names.CELERY_PARENT_ID),
+    ("group", names.CELERY_GROUP_ID),
+    ("eta", names.CELERY_ETA),
+    ("expires", names.CELERY_EXPIRES),
+)
+_OF_RUN = (
+    *_OF_MESSAGE,
+    ("hostname", names.CELERY_HOSTNAME),
+    ("origin", names.CELERY_ORIGIN),
+    ("correlation_id", names.MESSAGING_CONTRIB_CONVERSATION_ID),
+    ("reply_to", names.CELERY_REPLY_TO),
+    ("compression", names.CELERY_COMPRESSION),
+)
+_written: WeakKeyDictionary[Any, Attributes] = WeakKeyDictionary()
+_read: WeakKeyDictionary[Any, Attributes] = WeakKeyDictionary()
+_tasks: WeakKeyDictionary[Any, Attributes] = WeakKeyDictionary()
+
+
+def publishing_broker(app: Any, connection: Any = None) -> Attributes:
+    """Attributes of the broker an app publishes to, or of the connection its caller gave."""
+    if connection is not None:
+        return _broker(lambda: connection)
+    return _cached_broker(_written, app, "connection_for_write")
+
+
+def consuming_broker(app: Any) -> Attributes:
+    """Attributes of the broker an app's worker consumes from."""
+    return _cached_broker(_read, app, "connection_for_read")
+
+
+def _cached_broker(cache: WeakKeyDictionary[Any, Attributes], app: Any, method: str) -> Attributes:
+    found = cache.get(app)
+    if found is None:
+        found = _broker(getattr(app, method))
+        if found:
+            cache[app] = found
+    return found
+
+
+def _broker(connect: Callable[[], Any]) -> Attributes:
+    try:
+        connection = connect()
+        transport = connection.transport_cls
+    except Exception:  # noqa: BLE001 - a broker URL that cannot be used: the publish itself says so
+        return {}
+    kind, port = transport if isinstance(transport, str) else "", connection.port
+    try:
+        loaded = connection.get_transport_cls()
+        kind, port = loaded.driver_type or kind, port or loaded.default_port
+    except Exception:  # noqa: BLE001 - the transport's library is not installed: the publish itself says so
+        pass
+    found: Attributes = {names.MESSAGING_SYSTEM: _SYSTEMS.get(kind, kind) or "celery"}
+    if connection.hostname and kind not in _IN_PROCESS:
+        found[names.SERVER_ADDRESS] = connection.hostname.rpartition("@")[2]
+        if port and "://" not in connection.hostname:
+            found[names.SERVER_PORT] = port
+    return found
+
+
+def message_attributes(headers: Mapping[str, Any], body: Any) -> Attributes:
+    """Ids and times of a message that is being sent, of either protocol."""
+    found: Attributes = {}
+    _put(found, body if isinstance(body, dict) else headers, _OF_MESSAGE)
+    return found
+
+
+def route_attributes(system: Any, exchange: Any, routing_key: Any, declare: Any) -> Attributes:
+    """Where a message goes."""
+    found: Attributes = {}
+    exchange = _text(getattr(exchange, "name", exchange) or "")
+    if exchange:
+        found[names.CELERY_EXCHANGE] = exchange
+    _put_destination(found, system, exchange, routing_key)
+    for declared in declare or ():
+        kind = getattr(getattr(declared, "exchange", None), "type", None)
+        if kind in ("direct", "topic"):
+            found[names.MESSAGING_DESTINATION_KIND] = "queue" if kind == "direct" else "topic"
+            break
+    return found
+
+
+def task_attributes(task: Any) -> Attributes:
+    """What is the same for every run of a task."""
+    found = _tasks.get(task)
+    if found is None:
+        found = _tasks[task] = {
+            names.CELERY_ACTION: "run",
+            names.CELERY_TASK_NAME: task.name,
+            names.MESSAGING_OPERATION_NAME: "run",
+            names.MESSAGING_OPERATION_TYPE: "process",
+            **code_attributes(task.run),
+        }
+    return found
+
+
+def run_attributes(task: Any, request: Any) -> Attributes:
+    """What is known of a run when it starts."""
+    held = vars(request)
+    found = task_attributes(task).copy()
+    _put(found, held, _OF_RUN)
+    if held.get("is_eager"):
+        found[names.CELERY_EAGER] = True
+    else:
+        broker = consuming_broker(task.app)
+        found.update(broker)
+        delivery = held.get("delivery_info")
+        if delivery:
+            found[names.CELERY_DELIVERY_INFO] = str(delivery)
+            exchange, routing_key = delivery.get("exchange") or "", delivery.get("routing_key")
+            _put_destination(found, broker.get(names.MESSAGING_SYSTEM), exchange, routing_key)
+    limits = held.get("timelimit")
+    if limits and any(limits):
+        found[names.CELERY_TIMELIMIT] = tuple("" if limit is None else str(limit) for limit in limits)
+    return found
+
+
+def _put(found: Attributes, about: Mapping[str, Any], wanted: tuple[tuple[str, str], ...]) -> None:
+    get = about.get
+    for key, name in wanted:
+        value = get(key)
+        if value:
+            found[name] = _text(value)
+    if root := get("root_id"):
+        found[names.MESSAGING_CONVERSATION_ID] = _text(root)
+    if retries := get("retries"):
+        found[names.CELERY_RETRIES] = retries
+
+
+def _put_destination(found: Attributes, system: str | None, exchange: Any, routing_key: Any) -> None:
+    if routing_key:
+        routing_key = found[names.MESSAGING_DESTINATION] = _text(routing_key)
+        if system == "rabbitmq":
+            found[names.MESSAGING_ROUTING_KEY] = routing_key
+    if exchange or routing_key:
+        # As the conventions want it: the queue alone where the exchange is the broker's own.
+        found[names.MESSAGING_DESTINATION_NAME] = f"{exchange}:{routing_key or ''}" if exchange else routing_key
+
+
+def _text(value: Any) -> str:
+    return value if type(value) is str else str(value)
