@@ -7,9 +7,7 @@ the SDK's own BoundedAttributes, with its limits and its cleaning.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import traceback
 from collections.abc import Mapping
 from contextvars import Token
 from time import time_ns
@@ -25,15 +23,14 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.trace.status import Status, StatusCode
 
 from clew import attributes as names
-from clew.core import local_trace, redaction
+from clew.core import folding, local_trace
+from clew.core.exception_event import CANCELLED, error_description, exception_attributes, type_name
 
 if TYPE_CHECKING:
     from clew.core.pipeline import Pipeline
 
 logger = logging.getLogger("clew")
 _UNSET = Status(StatusCode.UNSET)
-# Ends that are no errors of the application: the client went away, a generator was closed early.
-CANCELLED = (asyncio.CancelledError, GeneratorExit)
 
 
 class LightSpan(ReadableSpan, Span):
@@ -222,63 +219,26 @@ class LightSpan(ReadableSpan, Span):
         return not (self._children or said) and self._status is _UNSET
 
     @property
+    def has_no_status(self) -> bool:
+        """Whether nobody has set its status."""
+        return self._status is _UNSET
+
+    @property
     def elapsed_ns(self) -> int:
         """Nanoseconds since it started."""
         return (self._end_time or time_ns()) - (self._start_time or 0)
 
     def close_folded(self, parent: Any, key: Any, error: BaseException | None = None) -> None:
-        """End it; equal siblings (same `key`) below a light `parent` become one span.
-
-        Equal is what has nothing under it but spans that were folded themselves: a row's template with its partials
-        folds with the other rows' as a whole.
-        """
-        if error is not None or not self._is_foldable or not isinstance(parent, LightSpan) or not parent.is_recording():
+        """End it; equal siblings (same `key`) below a light `parent` become one span (see `folding`)."""
+        foldable = (
+            error is None and isinstance(parent, LightSpan) and parent.is_recording() and folding.is_foldable(self)
+        )
+        if not foldable:
             self.close(error)
             return
         self.restore()
-        self._end_time = ended = time_ns()
-        took = ended - (self._start_time or 0)
-        folds = parent._folds
-        if folds is None:
-            folds = parent._folds = {}
-        first = folds.get(key)
-        if first is not None:
-            first._folded += 1
-            first._folded_ns += took
-            first._end_time = ended
-            if self._folds:
-                first._take_folds(self._folds)
-            self._give_back()
-        elif len(folds) < self._pipeline.max_folds:
-            self._folded, self._folded_ns = 1, took
-            folds[key] = self
-        else:
-            self._finish()
-
-    @property
-    def _is_foldable(self) -> bool:
-        merged = sum([each._folded for each in self._folds.values()]) if self._folds else 0
-        said = self._events or self._links or self._is_touched
-        return self._children == merged and not said and self._status is _UNSET
-
-    def _take_folds(self, others: dict[Any, LightSpan]) -> None:
-        folds = self._folds
-        if folds is None:
-            folds = self._folds = {}
-        for key, other in others.items():
-            first = folds.get(key)
-            if first is not None:
-                first._folded += other._folded
-                first._folded_ns += other._folded_ns
-                first._end_time = other._end_time
-                if other._folds:
-                    first._take_folds(other._folds)
-                other._give_back()
-            elif len(folds) < self._pipeline.max_folds:
-                other._parent = self._context or self._identified()
-                folds[key] = other
-            else:
-                other._give_back()
+        self._end_time = time_ns()
+        folding.fold(self, parent, key)
 
     def _give_back(self) -> None:
         """It is no span of its own: it does not count against the limit of the trace."""
@@ -301,11 +261,7 @@ class LightSpan(ReadableSpan, Span):
             self._identified()
         folds, self._folds = self._folds, None
         if folds:
-            for folded in folds.values():
-                if folded._folded > 1:
-                    folded.note(names.CLEW_FOLDED_COUNT, folded._folded)
-                    folded.note(names.CLEW_FOLDED_DURATION_MS, folded._folded_ns / 1e6)
-                folded._finish()
+            folding.finish(folds)
         self._pipeline.finish(self)
 
     def _is_open(self) -> bool:
@@ -326,37 +282,3 @@ class LightSpan(ReadableSpan, Span):
             )
         bounded: BoundedAttributes = attributes
         return bounded
-
-
-def type_name(error: BaseException) -> str:
-    """Qualified name of an exception's class, as `error.type` and `exception.type` want it."""
-    kind = type(error)
-    module = kind.__module__
-    return kind.__qualname__ if not module or module == "builtins" else f"{module}.{kind.__qualname__}"
-
-
-def message_of(error: BaseException) -> str:
-    """An exception's message, redacted; its class when `str()` of it fails."""
-    try:
-        return redaction.redactor.text(str(error))
-    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
-        return f"<{type(error).__name__}: str() failed>"
-
-
-def error_description(error: BaseException) -> str:
-    """Description of an ERROR status: class and message."""
-    return f"{type(error).__name__}: {message_of(error)}"
-
-
-def exception_attributes(error: BaseException, escaped: bool = True) -> dict[str, Any]:
-    """Attributes of an `exception` event (semantic conventions, exceptions)."""
-    try:
-        stack = redaction.redactor.text("".join(traceback.format_exception(error)))
-    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
-        stack = ""
-    return {
-        names.EXCEPTION_TYPE: type_name(error),
-        names.EXCEPTION_MESSAGE: message_of(error),
-        names.EXCEPTION_STACKTRACE: stack,
-        names.EXCEPTION_ESCAPED: str(escaped),
-    }

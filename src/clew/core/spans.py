@@ -26,7 +26,8 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 
 from clew import attributes as names
 from clew.core import isolation, local_trace
-from clew.core.light_span import CANCELLED, LightSpan, error_description, exception_attributes, type_name
+from clew.core.exception_event import CANCELLED, error_description, exception_attributes, type_name
+from clew.core.light_span import LightSpan
 from clew.core.pipeline import Pipeline
 from clew.version import VERSION
 

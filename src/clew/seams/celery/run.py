@@ -30,7 +30,7 @@ from opentelemetry.trace import (
 
 from clew import attributes as names
 from clew.core import configuration, isolation, local_trace, spans
-from clew.core.light_span import error_description, exception_attributes, message_of, type_name
+from clew.core.exception_event import error_description, exception_attributes, message_of, type_name
 from clew.core.local_trace import LocalTrace
 from clew.core.seam import Seam, SpanDoc
 from clew.seams.celery import contrib

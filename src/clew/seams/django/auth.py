@@ -12,7 +12,7 @@ from typing import Any
 
 from clew import attributes as names
 from clew.core import around, isolation
-from clew.core.light_span import CANCELLED
+from clew.core.exception_event import CANCELLED
 from clew.core.seam import Patch, Seam, SpanDoc, Wrap, like
 from clew.core.spans import OpenSpan, Scope
 from clew.seams.django import auth_backends

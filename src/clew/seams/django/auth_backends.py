@@ -16,7 +16,7 @@ from typing import Any
 
 from clew import attributes as names
 from clew.core import code_location, isolation
-from clew.core.light_span import CANCELLED
+from clew.core.exception_event import CANCELLED
 from clew.core.seam import Seam, like
 from clew.core.spans import OpenSpan, Scope
 

@@ -20,7 +20,7 @@ from opentelemetry.trace import INVALID_SPAN, SpanKind, Status, StatusCode, get_
 
 from clew import attributes as names
 from clew.core import isolation, local_trace, spans
-from clew.core.light_span import CANCELLED, error_description, exception_attributes, type_name
+from clew.core.exception_event import CANCELLED, error_description, exception_attributes, type_name
 from clew.core.local_trace import LocalTrace
 from clew.core.pipeline import Pipeline
 from clew.core.seam import Patch, Seam, SpanDoc, like
