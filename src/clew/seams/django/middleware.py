@@ -10,34 +10,19 @@ from __future__ import annotations
 
 import functools
 import threading
-from time import time_ns
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
 from clew import attributes as names
-from clew.core import code_location, configuration, isolation, local_trace
+from clew.core import code_location, isolation, local_trace
 from clew.core.seam import Patch, Seam, SpanDoc, like
-from clew.seams.django import contrib, middleware_chain
-from clew.seams.django.middleware_cursor import SCOPE_NAME, Cursor, Layer
+from clew.seams.django import contrib, middleware_chain, middleware_hooks
+from clew.seams.django.middleware_cursor import SCOPE_NAME, Cursor, Layer, cursor_of
 from clew.seams.django.request import call_request_hook
 
 _building = threading.local()
-_HOOKS = {
-    "_view_middleware": "view",
-    "_template_response_middleware": "template_response",
-    "_exception_middleware": "exception",
-}
 _HANDLERS = ("_get_response", "_get_response_async")
-
-
-def cursor_of(local: local_trace.LocalTrace) -> Cursor:
-    """The cursor of this request, made at its first layer."""
-    cursor: Cursor | None = local.cursor
-    if cursor is None:
-        cursor = local.cursor = Cursor(local, configuration.settings)
-        local.at_end.append(cursor.finish)
-    return cursor
 
 
 def _unrecorded(layer: Layer, request: Any, local: local_trace.LocalTrace | None) -> None:
@@ -158,7 +143,7 @@ def _wrap_load_middleware(original: Any) -> Any:
             return original(self, *args, **kwargs)
         finally:
             _building.layers = outer
-            _trace_hooks(self, layers)
+            middleware_hooks.trace_hooks(self, layers)
 
     return like(original, load_middleware)
 
@@ -174,88 +159,6 @@ def _insert_sql_commenter() -> None:
         settings.MIDDLEWARE = chain
 
 
-def _trace_hooks(handler: Any, layers: list[Layer]) -> None:
-    try:
-        position = contrib.State.middleware_position
-        if 0 < position < len(layers):
-            layers[-1 - position].is_hook_position = True
-        for attribute, phase in _HOOKS.items():
-            hooks = getattr(handler, attribute, None) or []
-            setattr(handler, attribute, [_traced_hook(hook, phase) for hook in hooks])
-    except Exception as error:  # noqa: BLE001 - ours must not reach the application
-        isolation.report(error, SCOPE_NAME)
-
-
-def _traced_hook(hook: Any, phase: str) -> Any:
-    method = getattr(hook, "func", None) or getattr(hook, "awaitable", None) or hook
-    owner = getattr(method, "__self__", None)
-    layer = Layer(code_location.dotted_name(type(owner) if owner is not None else method), method)
-    if iscoroutinefunction(hook):
-
-        async def ahook(*args: Any, **kwargs: Any) -> Any:
-            __traceback_hide__ = True
-            cursor = _hook_begins(layer, phase)
-            if cursor is None:
-                return await hook(*args, **kwargs)
-            answer = error = None
-            try:
-                answer = await hook(*args, **kwargs)
-                return answer
-            except BaseException as raised:
-                error = raised
-                raise
-            finally:
-                _hook_ends(cursor, phase, answer, error)
-                del error
-
-        return _as_method(ahook, hook, owner)
-
-    def traced(*args: Any, **kwargs: Any) -> Any:
-        __traceback_hide__ = True
-        cursor = _hook_begins(layer, phase)
-        if cursor is None:
-            return hook(*args, **kwargs)
-        answer = error = None
-        try:
-            answer = hook(*args, **kwargs)
-            return answer
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            _hook_ends(cursor, phase, answer, error)
-            del error
-
-    return _as_method(traced, hook, owner)
-
-
-def _as_method(wrapper: Any, hook: Any, owner: Any) -> Any:
-    like(hook, wrapper)
-    wrapper.__self__ = owner  # Django names it in an error message
-    return wrapper
-
-
-def _hook_begins(layer: Layer, phase: str) -> Cursor | None:
-    local = local_trace.current()
-    if local is None or not local.is_recording:
-        return None
-    try:
-        cursor = cursor_of(local)
-        cursor.begin(layer, phase)
-        return cursor
-    except Exception as error:  # noqa: BLE001 - ours must not reach the application
-        isolation.report(error, SCOPE_NAME)
-        return None
-
-
-def _hook_ends(cursor: Cursor, phase: str, answer: Any, error: BaseException | None) -> None:
-    try:
-        answered = answer is not None and phase != "template_response"
-        cursor.end_phase(time_ns(), error, is_short_circuit=answered)
-    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-        isolation.report(ours, SCOPE_NAME)
-
-
 def _trace_living_chains() -> None:
     for handler in middleware_chain.living_handlers():
         layers: list[Layer] = []
@@ -268,12 +171,8 @@ def _trace_living_chains() -> None:
             layers.append(layer)
             traced = _traced_layer(cell.cell_contents, layer)
             SEAM.undo_with(middleware_chain.replace_content(cell, traced))
-        SEAM.undo_with(functools.partial(vars(handler).update, _hooks_of(handler)))
-        _trace_hooks(handler, layers[::-1])
-
-
-def _hooks_of(handler: Any) -> dict[str, Any]:
-    return {name: getattr(handler, name) for name in _HOOKS}
+        SEAM.undo_with(functools.partial(vars(handler).update, middleware_hooks.hooks_of(handler)))
+        middleware_hooks.trace_hooks(handler, layers[::-1])
 
 
 SEAM = Seam(

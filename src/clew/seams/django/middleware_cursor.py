@@ -15,7 +15,7 @@ from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanContext, set_span_in_context
 
 from clew import attributes as names
-from clew.core import code_location
+from clew.core import code_location, configuration
 from clew.core.local_trace import LocalTrace
 from clew.core.spans import OpenSpan, Scope
 from clew.settings import Settings
@@ -217,3 +217,12 @@ class Cursor(Span):
 
     def end(self, end_time: int | None = None) -> None:
         """Nothing: the request's span is ended by its seam only."""
+
+
+def cursor_of(local: LocalTrace) -> Cursor:
+    """The cursor of this request, made at its first layer."""
+    cursor: Cursor | None = local.cursor
+    if cursor is None:
+        cursor = local.cursor = Cursor(local, configuration.settings)
+        local.at_end.append(cursor.finish)
+    return cursor

@@ -16,17 +16,18 @@ from opentelemetry.instrumentation.asgi import asgi_getter
 from opentelemetry.instrumentation.propagators import get_global_response_propagator
 from opentelemetry.instrumentation.utils import extract_attributes_from_object
 from opentelemetry.instrumentation.wsgi import wsgi_getter
-from opentelemetry.trace import INVALID_SPAN, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, SpanKind, get_current_span, set_span_in_context
 
 from clew import attributes as names
 from clew.core import isolation, local_trace, spans
-from clew.core.exception_event import CANCELLED, error_description, exception_attributes, type_name
+from clew.core.exception_event import type_name
 from clew.core.local_trace import LocalTrace
 from clew.core.pipeline import Pipeline
 from clew.core.seam import Patch, Seam, SpanDoc, like
 from clew.seams.django import contrib, request_metrics, response_body
 from clew.seams.django.request_attributes import known_method, request_attributes
 from clew.seams.django.request_headers import captured_request_headers, captured_response_headers
+from clew.seams.django.request_outcome import name_by_route, note_error, note_status
 
 SCOPE = __name__
 
@@ -77,7 +78,7 @@ class ServedRequest:
         self._ended = True
         try:
             if error is not None:
-                _note_error(self.root, error)
+                note_error(self.root, error)
             self.local.finish()
             self._metrics.record(self.request)
         except Exception as ours:  # noqa: BLE001 - ours must not reach the application
@@ -91,57 +92,18 @@ class ServedRequest:
             if response is not None:
                 _call_hook("_otel_response_hook", root.span, request, response)
             return
-        _name_by_route(root, request)
+        name_by_route(root, request)
         root.note(names.DJANGO_VIEW_REACHED, "view" in self.local.notes)
         if error is not None:
-            _note_error(root, error)
+            note_error(root, error)
         raised = self.local.notes.pop("exception", None)
         if response is None:
             return
         status = response.status_code
         self._metrics.status_code = status
-        root.note(names.HTTP_RESPONSE_STATUS_CODE, status)
-        contrib_mode_status(root, status)
-        if status >= 500:
-            _note_server_error(root, status, raised)
+        note_status(root, status, raised)
         captured_response_headers(root.span, response)
         _call_hook("_otel_response_hook", root.span, request, response)
-
-
-def _name_by_route(root: spans.OpenSpan, request: Any) -> None:
-    match = request.resolver_match
-    if match is None:
-        return
-    method = known_method(request.method)
-    verb = "HTTP" if method == "_OTHER" else method
-    route = match.route
-    root.note(names.HTTP_ROUTE, route or "/")
-    root.update_name(f"{verb} {route or match.url_name or '/'}")
-
-
-def contrib_mode_status(root: spans.OpenSpan, status: int) -> None:
-    """The old name of the status code, where old names are wanted."""
-    if contrib.middleware()._sem_conv_opt_in_mode.value != "http":
-        root.note("http.status_code", status)
-
-
-def _note_server_error(root: spans.OpenSpan, status: int, raised: BaseException | None) -> None:
-    if raised is None:
-        root.note(names.ERROR_TYPE, str(status))
-        root.span.set_status(Status(StatusCode.ERROR))
-        return
-    root.note(names.ERROR_TYPE, type_name(raised))
-    root.span.add_event("exception", exception_attributes(raised))
-    root.span.set_status(Status(StatusCode.ERROR, error_description(raised)))
-
-
-def _note_error(root: spans.OpenSpan, error: BaseException) -> None:
-    if isinstance(error, CANCELLED):
-        root.note(names.DJANGO_REQUEST_CANCELLED, True)
-        return
-    root.note(names.ERROR_TYPE, type_name(error))
-    root.span.add_event("exception", exception_attributes(error))
-    root.span.set_status(Status(StatusCode.ERROR, error_description(error)))
 
 
 def _call_hook(name: str, *args: Any) -> None:

@@ -1,0 +1,53 @@
+"""What the SERVER span says at its end: its name by the route, its status, its error.
+
+4xx leaves a SERVER span UNSET (semantic conventions, HTTP), also when the view raised Http404 to get there
+(upstream-defects 2).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry.trace import Status, StatusCode
+
+from clew import attributes as names
+from clew.core import spans
+from clew.core.exception_event import CANCELLED, error_description, exception_attributes, type_name
+from clew.seams.django import contrib
+from clew.seams.django.request_attributes import known_method
+
+
+def name_by_route(root: spans.OpenSpan, request: Any) -> None:
+    """Name the span after the route Django has found, if it has."""
+    match = request.resolver_match
+    if match is None:
+        return
+    method = known_method(request.method)
+    verb = "HTTP" if method == "_OTHER" else method
+    route = match.route
+    root.note(names.HTTP_ROUTE, route or "/")
+    root.update_name(f"{verb} {route or match.url_name or '/'}")
+
+
+def note_status(root: spans.OpenSpan, status: int, raised: BaseException | None) -> None:
+    """Note the status code, and an error from 500 on: the exception that led to it, if there was one."""
+    root.note(names.HTTP_RESPONSE_STATUS_CODE, status)
+    if contrib.middleware()._sem_conv_opt_in_mode.value != "http":
+        root.note("http.status_code", status)
+    if status < 500:
+        return
+    if raised is not None:
+        note_error(root, raised)
+        return
+    root.note(names.ERROR_TYPE, str(status))
+    root.span.set_status(Status(StatusCode.ERROR))
+
+
+def note_error(root: spans.OpenSpan, error: BaseException) -> None:
+    """Note an exception that ended the request, or a client that went away."""
+    if isinstance(error, CANCELLED):
+        root.note(names.DJANGO_REQUEST_CANCELLED, True)
+        return
+    root.note(names.ERROR_TYPE, type_name(error))
+    root.span.add_event("exception", exception_attributes(error))
+    root.span.set_status(Status(StatusCode.ERROR, error_description(error)))
