@@ -192,8 +192,7 @@ def test_set_up_from_settings_and_read_clew_from_there(tmp_path):
         import json, django
         django.setup()
         from clew.bootstrap import active
-        from clew.bootstrap import active
-from clew.seams import seams
+        from clew.seams import seams
         found = active().resolved
         print(json.dumps([found.settings.detail, found.sources["detail"],
                           [seam.name for seam in seams() if not seam.is_installed]]))
@@ -203,9 +202,6 @@ from clew.seams import seams
     )
     assert result == ["all", "settings CLEW", ["django.view"]]
     assert errors.strip() == "clew: unknown setting 'nonsense' (settings CLEW); `clew settings` lists them"
-
-
-WRAPPED = [sys.executable, "-m", "opentelemetry.instrumentation.auto_instrumentation"]
 
 
 def wrapped(tmp_path, code, **env):
