@@ -1,8 +1,19 @@
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from clew.core import isolation
+
+
+LEVEL = logging.getLogger().level
+
+
+@pytest.fixture(autouse=True)
+def root_logger():
+    """A Celery worker in this process sets the root logger's level, and leaves it so."""
+    logging.getLogger().setLevel(LEVEL)
 
 
 @pytest.fixture(autouse=True)

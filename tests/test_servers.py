@@ -102,7 +102,7 @@ CASES = [
 @pytest.mark.parametrize(("command", "protocol"), CASES)
 def test_every_request_arrives_whole(command, protocol):
     received = []
-    with Receiver(received.extend, on_problem=None) as receiver:
+    with Receiver(received.extend, grpc_port=0, http_port=0) as receiver:
         with serving(command, protocol, receiver) as (url, said):
             for path in ("/plain/", "/missing/", "/class/", "/aplain/", "/stream/", "/broken/"):
                 fetch(url + path)

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery, Task, chord
 from celery.exceptions import Ignore, Reject
 from celery.signals import worker_process_init
 from opentelemetry import baggage, context, trace
@@ -117,6 +117,11 @@ def _canvas_tasks(app: Celery) -> None:
     def total(numbers: list[int]) -> int:
         return sum(numbers)
 
+    @app.task(name="fan out", shared=False)
+    def fan_out() -> None:
+        add = app.tasks["add"]
+        chord([add.s(1, 1), add.s(2, 2)], app.tasks["total"].s(), app=app).delay()
+
     @app.task(name="outer", shared=False)
     def outer() -> None:
         app.send_task("add", (1, 2))
@@ -130,6 +135,8 @@ if "CELERY_SITE_BROKER" in os.environ:
         os.environ["CELERY_SITE_FOLDER"],
     )
 
+if os.environ.get("CELERY_SITE_SETUP") == "import":
+    clew.setup_tracing()
 if os.environ.get("CELERY_SITE_SETUP") == "worker_process_init":
 
     @worker_process_init.connect

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from celery import Celery, chain, chord, group
+from celery import Celery, chain, group
 from kombu import pools
 from opentelemetry import baggage, context
 from opentelemetry import trace as otel
@@ -60,7 +60,7 @@ def site(folder: Path, broker: str, protocol: str, *arguments: str, **more: Any)
     environment = {"OTEL_EXPORTER_OTLP_PROTOCOL": PROTOCOLS[protocol], **more.pop("environment", {})}
     if broker == "redis":
         environment["CELERY_SITE_BACKEND"] = url
-    app, gathered = make_app(url, queue, environment.get("CELERY_SITE_BACKEND"), folder), Gathered()
+    app, gathered = make_app(url, queue, folder=folder), Gathered()
     with contextlib.ExitStack() as stack:
         stack.callback(_clean_up, app, broker, queue)
         receiver = stack.enter_context(Receiver(gathered.take, grpc_port=0, http_port=0))
@@ -81,9 +81,6 @@ def _clean_up(app: Celery, broker: str, queue: str) -> None:
         if broker == "redis":
             for key in channel.client.keys(f"*{queue}*"):
                 channel.client.delete(key)
-    if broker == "redis":
-        app.backend.result_consumer.stop()
-        app.backend.client.connection_pool.disconnect()
     app.close()
 
 
@@ -226,13 +223,13 @@ def trace_of(here: Site, name: str, publish: Any, runs: int) -> list[str]:
 
 @pytest.mark.redis
 def test_canvases_are_one_trace(redis_site):
-    add, total = redis_site.app.tasks["add"], redis_site.app.tasks["total"]
+    add = redis_site.app.tasks["add"]
     grouped = group([add.s(1, 1), add.s(2, 2)], app=redis_site.app)
     assert trace_of(redis_site, "group", grouped.delay, 2) == ["run/add", "run/add"]
     chained = chain(add.s(1, 1), add.s(2), app=redis_site.app)
     assert trace_of(redis_site, "chain", chained.delay, 2) == ["apply_async/add", "run/add", "run/add"]
-    with_body = chord([add.s(1, 1), add.s(2, 2)], total.s(), app=redis_site.app)
-    assert trace_of(redis_site, "chord", with_body, 3) == ["apply_async/total", "run/add", "run/add", "run/total"]
+    names = trace_of(redis_site, "chord", redis_site.app.tasks["fan out"].delay, 4)
+    assert names == ["apply_async/add"] * 2 + ["apply_async/total", "run/add", "run/add", "run/fan out", "run/total"]
 
 
 @pytest.mark.redis
