@@ -6,7 +6,6 @@ import pytest
 
 from clew.core import isolation
 
-
 LEVEL = logging.getLogger().level
 
 

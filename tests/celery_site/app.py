@@ -135,8 +135,6 @@ if "CELERY_SITE_BROKER" in os.environ:
         os.environ["CELERY_SITE_FOLDER"],
     )
 
-if os.environ.get("CELERY_SITE_SETUP") == "import":
-    clew.setup_tracing()
 if os.environ.get("CELERY_SITE_SETUP") == "worker_process_init":
 
     @worker_process_init.connect
