@@ -1,13 +1,14 @@
-"""Writes docs/spans.md and docs/configuration.md from the code: `uv run python docs/generate.py`."""
+"""Writes docs/spans.md, docs/findings.md and docs/configuration.md from the code: `uv run python docs/generate.py`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args, get_origin
+from typing import Literal, get_args, get_origin
 
 from clew.attributes import DESCRIPTIONS
+from clew.detectors import detectors
 from clew.seams import seams
-from clew.settings import FIELDS, TYPES, default_of
+from clew.settings import BUDGETS, FIELDS, TYPES, default_of
 
 HERE = Path(__file__).parent
 
@@ -76,13 +77,35 @@ def configuration() -> str:
     return "\n".join(lines) + "\n"
 
 
+def findings() -> str:
+    """Every detector: what it finds, the remedy, what it leaves alone."""
+    lines = [
+        "# Findings",
+        "",
+        "Generated from the code by `docs/generate.py`. A finding says on the trace what is wrong, where, and how to",
+        "mend it: an event `clew.finding` on the span where it happened, `clew.findings` and `clew.<type>.count` on",
+        "the request's or task's span (search Jaeger for `clew.n_plus_one.count=1`), a counter `clew.findings` by type",
+        "and route or task where a meter provider is there (unsampled requests count too), and in tests `trace.findings`",
+        "and `trace.assert_no_findings()`. A type is the name of a file in `src/clew/detectors/`.",
+        "",
+        "`CLEW_IGNORED_FINDINGS=slow_query,...` switches detectors off.",
+        "",
+    ]
+    for detector in detectors():
+        lines += [f"## {detector.type}", "", detector.doc, ""]
+        lines += [f"**Fix:** {detector.fix}", "", f"**Not found, on purpose:** {detector.not_found}", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
 def _kind(kind: object) -> str:
-    if get_origin(kind) is not None and get_args(kind) and kind != tuple[str, ...]:
+    if get_origin(kind) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(kind))
+    if kind == BUDGETS:
+        return "name=number, ..."
     return {bool: "true, false", str: "text", int: "whole number", float: "number"}.get(kind, "names")  # type: ignore[arg-type]
 
 
-PAGES = {"spans.md": spans, "configuration.md": configuration}
+PAGES = {"spans.md": spans, "configuration.md": configuration, "findings.md": findings}
 
 
 if __name__ == "__main__":

@@ -227,13 +227,13 @@ def test_the_wrapper_never_configures_settings_for_the_user(tmp_path):
         import django
         django.setup()
         from django.conf import settings
-        print(len(settings.INSTALLED_APPS), settings.ROOT_URLCONF)
+        print("django.contrib.auth" in settings.INSTALLED_APPS, settings.ROOT_URLCONF)
         from clew.bootstrap import active
         print(active().is_active)
     """
     done = wrapped(tmp_path, code)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["4", "tests.site.urls", "True"]
+    assert done.stdout.split() == ["True", "tests.site.urls", "True"]
     assert done.stderr == ""
     alone = wrapped(tmp_path, code, OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="clew")
     assert alone.returncode != 0, "contrib has mended #677: the stand-in settings can go"

@@ -95,7 +95,13 @@ CELERY_EXPIRES: Final = _name("celery.expires", "latest time of the run (contrib
 CELERY_TIMELIMIT: Final = _name("celery.timelimit", "hard and soft time limit in seconds (contrib's)")
 CELERY_REPLY_TO: Final = _name("celery.reply_to", "queue of the results (contrib's)")
 CELERY_COMPRESSION: Final = _name("celery.compression", "compression of the message (contrib's)")
-CELERY_OUTCOME: Final = _name("celery.outcome", "succeeded, failed, retried, ignored, rejected or expected_failure")
+CELERY_OUTCOME: Final = _name(
+    "celery.outcome",
+    "succeeded, failed, retried, ignored, rejected or expected_failure; told by the worker's main process: timed_out "
+    "(hard time limit), lost (the child died, or a cold shutdown), cancelled (by Celery, to be redelivered), "
+    "terminated (revoked while it ran), revoked, expired, unknown (not registered), rejected (no valid task) or "
+    "undecodable",
+)
 CELERY_EAGER: Final = _name("celery.eager", "true when the task ran in the sending process (task_always_eager)")
 CELERY_ROOT_ID: Final = _name("celery.root_id", "id of the first task of the canvas")
 CELERY_PARENT_ID: Final = _name("celery.parent_id", "id of the task that sent this one")
@@ -109,5 +115,94 @@ CLEW_FOLDED_COUNT: Final = _name("clew.folded.count", "how many equal spans with
 CLEW_FOLDED_DURATION_MS: Final = _name("clew.folded.duration_ms", "their duration together")
 CLEW_CANCELLED: Final = _name("clew.cancelled", "true when the work under the span was cancelled")
 CLEW_SPANS_DROPPED: Final = _name("clew.spans.dropped", "spans over the limit of one trace in one process")
-CLEW_FINDINGS: Final = _name("clew.findings", "findings of this request or task")
 CLEW_LINK_KIND: Final = _name("clew.link", "what a link leads to: publish")
+
+DB_SYSTEM_NAME: Final = _name("db.system.name", "postgresql, mysql, mariadb, sqlite, oracle.db ...")
+DB_NAMESPACE: Final = _name("db.namespace", "name of the database; of SQLite's, the file's")
+DB_COLLECTION_NAME: Final = _name("db.collection.name", "the table, where there is only one")
+DB_OPERATION_NAME: Final = _name("db.operation.name", "SELECT, INSERT ...; BATCH INSERT of an executemany")
+DB_OPERATION_BATCH_SIZE: Final = _name("db.operation.batch.size", "parameter sets of an executemany")
+DB_QUERY_TEXT: Final = _name("db.query.text", "the query with placeholders; literals of raw SQL are replaced by `?`")
+DB_QUERY_SUMMARY: Final = _name("db.query.summary", "operation and tables")
+DB_QUERY_PARAMETER: Final = _name("db.query.parameter.<n>", "a parameter; only with the setting `database_parameters`")
+DB_RESPONSE_STATUS_CODE: Final = _name("db.response.status_code", "the database's error code, or SQLSTATE")
+DB_RESPONSE_RETURNED_ROWS: Final = _name("db.response.returned_rows", "rows the query returned")
+DJANGO_DB_ALIAS: Final = _name("django.db.alias", "key in DATABASES")
+DJANGO_TEMPLATE_QUERY_COUNT: Final = _name("django.template.query_count", "queries run while it was rendered")
+CLEW_DB_PHASE: Final = _name(
+    "clew.db.phase", "what ran the query: middleware, view, template, serializer, signal, hook or task"
+)
+CLEW_DB_QUERY_COUNT: Final = _name("clew.db.query_count", "queries of the request or task")
+CLEW_DB_DURATION_MS: Final = _name("clew.db.duration_ms", "milliseconds spent in them")
+CLEW_DB_ROWS: Final = _name("clew.db.rows", "rows they returned, as far as the driver says")
+CLEW_DB_CONNECTIONS_OPENED: Final = _name("clew.db.connections_opened", "connections opened during the request or task")
+CLEW_DB_ALIAS_QUERY_COUNT: Final = _name(
+    "clew.db.alias.<alias>.query_count", "queries on one database, where there is more than one"
+)
+CLEW_DB_ALIAS_DURATION_MS: Final = _name("clew.db.alias.<alias>.duration_ms", "milliseconds spent in them")
+CLEW_FOLDED_FIRST_MS: Final = _name("clew.folded.first_ms", "milliseconds of the first of the folded spans")
+CLEW_FOLDED_LAST_MS: Final = _name("clew.folded.last_ms", "milliseconds of the last of the folded spans")
+CLEW_FINDING: Final = _name("clew.finding", "the event that says what is wrong")
+CLEW_FINDING_TYPE: Final = _name("clew.finding.type", "which detector found it")
+CLEW_FINDING_MESSAGE: Final = _name("clew.finding.message", "what is wrong, in one sentence")
+CLEW_FINDING_FIX: Final = _name("clew.finding.fix", "how to mend it")
+CLEW_FINDING_SEVERITY: Final = _name("clew.finding.severity", "warning or information")
+CLEW_FINDINGS: Final = _name(
+    "clew.findings", "types of what was found in the request or task; there only if something was"
+)
+CLEW_FINDING_COUNT: Final = _name("clew.<type>.count", "how many findings of that type")
+
+DJANGO_TRANSACTION_OUTCOME: Final = _name(
+    "django.db.transaction.outcome", "committed or rolled_back; of a savepoint, released or rolled_back"
+)
+DJANGO_TRANSACTION_REASON: Final = _name(
+    "django.db.transaction.rollback_reason",
+    "exception (it left the block), caught_exception (a database error was caught inside), set_rollback, rollback "
+    "(autocommit off), aborted (PostgreSQL refuses to commit after an error), commit_failed or connection_closed",
+)
+DJANGO_TRANSACTION_DURABLE: Final = _name("django.db.transaction.durable", "true of atomic(durable=True)")
+DJANGO_TRANSACTION_ATOMIC_REQUEST: Final = _name(
+    "django.db.transaction.atomic_request", "true when it is the one ATOMIC_REQUESTS puts around the view"
+)
+DJANGO_TRANSACTION_MANUAL: Final = _name(
+    "django.db.transaction.manual", "true when autocommit is off and the application commits itself"
+)
+DJANGO_TRANSACTION_QUERIES: Final = _name("django.db.transaction.query_count", "queries in it")
+DJANGO_TRANSACTION_WRITES: Final = _name(
+    "django.db.transaction.write_count", "those of them that write, but for savepoints' that were rolled back"
+)
+DJANGO_TRANSACTION_END_MS: Final = _name(
+    "django.db.transaction.end_ms", "milliseconds its COMMIT, ROLLBACK or RELEASE took"
+)
+DJANGO_TRANSACTION_LOCK_HELD_MS: Final = _name(
+    "django.db.transaction.lock_held_ms", "milliseconds from the first SELECT ... FOR UPDATE to the end"
+)
+DJANGO_TRANSACTION_EXTERNAL_MS: Final = _name(
+    "django.db.transaction.external_io_ms", "milliseconds spent in calls to other services while it was open"
+)
+DJANGO_TRANSACTION_SPAN_ID: Final = _name(
+    "django.db.transaction.span_id", "the transaction an on_commit hook belongs to (backends drop links' attributes)"
+)
+DJANGO_ON_COMMIT_ROBUST: Final = _name("django.db.on_commit.robust", "true when Django swallows the hook's errors")
+CELERY_PUBLISHED_IN_TRANSACTION: Final = _name(
+    "celery.published_in_transaction", "database whose transaction was open when the task was sent"
+)
+CELERY_FATE_REASON: Final = _name("celery.fate.reason", "why there is no run, or why the child could not tell of it")
+CELERY_CHILD_PID: Final = _name("celery.child.pid", "process of the pool that ran the task and died")
+CELERY_CHILD_EXIT_CODE: Final = _name("celery.child.exit_code", "exit code it died with, where no signal killed it")
+CELERY_CHILD_SIGNAL: Final = _name("celery.child.signal", "signal that killed it: SIGKILL is also the OOM killer's")
+
+
+def db_alias_query_count(alias: str) -> str:
+    """Name of the query count of one database."""
+    return CLEW_DB_ALIAS_QUERY_COUNT.replace("<alias>", alias)
+
+
+def db_alias_duration_ms(alias: str) -> str:
+    """Name of the milliseconds spent in one database."""
+    return CLEW_DB_ALIAS_DURATION_MS.replace("<alias>", alias)
+
+
+def finding_count(kind: str) -> str:
+    """Name of the count of one type of finding."""
+    return CLEW_FINDING_COUNT.replace("<type>", kind)

@@ -17,13 +17,14 @@ from opentelemetry.instrumentation._semconv import _OpenTelemetrySemanticConvent
 from opentelemetry.sdk.trace import TracerProvider
 
 from clew import settings as settings_module
-from clew.core import configuration, isolation, redaction, spans
+from clew.core import configuration, findings, frames, isolation, redaction, spans
 from clew.core.pipeline import Pipeline
 from clew.core.seam import Patch, Seam, like
+from clew.detectors import DETECTORS, detectors
 from clew.export import provider as providers
 from clew.processors import processors
 from clew.seams import seams
-from clew.settings import Resolved, SettingsError
+from clew.settings import Resolved, Settings, SettingsError
 
 logger = logging.getLogger("clew")
 
@@ -187,13 +188,29 @@ def _apply(tracing: Tracing, resolved: Resolved) -> None:
     if not settings.enabled:
         _uninstall_seams()
         spans.install(None)
+        findings.watch(())
         return
+    _watch(settings)
     spans.install(Pipeline(tracing.provider, settings.max_spans_per_trace))
     for seam in seams():
         if settings.is_on(seam.name):
             seam.install()
         else:
             seam.uninstall()
+
+
+def _watch(settings: Settings) -> None:
+    """Have the detectors told what seams and processors see."""
+    frames.forget()  # where the project lies may be known only now
+    ignored = set(settings.ignored_findings)
+    for name in sorted(ignored.difference(DETECTORS)):
+        isolation.warn(f"clew: ignored_findings: there is no detector {name!r}; there are {', '.join(DETECTORS)}")
+    findings.watch(
+        [detector for detector in detectors() if detector.type not in ignored],
+        threshold=settings.n_plus_one_threshold,
+        slow_ms=settings.slow_query_threshold_ms,
+        many_rows=settings.unbounded_fetch_threshold_rows,
+    )
 
 
 def _uninstall(tracing: Tracing) -> None:
@@ -203,6 +220,7 @@ def _uninstall(tracing: Tracing) -> None:
     DJANGO_READY.uninstall()
     _uninstall_seams()
     spans.install(None)
+    findings.watch(())
     providers.ENCODING.uninstall()
     for processor in tracing._processors:
         processor.is_on = False

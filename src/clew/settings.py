@@ -13,6 +13,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 PREFIX = "CLEW_"
+BUDGETS = tuple[tuple[str, int], ...]
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 
 
@@ -41,6 +42,21 @@ class Settings:
     block_threshold_ms: float = _doc(1.0, "a template block this long (milliseconds) is a span")
     max_spans_per_trace: int = _doc(2000, "clew's spans of one request or task; more are counted, not recorded")
     flush_timeout_ms: int = _doc(2000, "how long the exit of a worker's child may wait for the exporter (milliseconds)")
+    n_plus_one_threshold: int = _doc(5, "runs of one query from one place in the code that are an N+1")
+    repeated_query_threshold: int = _doc(3, "runs of one query with the same parameters that are too many")
+    write_in_loop_threshold: int = _doc(10, "single writes from one place in the code that should be one bulk write")
+    slow_query_threshold_ms: float = _doc(500.0, "a query this long (milliseconds) is slow; 0: never")
+    unbounded_fetch_threshold_rows: int = _doc(
+        1000, "a query without LIMIT that returns this many rows is unbounded; 0: never"
+    )
+    io_in_transaction_threshold_ms: float = _doc(
+        50.0, "a call to a cache or broker this long (milliseconds) is worth a finding inside a transaction"
+    )
+    query_budgets: tuple[tuple[str, int], ...] = _doc(
+        (), "queries allowed, by route or task name, `*` for all: `orders/=20,*=100` in the environment"
+    )
+    ignored_findings: tuple[str, ...] = _doc((), "detectors that are switched off, comma-separated in the environment")
+    database_parameters: bool = _doc(False, "true: parameters of queries are recorded; they may be secrets")
     redact_names: tuple[str, ...] = _doc((), "more names whose values are secrets, comma-separated in the environment")
 
     django_request: bool = _doc(True, "seam django.request: the SERVER span")
@@ -50,6 +66,9 @@ class Settings:
     django_template: bool = _doc(True, "seam django.template")
     django_jinja2: bool = _doc(True, "seam django.jinja2")
     django_auth: bool = _doc(True, "seam django.auth")
+    django_async_bridge: bool = _doc(True, "seam django.async_bridge: the line that awaited a query")
+    django_database: bool = _doc(True, "seam django.database: queries")
+    django_transaction: bool = _doc(True, "seam django.transaction: transactions, savepoints, on_commit hooks")
     django_server: bool = _doc(True, "seam django.server: spans outlive a stopped uvicorn")
     celery_publish: bool = _doc(True, "seam celery.publish: the PRODUCER span")
     celery_run: bool = _doc(True, "seam celery.run: the CONSUMER span")
@@ -156,6 +175,8 @@ def _as(kind: Any, value: Any) -> Any:
         raise TypeError
     if kind in (int, float):
         return _as_number(kind, value)
+    if kind == BUDGETS:
+        return _as_budgets(value)
     return _as_names(value)
 
 
@@ -177,6 +198,15 @@ def _as_number(kind: type, value: Any) -> Any:
     return number
 
 
+def _as_budgets(value: Any) -> tuple[tuple[str, int], ...]:
+    if isinstance(value, str):
+        parts = [part.rpartition("=") for part in value.split(",") if part.strip()]
+        if not all(sep for _, sep, _ in parts):
+            raise ValueError
+        value = {name.strip(): int(number) for name, _, number in parts}
+    return tuple((str(name), _as_number(int, number)) for name, number in dict(value).items())
+
+
 def _as_names(value: Any) -> tuple[str, ...]:
     names = value.split(",") if isinstance(value, str) else tuple(value)
     if not all(isinstance(name, str) for name in names):
@@ -185,6 +215,8 @@ def _as_names(value: Any) -> tuple[str, ...]:
 
 
 def _wanted(kind: Any) -> str:
+    if kind == BUDGETS:
+        return "a dictionary of whole numbers, in the environment `name=number,name=number`"
     if get_origin(kind) is Literal:
         return " or ".join(repr(choice) for choice in get_args(kind))
     named = {bool: "true or false", str: "a string", int: "a whole number, 0 or more", float: "a number, 0 or more"}

@@ -11,7 +11,9 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from clew import attributes as names
 from clew.bootstrap import active, setup_tracing
+from clew.core.findings import Finding, listeners
 from clew.export.provider import remove
 
 
@@ -24,6 +26,7 @@ class Trace:
 
     def __init__(self, exporter: InMemorySpanExporter) -> None:
         self._exporter = exporter
+        self._findings: list[Finding] = []
 
     @property
     def spans(self) -> tuple[ReadableSpan, ...]:
@@ -33,6 +36,21 @@ class Trace:
     def clear(self) -> None:
         """Forget what was captured so far."""
         self._exporter.clear()
+        self._findings.clear()
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What clew found in the requests and tasks that have ended."""
+        return list(self._findings)
+
+    def assert_no_findings(self, *allowed: str) -> None:
+        """Fail if anything is wrong, but for these types.
+
+        Raises:
+            AssertionError: something was found; says what, where, and how to mend it.
+        """
+        found = [finding for finding in self._findings if finding.type not in allowed]
+        assert not found, "\n".join(["clew found:", *map(_said, found)])
 
     def named(self, name: str) -> ReadableSpan:
         """The only span of that name.
@@ -47,6 +65,12 @@ class Trace:
     def tree(self, *attributes: str) -> str:
         """The spans as an indented tree: kind (unless INTERNAL), name, ERROR, and the attributes asked for."""
         return "\n".join(tree_lines(self.spans, attributes))
+
+
+def _said(finding: Finding) -> str:
+    said = finding.attributes()
+    where = f" ({finding.site})" if finding.site is not None else ""
+    return f"- {finding.type}: {said[names.CLEW_FINDING_MESSAGE]}{where}\n  {said[names.CLEW_FINDING_FIX]}"
 
 
 def tree_lines(spans: tuple[ReadableSpan, ...] | list[ReadableSpan], attributes: tuple[str, ...] = ()) -> list[str]:
@@ -92,9 +116,12 @@ def tracing(**settings: Any) -> Iterator[Trace]:
     provider.add_span_processor(processor)
     if is_ours:
         handle = setup_tracing(tracer_provider=provider, **settings)
+    trace = Trace(exporter)
+    listeners.append(trace._findings.extend)
     try:
-        yield Trace(exporter)
+        yield trace
     finally:
+        listeners.remove(trace._findings.extend)
         if is_ours and handle is not None:
             handle.shutdown()
         remove(provider, [processor])

@@ -149,6 +149,13 @@ def test_the_file_is_what_the_official_exporter_writes(done):
         assert (publish.trace_id, publish.span_id) in [link[:2] for link in run.links]
 
 
+def test_the_tree_has_queries_and_no_finding(done):
+    tree = done.out[: done.out.index("The rest of the visit")]
+    assert "INSERT shop_order  demo_site/views.py:" in tree
+    assert re.search(r"trace \w{32}.* queries in [\d.]+ ms", tree.replace("\n── ", ""))
+    assert "▲" not in tree
+
+
 def test_it_leaves_nothing_behind(done):
     assert leftovers(done.scratch) == []
     assert list(done.scratch.iterdir()) == []

@@ -11,9 +11,12 @@ import pytest
 
 import clew.cli
 from clew.cli.demo_drive import Step
+from clew.cli.demo_mistakes import MISTAKES
 from clew.cli.demo_processes import DemoError, DemoProcess, Interrupts, stop_all
+from clew.cli.demo_show import Show
 from clew.cli.demo_site import environment
 from clew.cli.demo_spans import Inbox, missing
+from clew.detectors import DETECTORS
 from clew.export.span_record import SpanRecord
 
 RUN = "import sys; from clew.cli import main; sys.exit(main())"
@@ -172,6 +175,29 @@ def test_a_run_in_a_trace_of_its_own_needs_a_link():
     assert inbox.story(TRACE) == [*WHOLE[:2], linked]
 
 
+def test_of_a_page_with_a_mistake_every_task_is_waited_for():
+    asked = dataclasses.replace(POST, path=MISTAKES[-1].path, mistake=MISTAKES[-1])
+    assert list(missing(asked, WHOLE)) == []
+    assert list(missing(asked, WHOLE[:4])) == [f"POST {asked.path}: the run of shop.tasks.tell_warehouse"]
+
+
+def test_a_finding_that_is_not_there_is_named(capsys):
+    events = (("clew.finding", 1, {"clew.finding.type": MISTAKES[0].finding}),)
+    story = [
+        (
+            Step("GET", MISTAKES[0].path, 200, TRACE, mistake=MISTAKES[0]),
+            [dataclasses.replace(WHOLE[0], events=events)],
+        ),
+        (Step("GET", MISTAKES[1].path, 200, TRACE, mistake=MISTAKES[1]), [WHOLE[0]]),
+    ]
+    assert Show().findings(story) == [MISTAKES[1].finding]
+    assert capsys.readouterr().out.count("not found") == 1
+
+
+def test_every_finding_has_a_page():
+    assert {mistake.finding for mistake in MISTAKES} == set(DETECTORS)
+
+
 def test_a_request_that_was_not_traced_is_not_pretended_to_be():
     untraced = Step("GET", "/orders/", 200, "")
     assert Inbox(lambda _: None).wait([untraced], 0.1) == ["GET /orders/: the site did not trace it"]
@@ -185,6 +211,7 @@ def test_the_database_is_a_file_or_a_postgres(monkeypatch, tmp_path):
     found = environment.database()
     assert (found["ENGINE"], found["HOST"], found["PORT"]) == ("django.db.backends.postgresql", "db", "5433")
     assert (found["NAME"], found["USER"], found["PASSWORD"]) == ("shop", "me", "p@ss")
+    assert environment.replica()["NAME"] == tmp_path / "replica.sqlite3"
     monkeypatch.setenv("CLEW_DEMO_DATABASE", "mysql://db/shop")
     with pytest.raises(ValueError, match="postgres://"):
         environment.database()

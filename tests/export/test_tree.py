@@ -41,8 +41,9 @@ def draw(*records, **options):
     return "\n".join(format_trace(records, **options))
 
 
-def finding(**attributes):
-    return ("clew.finding", START, {f"clew.finding.{key}": value for key, value in attributes.items()})
+def finding(path="", line=0, **attributes):
+    where = {"code.file.path": path, "code.line.number": line} if path else {}
+    return ("clew.finding", START, {**{f"clew.finding.{key}": value for key, value in attributes.items()}, **where})
 
 
 def exception(kind, message):
@@ -104,12 +105,93 @@ def test_a_status_message_stands_in_for_a_missing_exception():
     assert "✗ upstream timed out" in draw(span(1, status="ERROR", status_message="upstream timed out"))
 
 
+def test_a_transaction_does_not_repeat_what_its_query_says():
+    failed = {"status": "ERROR", "status_message": "IntegrityError: no", "begin": 1, "end": 2}
+    above = span(2, 1, "transaction default", attributes={"django.db.transaction.outcome": "rolled_back"}, **failed)
+    drawn = draw(span(1), above, span(3, 2, "UPDATE", 1, 2, events=(exception("django.db.IntegrityError", "no"),)))
+    assert "transaction default ERROR  rolled back" in drawn
+    assert drawn.count("IntegrityError") == 1
+
+
+def test_an_exception_that_was_raised_anew_under_its_name_is_shown_once():
+    lower, upper = exception("sqlite3.IntegrityError", "no"), exception("django.db.IntegrityError", "no")
+    drawn = draw(span(1, status="ERROR", events=(upper,)), span(2, 1, "UPDATE", 1, 2, status="ERROR", events=(lower,)))
+    assert "sqlite3.IntegrityError: no" in drawn
+    assert "django.db" not in drawn
+
+
 def test_a_finding_says_what_and_how_to_mend_it():
     event = finding(type="n_plus_one", message="Post.author loaded 10 times", fix='select_related("author")')
     drawn = draw(span(1, events=(event,)))
     assert "▲ n_plus_one: Post.author loaded 10 times" in drawn
     assert '  fix: select_related("author")' in drawn
     assert "1 finding" in drawn
+
+
+def test_a_finding_says_on_which_line_it_is():
+    event = finding("/srv/shop/views.py", 41, type="n_plus_one", message="...", fix="...")
+    lines = draw(span(1, events=(event,))).splitlines()[-3:]
+    assert [line.strip() for line in lines] == ["▲ n_plus_one: ...", "at:  /srv/shop/views.py:41", "fix: ..."]
+
+
+def test_of_a_long_path_the_end_is_kept():
+    event = finding("/srv/" + "a/" * 100 + "views.py", 41, type="n_plus_one", message="...")
+    line = line_of(draw(span(1, events=(event,)), width=60), "at:")
+    assert line.endswith("/a/a/a/views.py:41")
+    assert "at:  …" in line
+    assert cells(line) == 60
+
+
+def test_of_a_long_name_the_part_that_tells_it_apart_is_kept():
+    names = [
+        "view shop.site.pages.of.orders.queries.customers_and_more",
+        "run/shop.tasks.send_the_invoice_to_everybody",
+    ]
+    drawn = draw(*(span(n, name=name) for n, name in enumerate(names, 1)), width=60)
+    assert re.search(r"^view …[\w.]*\.customers_and_more ", drawn, re.MULTILINE)
+    assert re.search(r"^run/shop\.tasks\.send_the\w+…", drawn, re.MULTILINE)
+
+
+def test_words_that_have_room_follow_the_name_though_others_have_not():
+    facts = {"clew.folded.duration_ms": 12345.0, "db.response.returned_rows": 7}
+    drawn = draw(span(1, name="SELECT " + "x" * 28, attributes=facts), width=75)
+    assert "4711]  7 rows" in drawn
+
+
+def test_findings_stay_in_a_narrow_heading_and_queries_give_way():
+    facts = {"clew.db.query_count": 31, "clew.db.duration_ms": 4.25}
+    events = (finding(type="late", message="..."),)
+    shown = [span(n, 1, status="ERROR", events=events, attributes=facts, service=f"s{n}") for n in range(2, 13)]
+    heading = draw(span(1), *shown, width=70).splitlines()[:2]
+    assert "11 errors · 11 findings" in heading[1]
+    assert "queries" not in heading[1]
+
+
+def test_information_is_told_from_a_warning():
+    hint = finding(type="n_plus_one", message="...", severity="information")
+    drawn = draw(span(1, events=(hint, finding(type="late", message="...", severity="warning"))), color=True)
+    assert "\x1b[33m▲ n_plus_one (information):" in drawn
+    assert "\x1b[1;33m▲ late:" in drawn
+
+
+def test_a_request_says_what_it_asked_of_the_database_and_how_much_was_found():
+    facts = {"clew.db.query_count": 31, "clew.db.duration_ms": 4.25, "http.response.status_code": 200}
+    found = {"clew.findings": ("late", "n_plus_one"), "clew.late.count": 1, "clew.n_plus_one.count": 2}
+    drawn = draw(span(1, name="GET /", attributes={**facts, **found}))
+    assert "GET / 200 ▲3 [web pid 4711]  31 queries" in drawn
+    assert "· 31 queries in 4.25 ms" in drawn.splitlines()[0]
+
+
+def test_a_query_says_how_often_it_ran_and_on_which_database_but_not_its_text():
+    facts = {
+        "clew.folded.count": 50,
+        "clew.folded.duration_ms": 4.25,
+        "db.query.text": "SELECT everything",
+        "django.db.alias": "replica",
+    }
+    drawn = draw(span(1), span(2, 1, "SELECT shop_order", attributes={**facts, "db.response.returned_rows": 50}))
+    assert "SELECT shop_order \u00d750  4.25 ms in all · on replica · 50 rows" in drawn
+    assert "everything" not in drawn
 
 
 def test_folded_spans_show_their_count_and_a_status_its_number():
@@ -197,7 +279,7 @@ def test_control_characters_never_reach_the_terminal(nasty):
                 service=text,
                 status="ERROR",
                 attributes={"django.auth.outcome": text, "code.file.path": text},
-                events=(exception(text, text), finding(type=text, message=text, fix=text)),
+                events=(exception(text, text), finding(text, 1, type=text, message=text, fix=text)),
                 links=((OTHER, text, {text: text}),),
             ),
             span(2, parent=99, name=text),
@@ -240,7 +322,7 @@ def test_a_bushy_trace_stops_at_a_limit_and_says_how_much_is_left():
 @pytest.mark.parametrize("width", [10, 40, 60, 76, 100, 200])
 def test_no_line_is_wider_than_the_terminal(width):
     long, wide = "x" * 300, "漢字" * 100
-    events = (exception(long, wide), finding(type="n_plus_one", message=wide, fix=long))
+    events = (exception(long, wide), finding(wide, 1, type="n_plus_one", message=wide, fix=long))
     records = [
         span(n, n - 1, wide if n % 2 else long, status="ERROR", events=events, service=wide) for n in range(1, 40)
     ]

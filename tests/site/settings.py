@@ -13,6 +13,8 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "django.contrib.admin.apps.SimpleAdminConfig",
+    "tests.detectors.corpus",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

@@ -49,6 +49,11 @@ def add_parser(subparsers: Any) -> None:
     ending.add_argument("--once", action="store_true", help="show the traces and end (the default)")
     ending.add_argument("--keep", action="store_true", help="then leave the site running, until Ctrl-C")
     parser.add_argument("--all", action="store_true", help="show every request as a tree, not only the form post")
+    parser.add_argument(
+        "--findings",
+        action="store_true",
+        help="instead, visit a page for each mistake that clew finds; show where each is and how to mend it",
+    )
     parser.add_argument("--broker", metavar="URL", help="redis://... or amqp://... (default: files, no service needed)")
     parser.add_argument("--port", type=_port, default=0, help="the site's port (default: a free one)")
     parser.add_argument("--export-file", metavar="FILE", help="also append the spans to FILE as OTLP JSON lines")
@@ -64,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the demo, or become one of its processes.
 
     Returns:
-        0 when the traces of both processes arrived and were shown, else 1.
+        0 when the traces of both processes arrived and were shown, and nothing that clew should find in them was
+        missing; else 1.
     """
     # Asked now, it is a line; asked by the processes, it would be two tracebacks.
     for package in _NEEDED:

@@ -13,6 +13,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 
+from clew.cli.demo_mistakes import MISTAKES, Mistake
 from clew.cli.demo_processes import DemoError
 
 USER, PASSWORD = "ada", "thread"
@@ -29,6 +30,7 @@ class Step:
         status: the answer's status.
         trace_id: 32 hex digits; "" if the site did not say.
         about: what it is for.
+        mistake: what is wrong with the page, on purpose.
     """
 
     method: str
@@ -36,6 +38,7 @@ class Step:
     status: int
     trace_id: str
     about: str = ""
+    mistake: Mistake | None = None
 
 
 class Browser:
@@ -54,31 +57,32 @@ class Browser:
             urllib.request.HTTPCookieProcessor(self._cookies),
             _NoRedirect(),
         )
-        self.page = ""
+        self._token = ""
 
     def get(self, path: str) -> Step:
         """Ask for a page."""
         return self._ask("GET", path, None)
 
     def post(self, path: str, **fields: str) -> Step:
-        """Send a form, with the token the page before gave."""
-        # Of the latest page: a login changes the token, and the one before is refused.
-        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', self.page)
-        data = {"csrfmiddlewaretoken": token[1] if token else "", **fields}
+        """Send a form, with the token of the latest page that had one."""
+        data = {"csrfmiddlewaretoken": self._token, **fields}
         return self._ask("POST", path, urllib.parse.urlencode(data).encode())
 
     def _ask(self, method: str, path: str, data: bytes | None) -> Step:
         request = urllib.request.Request(self._url + path, data, method=method)
         try:
             with self._opener.open(request, timeout=_SECONDS) as answer:
-                self.page = answer.read().decode("utf-8", "replace")
+                page = answer.read().decode("utf-8", "replace")
                 status, headers = answer.status, answer.headers
         except urllib.error.HTTPError as error:
             with error:
-                self.page = error.read().decode("utf-8", "replace")
+                page = error.read().decode("utf-8", "replace")
             status, headers = error.code, error.headers
         except OSError as error:
             raise DemoError(f"{method} {path} got no answer from the site: {error}") from None
+        # A login changes the token, and the one before is refused.
+        if token := re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page):
+            self._token = token[1]
         # W3C: version, trace id, span id, flags.
         parts = headers.get("traceresponse", "").split("-")
         return Step(method, path, status, parts[1] if len(parts) == 4 else "")
@@ -108,6 +112,22 @@ def visit(url: str) -> Iterator[Step]:
     yield _expect(browser.get("/closed/"), 503, "a page that a middleware answers")
     yield _expect(browser.get("/rates/"), 200, "an async view")
     yield _expect(browser.get("/broken/"), 500, "an error")
+
+
+def visit_mistakes(url: str) -> Iterator[Step]:
+    """Ask for each page with a mistake in it, as somebody who is not logged in.
+
+    Args:
+        url: where the site is.
+
+    Raises:
+        DemoError: a page fails, which none should: the mistakes are of the kind that goes unnoticed.
+    """
+    browser = Browser(url)
+    _expect(browser.get("/"), 200, "the home page")
+    for mistake in MISTAKES:
+        step = browser.get(mistake.path) if mistake.method == "GET" else browser.post(mistake.path)
+        yield dataclasses.replace(_expect(step, 200, mistake.title), mistake=mistake)
 
 
 def _expect(step: Step, status: int, about: str) -> Step:

@@ -11,7 +11,7 @@ import uuid
 from pathlib import Path
 
 from clew.cli.demo_broker import check_broker, forget_queue
-from clew.cli.demo_drive import Step, visit
+from clew.cli.demo_drive import Step, visit, visit_mistakes
 from clew.cli.demo_export import Outlet, endpoint, open_outlets, to_readable
 from clew.cli.demo_processes import DemoError, DemoProcess, Interrupts, stop_all
 from clew.cli.demo_show import Show
@@ -75,8 +75,7 @@ class _Demo:
         through = f"{broker.partition(':')[0]}, queue {self._queue}" if broker else "a folder as its broker"
         self._show.progress("worker", f"prefork, {through}  (process {worker.pid})")
         steps = self._visit(url, web, worker)
-        self._show.traces([(step, self._inbox.story(step.trace_id)) for step in steps], self._args.all)
-        self._show.next_steps(endpoint())
+        self._tell([(step, self._inbox.story(step.trace_id)) for step in steps])
         if self._args.keep:
             self._keep(url)
 
@@ -115,6 +114,8 @@ class _Demo:
             "OTEL_METRICS_EXPORTER": "none",
             "OTEL_LOGS_EXPORTER": "none",
             "OTEL_BSP_SCHEDULE_DELAY": "200",
+            # Where they are installed, their spans would stand in place of clew's and of the site's own.
+            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "sqlite3,urllib",
             # The exporter would ask a proxy for this machine's own address.
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
@@ -128,7 +129,7 @@ class _Demo:
 
     def _visit(self, url: str, web: DemoProcess, worker: DemoProcess) -> list[Step]:
         try:
-            steps = list(visit(url))
+            steps = list((visit_mistakes if self._args.findings else visit)(url))
         except DemoError as error:
             raise DemoError(f"{error}{web.tail()}") from None
         self._show.progress("visit", f"{len(steps)} requests; waiting for their spans")
@@ -141,6 +142,13 @@ class _Demo:
             logged = logged and f"\n  and this was logged:{logged}"
             raise DemoError(f"not everything arrived within {_WAIT_SECONDS:g} s; missing:{said}{logged}")
         return steps
+
+    def _tell(self, story: list[tuple[Step, list[SpanRecord]]]) -> None:
+        if not self._args.findings:
+            self._show.traces(story, self._args.all)
+        elif absent := self._show.findings(story):
+            raise DemoError(f"clew did not find {', '.join(absent)}")
+        self._show.next_steps(endpoint())
 
     def _keep(self, url: str) -> None:
         """Show each trace as it completes, until a signal or until a process ends."""

@@ -1,17 +1,21 @@
-"""What `clew demo` prints: the form post's whole tree, a line for each other request, and where to go from there."""
+"""What `clew demo` prints: the form post's whole tree, a line for each other request, and where to go from there; with
+`--findings`, the tree of each page with a mistake.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from clew.cli.demo_drive import PASSWORD, USER, Step
-from clew.cli.demo_spans import FORM
-from clew.export.details import duration_text
+from clew.cli.demo_spans import FORM, findings
+from clew.export.details import code_line, duration_text
 from clew.export.span_record import SpanRecord
 from clew.export.terminal import Segment, Terminal, cells
 from clew.export.tree import format_trace
 
+_PAGES = "clew/cli/demo_site/mistakes"
 _JAEGER = "http://localhost:16686"
 
 
@@ -55,6 +59,25 @@ class Show:
         for step, records in others:
             self._line(_row(self._out, step, records))
 
+    def findings(self, story: Sequence[tuple[Step, list[SpanRecord]]]) -> list[str]:
+        """Each page's trace with what clew found on it, then all findings in short.
+
+        Args:
+            story: each step with its spans.
+
+        Returns:
+            The findings that should be there and are not.
+        """
+        for step, records in story:
+            if step.mistake is not None:
+                self._heading(step.mistake.finding, f"{step.mistake.title}: {step.mistake.shows}")
+                self.tree(records)
+        self._heading("What clew found", f"the pages are in {_PAGES}")
+        found = {step: _found(step, records) for step, records in story}
+        for step, what in found.items():
+            self._line(_finding_row(self._out, step, what))
+        return [step.mistake.finding for step, what in found.items() if step.mistake and not what]
+
     def tree(self, records: Sequence[SpanRecord], known: dict[str, dict[str, str]] | None = None) -> None:
         """Spans as a tree."""
         screen = self._out
@@ -71,6 +94,7 @@ class Show:
         if forwarded:
             self._line([(f"  {'sent on to':18}", "dim"), (forwarded, "link"), (": look for demo-web there", "")])
         for what, how, aside in (
+            ("what clew finds", "clew demo --findings", "a page for each mistake, its line, and how to mend it"),
             ("in Jaeger", "docker compose up --build", f"in clew's repository; then {_JAEGER}"),
             ("in a running one", "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 clew demo --keep", ""),
             ("by hand", "clew demo --keep", "click through the site; each trace appears here"),
@@ -91,6 +115,17 @@ class Show:
 
     def _line(self, segments: Sequence[Segment]) -> None:
         print(self._out.paint(self._out.clip(segments)), flush=True)
+
+
+def _found(step: Step, records: Sequence[SpanRecord]) -> list[dict[str, Any]]:
+    return findings(records, step.mistake.finding) if step.mistake is not None else []
+
+
+def _finding_row(screen: Terminal, step: Step, found: Sequence[dict[str, Any]]) -> Sequence[Segment]:
+    mark = (f"  {screen.glyphs.finding} ", "finding") if found else (f"  {screen.glyphs.error} ", "error")
+    lead = f"{step.mistake.finding if step.mistake else '':27}{step.method:5}{step.path:22}"
+    where = code_line(found[0]).rpartition("/")[2] if found else "not found"
+    return [mark, (lead, ""), (screen.clean(where), "" if found else "error")]
 
 
 def _row(screen: Terminal, step: Step, records: Sequence[SpanRecord]) -> Sequence[Segment]:

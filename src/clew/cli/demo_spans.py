@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from clew.cli.demo_drive import Step
 from clew.export.span_record import SpanRecord
@@ -89,6 +90,8 @@ def missing(step: Step, records: Sequence[SpanRecord]) -> Iterator[str]:
         yield from _missing_task(records, _INVOICE, WEB)
         yield from _missing_task(records, _WAREHOUSE, WORKER)
         yield from _missing_clew(records)
+    if step.mistake is not None:
+        yield from _missing_runs(records, step)
     # A tree with a hole in it is no proof of one trace.
     here = {(record.trace_id, record.span_id) for record in records}
     lost = sum(bool(r.parent_span_id) and (r.trace_id, r.parent_span_id) not in here for r in records)
@@ -113,6 +116,20 @@ def _missing_task(records: Sequence[SpanRecord], task: str, sender: str) -> Iter
         yield f"the run of {task} from {WORKER}"
     if publish and run and not _joins(run, publish):
         yield f"the thread from the publish of {task} to its run: neither its parent nor linked"
+
+
+def _missing_runs(records: Sequence[SpanRecord], step: Step) -> Iterator[str]:
+    runs = [record for record in records if record.kind == "CONSUMER"]
+    for publish in (record for record in records if record.kind == "PRODUCER"):
+        if not any(_joins(run, publish) for run in runs):
+            yield f"{step.method} {step.path}: the run of {publish.name.partition('/')[2]}"
+
+
+def findings(records: Iterable[SpanRecord], kind: str) -> list[dict[str, Any]]:
+    """What clew found of one kind: the attributes of each event, what was seen first first."""
+    events = [event for record in records for event in record.events if event[0] == "clew.finding"]
+    events.sort(key=lambda event: event[1])
+    return [attributes for _, _, attributes in events if attributes.get("clew.finding.type") == kind]
 
 
 def _find(records: Iterable[SpanRecord], kind: str, service: str, text: str) -> SpanRecord | None:

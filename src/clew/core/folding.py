@@ -13,6 +13,18 @@ from clew import attributes as names
 if TYPE_CHECKING:
     from clew.core.light_span import LightSpan
 
+# What is the folded span's when it is taken together.
+_SUMMED = (names.DB_RESPONSE_RETURNED_ROWS, names.DJANGO_TEMPLATE_QUERY_COUNT)
+
+
+def again(first: LightSpan, parent: LightSpan, took_ns: int, end_ns: int) -> None:
+    """An equal of `first` below `parent` came and went; it was never a span."""
+    first._folded += 1
+    first._folded_ns += took_ns
+    first._folded_last_ns = took_ns
+    first._end_time = end_ns
+    parent._children += 1
+
 
 def is_foldable(span: LightSpan) -> bool:
     """Whether everything that was opened below `span` was folded, and nothing was said on it."""
@@ -32,7 +44,7 @@ def fold(span: LightSpan, parent: LightSpan, key: Any) -> None:
     if first is not None:
         _merge(first, 1, took, span)
     elif len(folds) < span._pipeline.max_folds:
-        span._folded, span._folded_ns = 1, took
+        span._folded, span._folded_ns, span._folded_first_ns = 1, took, took
         folds[key] = span
     else:
         span._finish()
@@ -42,6 +54,12 @@ def _merge(first: LightSpan, count: int, took_ns: int, other: LightSpan) -> None
     first._folded += count
     first._folded_ns += took_ns
     first._end_time = other._end_time
+    first._folded_last_ns = other._folded_last_ns or took_ns
+    if other._findings:
+        first._findings = (*first._findings, *other._findings)
+    for name in _SUMMED:
+        if name in other._attributes:
+            first._attributes[name] = first._attributes.get(name, 0) + other._attributes[name]
     if other._folds:
         _take(first, other._folds)
     other._give_back()
@@ -68,4 +86,7 @@ def finish(folds: dict[Any, LightSpan]) -> None:
         if span._folded > 1:
             span.note(names.CLEW_FOLDED_COUNT, span._folded)
             span.note(names.CLEW_FOLDED_DURATION_MS, span._folded_ns / 1e6)
+            if span._folded_last_ns:
+                span.note(names.CLEW_FOLDED_FIRST_MS, span._folded_first_ns / 1e6)
+                span.note(names.CLEW_FOLDED_LAST_MS, span._folded_last_ns / 1e6)
         span._finish()

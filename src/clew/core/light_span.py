@@ -23,7 +23,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.trace.status import Status, StatusCode
 
 from clew import attributes as names
-from clew.core import folding, local_trace
+from clew.core import findings, folding, local_trace
 from clew.core.exception_event import CANCELLED, error_description, exception_attributes, type_name
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ class LightSpan(ReadableSpan, Span):
     _folds: dict[Any, LightSpan] | None = None
     _folded = 0
     _folded_ns = 0
+    _folded_first_ns = 0
+    _folded_last_ns = 0
+    _findings: tuple[Any, ...] = ()
     _children = 0
     # The span it was opened below, where that is a light one; None once it has ended.
     above: LightSpan | None = None
@@ -112,8 +115,10 @@ class LightSpan(ReadableSpan, Span):
 
     def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
         """Add an event, within the provider's limits."""
-        if not self._is_open():
-            return
+        if self._is_open():
+            self._event(name, attributes, timestamp)
+
+    def _event(self, name: str, attributes: Any, timestamp: int | None) -> None:
         limits = self._pipeline.limits
         if not self._events:
             self._events = BoundedList(limits.max_events)
@@ -215,7 +220,7 @@ class LightSpan(ReadableSpan, Span):
     @property
     def is_trivial(self) -> bool:
         """Nothing is under it, nothing was said on it, it did not fail."""
-        said = self._events or self._links or self._folds or self._is_touched
+        said = self._events or self._links or self._folds or self._is_touched or self._findings
         return not (self._children or said) and self._status is _UNSET
 
     @property
@@ -262,6 +267,8 @@ class LightSpan(ReadableSpan, Span):
         folds, self._folds = self._folds, None
         if folds:
             folding.finish(folds)
+        if self._findings:
+            findings.write(self)
         self._pipeline.finish(self)
 
     def _is_open(self) -> bool:

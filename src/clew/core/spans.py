@@ -213,8 +213,11 @@ def start_root(
     context: Context | None,
     attributes: dict[str, Any] | None = None,
     links: Sequence[Link] = (),
+    start_ns: int | None = None,
 ) -> OpenSpan | None:
     """Start the span of a request, a publish or a run, below whatever `context` holds. Any sampler decides on it.
+
+    Began before, it starts at `start_ns`.
 
     Returns:
         The span, not yet current (unsampled: one that does not record); None when a processor or sampler of someone
@@ -222,8 +225,8 @@ def start_root(
     """
     try:
         if pipeline.allows_light_roots:
-            return _light_root(pipeline, scope, name, kind, context, attributes, links)
-        return SdkSpan(pipeline.tracer(scope).start_span(name, context, kind, attributes, links))
+            return _light_root(pipeline, scope, name, kind, context, attributes, links, start_ns)
+        return SdkSpan(pipeline.tracer(scope).start_span(name, context, kind, attributes, links, start_ns))
     except Exception as error:  # noqa: BLE001 - someone else's processor or sampler
         isolation.report(error, "start of a span")
         return None
@@ -237,6 +240,7 @@ def _light_root(
     context: Context | None,
     attributes: dict[str, Any] | None,
     links: Sequence[Link],
+    start_ns: int | None,
 ) -> OpenSpan:
     """As the SDK's `Tracer.start_span`: the same sampler, ids, flags and trace state."""
     above: SpanContext | None = get_current_span(context).get_span_context()
@@ -253,6 +257,8 @@ def _light_root(
     if not decided.decision.is_recording():
         return SdkSpan(NonRecordingSpan(own))
     span = LightSpan(pipeline, pipeline.scope(scope), name, own, above, dict(decided.attributes or {}), kind)
+    if start_ns is not None:
+        span._start_time = start_ns
     for link in links:
         span.add_link(link.context, link.attributes)
     if pipeline.wants_starts():

@@ -1,1 +1,36 @@
-"""detectors."""
+"""The detectors: one file is one problem; it decides from what seams and processors see. The tuple is the only list."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+
+from clew.core import isolation
+from clew.core.findings import Detector
+
+DETECTORS = (
+    "n_plus_one",
+    "repeated_query",
+    "write_in_loop",
+    "query_budget",
+    "unbounded_fetch",
+    "slow_query",
+    "stale_replica_read",
+    "io_in_transaction",
+    "rolled_back_but_succeeded",
+    "publish_in_transaction",
+    "late_binding_on_commit",
+    "duplicate_publish",
+)
+
+
+@functools.lru_cache(maxsize=1)
+def detectors() -> tuple[Detector, ...]:
+    """Every detector, in the order of the list."""
+    found: list[Detector] = []
+    for name in DETECTORS:
+        try:
+            found.append(importlib.import_module(f"clew.detectors.{name}").DETECTOR)
+        except Exception as error:  # noqa: BLE001 - one broken detector must not keep the others from watching
+            isolation.report(error, f"detectors.{name}")
+    return tuple(found)

@@ -12,11 +12,12 @@ from typing import Any
 
 from clew.export.forest import Node, exceptions
 from clew.export.span_record import SpanRecord
-from clew.export.terminal import Segment, Terminal
+from clew.export.terminal import Segment, Terminal, cells
 
 _FINDING = "clew.finding"
 # One span may record every retry of a loop; three tell the story.
 _MOST_EXCEPTIONS = 3
+_SHORTEST_PATH = 12
 
 
 def duration_text(nanoseconds: int | None, micro: str = "µs") -> str:
@@ -77,7 +78,7 @@ _RULES: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("django.auth.permission", str),
     ("django.auth.granted", lambda value: "granted" if value else "not granted"),
     ("cache.hit", lambda value: "hit" if value else "miss"),
-    ("django.db.transaction.outcome", str),
+    ("django.db.transaction.outcome", lambda value: str(value).replace("_", " ")),
     ("celery.outcome", _unless("succeeded", "failed", "SUCCESS", "FAILURE")),
     ("celery.queue_ms", _wait("queued")),
     ("celery.prefetch_ms", _wait("prefetched")),
@@ -88,8 +89,10 @@ _RULES: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("celery.published_in_transaction", _when_true("inside a transaction")),
     ("celery.has_consumers", lambda value: "no worker listens" if value is False else ""),
     ("django.async.wait_ms", _wait("waited")),
-    ("clew.db.query_count", _queries),
+    ("clew.db.query_count", lambda value: _queries(value) if value else ""),
+    ("clew.folded.duration_ms", lambda value: f"{_three_digits(float(value))} ms in all"),
     ("django.template.query_count", lambda value: _queries(value) if value else ""),
+    ("django.db.alias", _unless("default", word="on {}")),
     ("db.response.returned_rows", lambda value: f"{value} row{'' if value == 1 else 's'}"),
 )
 
@@ -110,10 +113,9 @@ def detail_words(record: SpanRecord) -> Iterator[str]:
     route = attributes.get("http.route")
     if route and str(route) not in record.name:
         yield str(route)
-    path, line = attributes.get("code.file.path"), attributes.get("code.line.number")
-    if path and line is not None:  # a template's span has no line, and its name in its own
+    if where := code_line(attributes):  # a template's span has no line, and its name in its own
         # The last two parts tell files apart (shop/views.py) without taking the whole line.
-        yield f"{'/'.join(str(path).split('/')[-2:])}:{line}"
+        yield "/".join(where.split("/")[-2:])
 
 
 def http_status(record: SpanRecord) -> Segment | None:
@@ -143,11 +145,33 @@ def finding_count(records: Iterable[SpanRecord]) -> int:
     return sum(event[0] == _FINDING for record in records for event in record.events)
 
 
+def query_totals(records: Iterable[SpanRecord]) -> str:
+    """The queries of all requests and tasks among these spans, and their time; "" if there were none."""
+    asked = [record.attributes for record in records if "clew.db.query_count" in record.attributes]
+    try:
+        count = sum(int(attributes["clew.db.query_count"]) for attributes in asked)
+        took = sum(float(attributes.get("clew.db.duration_ms", 0)) for attributes in asked)
+    except (TypeError, ValueError):
+        return ""
+    return f"{_queries(count)} in {_three_digits(took)} ms" if count else ""
+
+
+def findings_of_root(record: SpanRecord) -> int:
+    """How many findings a request or task says it has, on whichever of its spans they are."""
+    kinds = record.attributes.get("clew.findings")
+    counts = [record.attributes.get(f"clew.{kind}.count", 1) for kind in kinds] if isinstance(kinds, tuple) else []
+    return sum(count for count in counts if isinstance(count, int))
+
+
 def _error_lines(node: Node, terminal: Terminal, width: int) -> Iterator[list[Segment]]:
     record, failed = node.record, node.record.status == "ERROR"
     found = list(dict.fromkeys(exceptions(record)))
-    said = [": ".join(filter(None, key)) or "exception" for key in found if key not in node.below]
-    if failed and not found and record.status_message:
+    # A database's exception becomes one of Django's of the same name on its way up.
+    shown = {(kind.rpartition(".")[2], message) for kind, message in node.below}
+    new = [(kind, message) for kind, message in found if (kind.rpartition(".")[2], message) not in shown]
+    said = [": ".join(filter(None, key)) or "exception" for key in new]
+    below = any(message and message in record.status_message for _, message in shown)
+    if failed and not found and record.status_message and not below:
         said = [record.status_message]
     for text in said[:_MOST_EXCEPTIONS]:
         mark = f"{terminal.glyphs.error} "
@@ -161,13 +185,43 @@ def _error_lines(node: Node, terminal: Terminal, width: int) -> Iterator[list[Se
 def _finding_lines(attributes: dict[str, Any], terminal: Terminal, width: int) -> Iterator[list[Segment]]:
     kind = terminal.clean(attributes.get("clew.finding.type", "finding"))
     message = terminal.clean(attributes.get("clew.finding.message", ""))
+    is_hint = attributes.get("clew.finding.severity") == "information"
+    kind += " (information)" if is_hint else ""
     first, *rest = terminal.wrap(f"{kind}: {message}" if message else kind, width - 2, 6)
     head, colon, tail = first.partition(":") if message else (first, "", "")
-    yield [(f"{terminal.glyphs.finding} {head}{colon}", "finding"), (tail, "")]
+    style = "fix" if is_hint else "finding"
+    yield [(f"{terminal.glyphs.finding} {head}{colon}", style), (tail, "")]
     for line in rest:
         yield [(f"  {line}", "")]
+    if where := code_line(attributes):
+        yield [("  at:  ", style), (_fit_end(terminal, terminal.clean(where), width - 7), "")]
     if fix := attributes.get("clew.finding.fix"):
         mark = "  fix: "
         for line in terminal.wrap(terminal.clean(fix), width - len(mark), 8):
-            yield [(mark, "finding" if mark.strip() else ""), (line, "fix")]
+            yield [(mark, style if mark.strip() else ""), (line, "fix")]
             mark = " " * len(mark)
+
+
+def code_line(attributes: dict[str, Any]) -> str:
+    """The whole `path:line` of a span or finding, which terminals and editors open; "" if it has none."""
+    path, line = attributes.get("code.file.path"), attributes.get("code.line.number")
+    return f"{path}:{line}" if path and line is not None else ""
+
+
+def fit_name(terminal: Terminal, name: str, width: int) -> str:
+    """Cut a clean span name; of a dotted path in it the end is kept: `view ...queries.customers`."""
+    what, space, which = name.partition(" ")
+    room = width - cells(what + space)
+    if cells(name) <= width or " " in which or "." not in which or room < _SHORTEST_PATH:
+        return terminal.fit(name, width)
+    return what + space + _fit_end(terminal, which, room)
+
+
+def _fit_end(terminal: Terminal, text: str, width: int) -> str:
+    """Cut the beginning of a path: its end is what tells it apart."""
+    if cells(text) <= width:
+        return text
+    more = terminal.glyphs.more
+    while text and cells(more + text) > width:
+        text = text[1:]
+    return more + text

@@ -64,6 +64,8 @@ class LinkBook:
             others = [(key, value) for key, value in attributes.items() if key != _KIND]
             why = "".join(f" {key}={value}" for key, value in others[:_MOST_ATTRIBUTES])
             kind = f"its {attributes[_KIND]} " if _KIND in attributes else ""
+            if _KIND in attributes and name.startswith(f"{attributes[_KIND]} "):
+                kind = ""  # the name says it
             yield f"link to {kind}{name}{where}{why}"
         if len(record.links) > _MOST_LINKS:
             yield f"and {len(record.links) - _MOST_LINKS} more links"

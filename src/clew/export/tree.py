@@ -11,7 +11,16 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from clew.export.details import detail_words, duration_text, finding_count, http_status, note_lines
+from clew.export.details import (
+    detail_words,
+    duration_text,
+    finding_count,
+    findings_of_root,
+    fit_name,
+    http_status,
+    note_lines,
+    query_totals,
+)
 from clew.export.forest import Node, build_forest
 from clew.export.links import Known, LinkBook
 from clew.export.span_record import SpanRecord, from_otlp, from_readable
@@ -101,26 +110,34 @@ class _Painter:
         title: list[Segment] = [(f"{self.glyphs.rule * 2} ", "dim"), (words, "bold")]
         seconds, millis = divmod(self.start // 1_000_000, 1000)
         clock = time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{millis:03d}"
-        facts = [("  " + duration_text(self.end - self.start, self.glyphs.micro), ""), *self._tallies()]
+        facts = self._tallies()
         room = self.terminal.width - _cells(title) - _cells(facts)
         # The trace id is never cut: it is what people paste into their backend's search.
         if room < 0:
             self._put(title)
             title, room = [(self.glyphs.rule * 2, "dim")], self.terminal.width - 2 - _cells(facts)
+        # What was asked of the database gives way to what went wrong.
+        if room < 0:
+            facts = self._tallies(with_queries=False)
+            room = self.terminal.width - 2 - _cells(facts)
         if room > len(clock) + 2:
             facts.append((f"  {clock}", "dim"))
         rule = self.glyphs.rule * (self.terminal.width - _cells(title) - _cells(facts) - 1)
         self._put([*title, *facts, (f" {rule}", "dim")])
 
-    def _tallies(self) -> Iterable[Segment]:
-        errors = sum(record.status == "ERROR" for record in self.records)
-        yield self.glyphs.dot + _count(len(self.records), "span"), ""
+    def _tallies(self, with_queries: bool = True) -> list[Segment]:
+        words = [_count(len(self.records), "span")]
         if len(self.styles) > 1:
-            yield self.glyphs.dot + _count(len(self.styles), "process", "es"), ""
-        if errors:
-            yield self.glyphs.dot + _count(errors, "error"), "error"
+            words.append(_count(len(self.styles), "process", "es"))
+        if with_queries and (queries := query_totals(self.records)):
+            words.append(queries)
+        facts = [("  " + duration_text(self.end - self.start, self.glyphs.micro), "")]
+        facts += [(self.glyphs.dot + word, "") for word in words]
+        if errors := sum(record.status == "ERROR" for record in self.records):
+            facts.append((self.glyphs.dot + _count(errors, "error"), "error"))
         if findings := finding_count(self.records):
-            yield self.glyphs.dot + _count(findings, "finding"), "finding"
+            facts.append((self.glyphs.dot + _count(findings, "finding"), "finding"))
+        return facts
 
     def _node(self, node: Node, lead: str, under: str, process: tuple[str, str], depth: int) -> None:
         self.said += 1
@@ -161,13 +178,18 @@ class _Painter:
         for place in places:
             if _cells([*inline, place]) <= spare:
                 inline.append(place)
-        name = self.terminal.fit(name, max(room - _cells([*marks, *inline]), 4))
+        name = fit_name(self.terminal, name, max(room - _cells([*marks, *inline]), 4))
         line: list[Segment] = [(name, "error" if record.status == "ERROR" else "" if lead else "bold")]
         room -= cells(name)
-        for segment in [*marks, *inline, *self._details(record)]:
-            if cells(segment[0]) <= room:
-                line.append(segment)
-                room -= cells(segment[0])
+        line += [*marks, *inline]
+        room -= _cells([*marks, *inline])
+        dot = "  "
+        for word in detail_words(record):
+            text = dot + self.terminal.clean(word)
+            if cells(text) <= room:
+                line.append((text, "dim"))
+                room -= cells(text)
+                dot = self.glyphs.dot
         self._put([(lead, "dim"), *line, (" " * max(room, 0), ""), *self._timing(record)])
         return [[(text.strip(), style)] for text, style in places if (text, style) not in inline]
 
@@ -186,6 +208,8 @@ class _Painter:
             yield " ERROR", "error"
         if status := http_status(record):
             yield f" {status[0]}", status[1]
+        if count := findings_of_root(record):
+            yield f" {self.glyphs.finding}{count}", "finding"
 
     def _places(self, node: Node, parent_process: tuple[str, str]) -> Iterable[Segment]:
         if node.record.process != parent_process and any(node.record.process):
@@ -194,12 +218,6 @@ class _Painter:
             yield f" [{self.terminal.fit(label, self.room)}]", self.styles[node.record.process]
         if node.orphan:
             yield f" ({self._orphan_text(node)})", "dim"
-
-    def _details(self, record: SpanRecord) -> Iterable[Segment]:
-        dot = "  "
-        for word in detail_words(record):
-            yield dot + self.terminal.clean(word), "dim"
-            dot = self.glyphs.dot
 
     def _orphan_text(self, node: Node) -> str:
         if node.orphan == "circle":

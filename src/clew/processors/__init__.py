@@ -5,11 +5,12 @@ from __future__ import annotations
 from opentelemetry.sdk.trace import SpanProcessor
 
 from clew.processors.annotate import AnnotateProcessor
+from clew.processors.detect import DetectProcessor
 from clew.processors.redact import RedactProcessor
 
-__all__ = ["AnnotateProcessor", "RedactProcessor", "processors"]
+__all__ = ["AnnotateProcessor", "DetectProcessor", "RedactProcessor", "processors"]
 
 
 def processors() -> list[SpanProcessor]:
     """New instances of every processor."""
-    return [AnnotateProcessor(), RedactProcessor()]
+    return [AnnotateProcessor(), DetectProcessor(), RedactProcessor()]

@@ -55,8 +55,13 @@ def authenticate(credentials):
         return auth.authenticate(RequestFactory().get("/"), **credentials)
 
 
+def without_queries(found):
+    """What a backend asks of the database is the database seam's to show."""
+    return "\n".join(line for line in found.splitlines() if "CLIENT" not in line and "transaction" not in line)
+
+
 def tree(trace, *attributes):
-    return trace.tree(OUTCOME, *attributes).replace("root\n", "", 1)
+    return without_queries(trace.tree(OUTCOME, *attributes)).replace("root\n", "", 1)
 
 
 def test_accepted(trace, backends, user):
@@ -196,7 +201,7 @@ def test_async_login_logout_and_check_password(trace, user):
             assert await user.acheck_password("correct-horse")
 
     asyncio.run(body())
-    assert trace.tree() == "root\n  auth login\n  auth logout\n  auth check_password"
+    assert without_queries(trace.tree()) == "root\n  auth login\n  auth logout\n  auth check_password"
 
 
 def request_with_session():

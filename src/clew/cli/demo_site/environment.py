@@ -31,9 +31,7 @@ def database() -> dict[str, Any]:
     """
     url = urlsplit(os.environ.get("CLEW_DEMO_DATABASE", ""))
     if not url.scheme:
-        # Web and worker write to one file: better to wait for each other than to fail.
-        options = {"timeout": 20}
-        return {"ENGINE": "django.db.backends.sqlite3", "NAME": directory() / "shop.sqlite3", "OPTIONS": options}
+        return _file("shop")
     if url.scheme not in ("postgres", "postgresql"):
         raise ValueError(f"CLEW_DEMO_DATABASE: {url.scheme}:// is not postgres://user:password@host:port/name")
     return {
@@ -44,6 +42,17 @@ def database() -> dict[str, Any]:
         "HOST": url.hostname or "",
         "PORT": str(url.port or ""),
     }
+
+
+def replica() -> dict[str, Any]:
+    """The entry of a second database, which pages read from: a file, whatever the first is."""
+    return _file("replica")
+
+
+def _file(name: str) -> dict[str, Any]:
+    # Web and worker write to one file: better to wait for each other than to fail.
+    options = {"timeout": 20}
+    return {"ENGINE": "django.db.backends.sqlite3", "NAME": directory() / f"{name}.sqlite3", "OPTIONS": options}
 
 
 def broker_options() -> dict[str, Any]:

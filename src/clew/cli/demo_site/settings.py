@@ -44,7 +44,7 @@ TEMPLATES = [
         },
     }
 ]
-DATABASES = {"default": environment.database()}
+DATABASES = {"default": environment.database(), "replica": environment.replica()}
 
 AUTHENTICATION_BACKENDS = ["clew.cli.demo_site.auth.LdapLikeBackend", "django.contrib.auth.backends.ModelBackend"]
 LOGIN_URL = "login"
@@ -63,3 +63,6 @@ CELERY_TASK_IGNORE_RESULT = True
 # `inspect ping` of docker-compose.yml needs it; the demo itself does not, and its trace is quieter without.
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = "CLEW_DEMO_LEASH" not in os.environ
 CELERY_BEAT_SCHEDULE = {"remind": {"task": "shop.tasks.remind", "schedule": 30.0}}
+
+# What this shop calls slow, and how many queries a page may run; all else is as clew has it.
+CLEW = {"SLOW_QUERY_THRESHOLD_MS": 50, "QUERY_BUDGETS": {"mistakes/turnover/": 10}}

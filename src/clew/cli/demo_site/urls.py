@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib.auth.views import LoginView, LogoutView
-from django.urls import path
+from django.urls import include, path
 
 from clew.cli.demo_site import views
 
@@ -17,6 +17,7 @@ urlpatterns = [
     path("closed/", views.never, name="closed"),
     path("rates/", views.rates, name="rates"),
     path("broken/", views.broken, name="broken"),
+    path("mistakes/", include("clew.cli.demo_site.mistakes.urls")),
     # Without a slash, as probes ask for it.
     path("healthz", views.healthz, name="healthz"),
 ]

@@ -1,4 +1,4 @@
-"""The pages; each has something of its own to show in a trace."""
+"""The pages; each has something of its own to show in a trace. Those with a mistake in them are in `mistakes`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
+from clew.cli.demo_mistakes import MISTAKES
 from clew.cli.demo_site.forms import OrderForm
 from clew.cli.demo_site.models import Order
 from clew.cli.demo_site.tasks import send_invoice
@@ -45,7 +46,7 @@ _PRICES = {"red": 2, "gold": 90}
 @require_GET
 def home(request: HttpRequest) -> HttpResponse:
     """Every page, with what its trace shows."""
-    return render(request, "shop/home.html", {"pages": PAGES})
+    return render(request, "shop/home.html", {"pages": PAGES, "mistakes": MISTAKES})
 
 
 @require_GET

@@ -9,20 +9,26 @@ asking the configuration in every `apply_async` would cost each publish 10 micro
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from opentelemetry import propagate
 from opentelemetry.trace import SpanKind, get_current_span
 
 from clew import attributes as names
-from clew.core import spans
+from clew.core import findings, isolation, local_trace, spans, transactions
 from clew.core.around import around
+from clew.core.call_site import call_site
+from clew.core.light_span import LightSpan
 from clew.core.seam import Patch, Seam, SpanDoc
+from clew.core.transactions import PUBLISHED_HEADER, Publish
 from clew.seams.celery.contrib import TakeOver
 from clew.seams.celery.messaging import message_attributes, publishing_broker, route_attributes
 from clew.seams.celery.receivers import Receivers
 
 SCOPE = __name__
+# Positional parameters of `Celery.send_task` after the name; the first two are `Task.apply`'s too.
+_PARAMETERS = ("args", "kwargs", "countdown", "eta")
 
 
 def _start(task_name: Any, more: dict[str, Any]) -> spans.OpenSpan | None:
@@ -36,6 +42,9 @@ def _start(task_name: Any, more: dict[str, Any]) -> spans.OpenSpan | None:
         names.MESSAGING_OPERATION_TYPE: "send",
         **more,
     }
+    aliases = transactions.open_aliases()
+    if aliases:
+        attributes[names.CELERY_PUBLISHED_IN_TRANSACTION] = aliases
     name = f"apply_async/{task_name}"
     span = spans.start_root(pipeline, SCOPE, name, SpanKind.PRODUCER, None, attributes)
     if span is not None:
@@ -45,14 +54,47 @@ def _start(task_name: Any, more: dict[str, Any]) -> spans.OpenSpan | None:
 
 def _open(args: tuple[Any, ...], kwargs: dict[str, Any]) -> spans.OpenSpan | None:
     name = args[1] if len(args) > 1 else kwargs.get("name")
-    return _start(name, publishing_broker(args[0], kwargs.get("connection")))
+    span = _start(name, publishing_broker(args[0], kwargs.get("connection")))
+    if span is not None:
+        _tell(span, name, kwargs.get("task_type"), args[2:6], kwargs, False)
+    return span
 
 
 def _open_eager(args: tuple[Any, ...], kwargs: dict[str, Any]) -> spans.OpenSpan | None:
     task = args[0]
     if not task.app.conf.task_always_eager:
         return None
-    return _start(task.name, {names.CELERY_EAGER: True})
+    span = _start(task.name, {names.CELERY_EAGER: True})
+    if span is not None:
+        _tell(span, task.name, task, args[1:3], kwargs, True)
+    return span
+
+
+def _tell(span: Any, name: Any, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], is_eager: bool) -> None:
+    """Tell the detectors what is about to be sent."""
+    local = local_trace.current() or local_trace.of_current_span()
+    if local is None or not findings.hub.on_publish:
+        return
+    try:
+        # The wrapper's caller. The task itself is not looked up: that would finalize the app.
+        publish = Publish(local, str(name), task, is_eager, sys._getframe(4))
+        publish.span = span
+        publish.options = {**dict(zip(_PARAMETERS, args, strict=False)), **kwargs}
+        publish.args, publish.kwargs = publish.options.pop("args", None), publish.options.pop("kwargs", None)
+        for on_publish in findings.hub.on_publish:
+            on_publish(publish)
+        publish.frame = publish.args = publish.kwargs = None
+    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+        isolation.report(ours, SCOPE)
+
+
+def _sent(span: Any, _result: Any, _error: BaseException | None) -> None:
+    """Tell the transactions that were open meanwhile how long they have waited for the broker."""
+    for connection in transactions.open_connections():
+        transaction = transactions.of(connection)
+        if transaction is not None:
+            took_ns = span.elapsed_ns if type(span) is LightSpan else 0
+            transaction.called(transactions.BROKER, took_ns, "publish", call_site(sys._getframe(2)))
 
 
 def _before_publish(
@@ -66,6 +108,9 @@ def _before_publish(
     """Tell the message, whose headers are this publish's own dictionary, where it comes from."""
     # A retry brings the headers of the message before it; half of those must not stay beside ours.
     headers.pop("tracestate", None)
+    headers.pop(PUBLISHED_HEADER, None)
+    if aliases := transactions.open_aliases():
+        headers[PUBLISHED_HEADER] = aliases
     propagate.inject(headers)
     span: Any = get_current_span()
     if span.is_recording() and _is_ours(span):
@@ -95,7 +140,7 @@ def _uninstall() -> None:
 SEAM = Seam(
     "celery.publish",
     patches=(
-        Patch("celery.app.base", "Celery.send_task", around(_open)),
+        Patch("celery.app.base", "Celery.send_task", around(_open, _sent)),
         Patch("celery.app.task", "Task.apply", around(_open_eager)),
         *RECEIVERS.patches,
         *CONTRIB.patches,
@@ -116,6 +161,7 @@ SEAM = Seam(
                 names.CELERY_EXPIRES,
                 names.CELERY_RETRIES,
                 names.CELERY_EAGER,
+                names.CELERY_PUBLISHED_IN_TRANSACTION,
                 names.MESSAGING_SYSTEM,
                 names.MESSAGING_OPERATION_NAME,
                 names.MESSAGING_OPERATION_TYPE,

@@ -33,6 +33,7 @@ from clew.core import configuration, isolation, local_trace, spans
 from clew.core.exception_event import error_description, exception_attributes, message_of, type_name
 from clew.core.local_trace import LocalTrace
 from clew.core.seam import Seam, SpanDoc
+from clew.core.transactions import PUBLISHED_HEADER, TASK_END
 from clew.seams.celery import contrib
 from clew.seams.celery.messaging import run_attributes
 from clew.seams.celery.receivers import Receivers
@@ -76,22 +77,30 @@ class RunningTask:
         self._request = request
         self._root = root
         self._local = LocalTrace(root, max_spans)
+        self._local.where = {names.CELERY_TASK_NAME: request.task or ""}
         self._token: Token[LocalTrace | None] = local_trace.enter(self._local)
         # An eager run inside an `except`: that exception is on its way, but not from the task.
         self._handled = sys.exc_info()[1]
         self._started = perf_counter()
+
+    def note_published_in(self, aliases: str) -> None:
+        """Its message was sent before the transaction that may have written what it is about was committed."""
+        self._local.notes[PUBLISHED_HEADER] = aliases
+        self._root.note(names.CELERY_PUBLISHED_IN_TRANSACTION, aliases)
 
     def end(self, task: Any, state: str | None, retval: Any) -> None:
         """The run is over: say how, end the span, put back what was current before."""
         elapsed = perf_counter() - self._started
         error = self._error(state, retval)
         try:
+            self._local.notes[TASK_END] = (_outcome(task, error), error)
             if self._root.span.is_recording():
                 _describe(self._root, task, state, error)
             self._local.finish()
         except Exception as ours:  # noqa: BLE001 - ours must not reach the application
             isolation.report(ours, SCOPE)
         finally:
+            self._local.notes.pop(TASK_END, None)
             local_trace.leave(self._token)
             self._root.close()
         outer = local_trace.current()
@@ -168,7 +177,9 @@ def _prerun(task: Any, **_: Any) -> None:
     if len(_running) >= _MAX_RUNNING:
         _running.pop(next(iter(_running)), None)
     root.enter(context)
-    _running[id(request)] = RunningTask(request, root, pipeline.max_spans_per_trace)
+    running = _running[id(request)] = RunningTask(request, root, pipeline.max_spans_per_trace)
+    if aliases := _getter.get(request, PUBLISHED_HEADER):
+        running.note_published_in(aliases[0])
 
 
 def _postrun(task: Any, state: str | None = None, retval: Any = None, **_: Any) -> None:
@@ -217,6 +228,7 @@ SEAM = Seam(
                 names.CELERY_REPLY_TO,
                 names.CELERY_COMPRESSION,
                 names.CELERY_EAGER,
+                names.CELERY_PUBLISHED_IN_TRANSACTION,
                 names.CELERY_ROOT_ID,
                 names.CELERY_PARENT_ID,
                 names.CELERY_GROUP_ID,

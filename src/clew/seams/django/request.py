@@ -24,10 +24,11 @@ from clew.core.exception_event import type_name
 from clew.core.local_trace import LocalTrace
 from clew.core.pipeline import Pipeline
 from clew.core.seam import Patch, Seam, SpanDoc, like
+from clew.core.transactions import RESPONSE_STATUS
 from clew.seams.django import contrib, request_metrics, response_body
 from clew.seams.django.request_attributes import known_method, request_attributes
 from clew.seams.django.request_headers import captured_request_headers, captured_response_headers
-from clew.seams.django.request_outcome import name_by_route, note_error, note_status
+from clew.seams.django.request_outcome import name_by_route, note_error, note_status, route_of
 
 SCOPE = __name__
 
@@ -79,6 +80,9 @@ class ServedRequest:
         try:
             if error is not None:
                 note_error(self.root, error)
+            if self.local.queries is not None or self.local.findings is not None:
+                self.local.where = {names.HTTP_ROUTE: route_of(self.request)}
+            self.local.notes[RESPONSE_STATUS] = self._metrics.status_code
             self.local.finish()
             self._metrics.record(self.request)
         except Exception as ours:  # noqa: BLE001 - ours must not reach the application

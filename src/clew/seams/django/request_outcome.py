@@ -29,6 +29,12 @@ def name_by_route(root: spans.OpenSpan, request: Any) -> None:
     root.update_name(f"{verb} {route or match.url_name or '/'}")
 
 
+def route_of(request: Any) -> str:
+    """The route Django has found, as `http.route` has it; "" where none was found."""
+    match = request.resolver_match
+    return "" if match is None else str(match.route or "/")
+
+
 def note_status(root: spans.OpenSpan, status: int, raised: BaseException | None) -> None:
     """Note the status code, and an error from 500 on: the exception that led to it, if there was one."""
     root.note(names.HTTP_RESPONSE_STATUS_CODE, status)

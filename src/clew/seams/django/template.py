@@ -26,6 +26,18 @@ _SOME_PARENT = "template <parent>"
 _Opened = tuple[OpenSpan, Any]
 
 
+def _query_count() -> int:
+    local = local_trace.current()
+    return 0 if local is None or local.queries is None else local.queries.count
+
+
+def _note_queries(span: OpenSpan, before: int) -> None:
+    ran = _query_count() - before
+    if ran:
+        span.note(names.DJANGO_TEMPLATE_QUERY_COUNT, ran)
+
+
+
 def _wrap_render(
     open_span: Callable[[Any, Any], _Opened | None], close: Callable[[OpenSpan, Any, BaseException | None], None]
 ) -> Wrap:
@@ -66,7 +78,7 @@ def _open_template(template: Any, context: Any) -> _Opened | None:
     facts = KNOWN.facts(template.name, template.origin.name)
     attributes, key = facts.roles["root" if context.template is None else "include"]
     span = SCOPE.open(facts.span_name, attributes.copy())
-    return None if span is None else (span, key)
+    return None if span is None else (span, (key, _query_count()))
 
 
 def _open_partial(partial: Any, context: Any) -> _Opened | None:
@@ -74,10 +86,12 @@ def _open_partial(partial: Any, context: Any) -> _Opened | None:
     facts = KNOWN.facts(f"{plain(origin.template_name) or NAMELESS}#{partial.name}", origin.name)
     attributes, key = facts.roles["root" if context.template is None else "include"]
     span = SCOPE.open(facts.span_name, attributes.copy())
-    return None if span is None else (span, key)
+    return None if span is None else (span, (key, _query_count()))
 
 
 def _close_template(span: OpenSpan, key: Any, error: BaseException | None) -> None:
+    key, before = key
+    _note_queries(span, before)
     span.close_folded(span.above, key, error)
 
 
@@ -143,6 +157,7 @@ _TEMPLATE = (
     names.DJANGO_TEMPLATE_ENGINE,
     names.DJANGO_TEMPLATE_ROLE,
     names.CODE_FILE_PATH,
+    names.DJANGO_TEMPLATE_QUERY_COUNT,
 )
 
 SEAM = Seam(

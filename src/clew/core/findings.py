@@ -1,0 +1,295 @@
+"""A finding: what is wrong, in one sentence, where, with what evidence, and how to mend it.
+
+Detectors make findings; this file keeps them with the request or task they belong to, and says each in four places: as
+an event `clew.finding` on the span where it happened, as attributes of the local root, as a metric, and to tests. What
+a finding says may grow until its span ends (5 queries have become 50), so it is put into words only then.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import metrics
+
+from clew import attributes as names
+from clew.core import isolation, local_trace
+from clew.version import VERSION
+
+if TYPE_CHECKING:
+    from clew.core.call_site import CallSite
+    from clew.core.light_span import LightSpan
+    from clew.core.local_trace import LocalTrace
+
+MAX_FINDINGS = 100
+WARNING, INFORMATION = "warning", "information"
+
+
+@dataclass(eq=False)
+class Finding:
+    """One thing that is wrong.
+
+    Args:
+        type: the detector's name, that of its file.
+        message: one plain sentence.
+        fix: what to do, in the user's terms.
+        site: the line it is about.
+        evidence: counts and times, names below `clew.finding.`.
+        severity: "warning" or "information".
+        refresh: called with the finding right before it is put into words; may change all of the above.
+    """
+
+    type: str
+    message: str
+    fix: str
+    site: CallSite | None = None
+    evidence: dict[str, Any] = field(default_factory=dict)
+    severity: str = WARNING
+    refresh: Callable[[Finding], None] | None = None
+    time_ns: int = field(default_factory=time_ns)
+    # Whether a span has it; else the root says it.
+    is_placed: bool = False
+
+    def attributes(self) -> dict[str, Any]:
+        """Attributes of its event."""
+        if self.refresh is not None:
+            self.refresh(self)
+        found: dict[str, Any] = {
+            names.CLEW_FINDING_TYPE: self.type,
+            names.CLEW_FINDING_MESSAGE: self.message,
+            names.CLEW_FINDING_FIX: self.fix,
+            names.CLEW_FINDING_SEVERITY: self.severity,
+        }
+        if self.site is not None:
+            found.update(self.site.attributes())
+        for key, value in self.evidence.items():
+            found[f"clew.finding.{key}"] = value
+        return found
+
+
+@dataclass(frozen=True)
+class Detector:
+    """One problem: its name is that of its file in `detectors/`; the hooks it has are called, the others cost nothing.
+
+    Args:
+        type: the finding's type.
+        doc: what it finds, for docs/findings.md; `fix` and `not_found` what to do and what it leaves alone.
+        on_repeat: (query, place) before a query that has been run before is run again.
+        on_slow: (query) after one that took `slow_query_threshold_ms`.
+        on_rows: (query) after one that returned `unbounded_fetch_threshold_rows`.
+        on_read: (query) after a query that only reads, once something has been written.
+        on_transaction: (transaction) when it is over (see core/transactions.py).
+        on_commit_hooks: (connection, hooks, transaction) before the on_commit hooks of a transaction are run.
+        on_publish: (publish) before a task is sent.
+        on_client_call: (span) after a call to another service, by anybody's instrumentation.
+        on_end: (local) before the root ends.
+    """
+
+    type: str
+    doc: str = ""
+    fix: str = ""
+    not_found: str = ""
+    on_repeat: Callable[..., None] | None = None
+    on_slow: Callable[..., None] | None = None
+    on_rows: Callable[..., None] | None = None
+    on_read: Callable[..., None] | None = None
+    on_transaction: Callable[..., None] | None = None
+    on_commit_hooks: Callable[..., None] | None = None
+    on_publish: Callable[..., None] | None = None
+    on_client_call: Callable[..., None] | None = None
+    on_end: Callable[..., None] | None = None
+
+
+HOOKS = (
+    "on_repeat",
+    "on_slow",
+    "on_rows",
+    "on_read",
+    "on_transaction",
+    "on_commit_hooks",
+    "on_publish",
+    "on_client_call",
+    "on_end",
+)
+
+
+class Hub:
+    """Who is told what, and from which measure on; written by `watch`, read by seams and processors."""
+
+    on_repeat: tuple[Callable[..., None], ...] = ()
+    on_slow: tuple[Callable[..., None], ...] = ()
+    on_rows: tuple[Callable[..., None], ...] = ()
+    on_read: tuple[Callable[..., None], ...] = ()
+    on_transaction: tuple[Callable[..., None], ...] = ()
+    on_commit_hooks: tuple[Callable[..., None], ...] = ()
+    on_publish: tuple[Callable[..., None], ...] = ()
+    on_client_call: tuple[Callable[..., None], ...] = ()
+    on_end: tuple[Callable[..., None], ...] = ()
+    never = 1 << 62
+    slow_ns = never
+    many_rows = never
+    # The run of a query from which its place in the code is looked at.
+    look_from = never
+    threshold = never
+    # How often an unsampled request looks where one repeated query comes from.
+    looks = 0
+    # What was found at a place of the code before, by the place.
+    verdicts: dict[int, str]
+
+    def __init__(self) -> None:
+        self.verdicts = {}
+
+
+hub = Hub()
+
+
+def watch(
+    detectors: Iterable[Detector],
+    *,
+    threshold: int = 5,
+    slow_ms: float = 0,
+    many_rows: int = 0,
+    is_thorough: bool = False,
+) -> None:
+    """Have these detectors told; an error of one is reported, never raised into the application.
+
+    Args:
+        threshold: runs of one query from one place that make an N+1.
+        slow_ms, many_rows: from when on a query is slow, a result large; 0: never.
+        is_thorough: look at a query's place from its first run on.
+    """
+    watching = list(detectors)
+    hub.verdicts.clear()
+    for name in HOOKS:
+        hooks = [_guarded(each.type, getattr(each, name)) for each in watching if getattr(each, name) is not None]
+        setattr(hub, name, tuple(hooks))
+    local_trace.ends = hub.on_end
+    hub.slow_ns = int(slow_ms * 1e6) if slow_ms and hub.on_slow else Hub.never
+    hub.many_rows = many_rows if many_rows and hub.on_rows else Hub.never
+    hub.threshold = max(threshold, 1)
+    hub.looks = hub.threshold + 3 if hub.on_repeat else 0
+    # Called for every repeated query: guarded once for all of them, where they are called.
+    hub.on_repeat = tuple(each.on_repeat for each in watching if each.on_repeat is not None)
+    hub.look_from = Hub.never if not hub.on_repeat else 1 if is_thorough or threshold <= 2 else 2
+
+
+def _guarded(kind: str, hook: Callable[..., None]) -> Callable[..., None]:
+    def guarded(*args: Any) -> None:
+        try:
+            hook(*args)
+        except Exception as error:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(error, f"detectors.{kind}")
+
+    return guarded
+
+
+class Findings:
+    """The findings of one request or task.
+
+    Args:
+        local: the request or task.
+    """
+
+    __slots__ = ("_by_key", "dropped", "local")
+
+    def __init__(self, local: LocalTrace) -> None:
+        self.local = local
+        self._by_key: dict[Hashable, Finding] = {}
+        self.dropped = 0
+
+    def __iter__(self) -> Any:
+        return iter(list(self._by_key.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    @property
+    def last(self) -> Finding:
+        """The newest; there is one."""
+        return next(reversed(self._by_key.values()))
+
+    def get(self, key: Hashable) -> Finding | None:
+        """The finding of that key, if there is one."""
+        return self._by_key.get(key)
+
+    def add(self, finding: Finding, key: Hashable) -> bool:
+        """Take a finding, once for each key. False: there is one already, or there are too many."""
+        if key in self._by_key:
+            return False
+        if len(self._by_key) >= MAX_FINDINGS:
+            self.dropped += 1
+            return False
+        self._by_key[key] = finding
+        return True
+
+    def finish(self) -> None:
+        """Say on the root, and in the metric, what was found."""
+        local = self.local
+        counts = Counter(finding.type for finding in self)
+        if local.is_recording:
+            for finding in self:
+                if not finding.is_placed:
+                    finding.is_placed = True
+                    local.root.span.add_event(names.CLEW_FINDING, finding.attributes(), finding.time_ns)
+            local.root.note(names.CLEW_FINDINGS, tuple(sorted(counts)))
+            for kind, count in counts.items():
+                local.root.note(names.finding_count(kind), count)
+        for kind, count in counts.items():
+            _counter().add(count, {names.CLEW_FINDING_TYPE: kind, **local.where})
+        for listen in list(listeners):
+            listen(list(self))
+
+
+# For tests: told the findings of every request and task that ends.
+listeners: list[Callable[[list[Finding]], None]] = []
+_lock = threading.Lock()
+_made: list[Any] = []
+
+
+def _counter() -> Any:
+    if not _made:
+        with _lock:
+            if not _made:
+                meter = metrics.get_meter("clew.detectors", VERSION)
+                _made.append(meter.create_counter(names.CLEW_FINDINGS, "{finding}", "what clew found to be wrong"))
+    return _made[0]
+
+
+def report(local: LocalTrace, finding: Finding, key: Hashable, span: Any = None) -> bool:
+    """Take a finding of a request or task.
+
+    Args:
+        local: the request or task.
+        finding: what is wrong.
+        key: one finding for each.
+        span: an open span (light or the SDK's) to say it on; None: the caller places it, or the root says it.
+
+    Returns:
+        Whether it is new.
+    """
+    if not local.of_findings().add(finding, key):
+        return False
+    if span is not None:
+        attach(span, finding)
+    return True
+
+
+def attach(span: Any, finding: Finding) -> None:
+    """Say a finding on a span: on a light one when it ends, on the SDK's at once."""
+    if hasattr(span, "_pipeline"):
+        span._findings = (*span._findings, finding)
+        finding.is_placed = True
+    elif span.is_recording():
+        span.add_event(names.CLEW_FINDING, finding.attributes(), finding.time_ns)
+        finding.is_placed = True
+
+
+def write(span: LightSpan) -> None:
+    """A light span ends: put its findings into words, as events."""
+    for finding in span._findings:
+        span._event(names.CLEW_FINDING, finding.attributes(), finding.time_ns)
+    span._findings = ()

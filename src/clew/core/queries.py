@@ -1,0 +1,305 @@
+"""What one request or task has asked of its databases: counters, and which query is being run again from where.
+
+Counted here and not on spans, so that an unsampled request is watched too. A query that comes once costs one look-up;
+only a repeated one is looked at, and only where it comes from the same place of the code again do detectors hear of it.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from clew import attributes as names
+from clew.core import findings, isolation
+from clew.core.call_site import CallSite, call_site, place
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from clew.core.local_trace import LocalTrace
+    from clew.core.statement import Statement
+
+_MAX_STATEMENTS = 5_000
+_MAX_PLACES = 200
+_MAX_VERDICTS = 10_000
+
+
+class Place:
+    """One place of the code that runs one query again and again.
+
+    Args:
+        repeats: all runs of that query in this request or task.
+    """
+
+    __slots__ = ("count", "duration_ns", "memo", "repeats", "site")
+
+    def __init__(self, repeats: Repeats) -> None:
+        self.repeats = repeats
+        self.site: CallSite | None = None
+        self.count = 0
+        self.duration_ns = 0
+        # What a detector keeps from one run to the next, by its type.
+        self.memo: dict[str, Any] = {}
+
+
+class Repeats:
+    """All runs of one query (one fingerprint on one alias) in a request or task.
+
+    Args:
+        statement: what its text says.
+        log: of its database.
+    """
+
+    __slots__ = (
+        "count",
+        "duration_ns",
+        "first_params",
+        "first_site",
+        "log",
+        "looks_left",
+        "memo",
+        "places",
+        "statement",
+    )
+
+    def __init__(self, statement: Statement, log: AliasLog) -> None:
+        self.statement = statement
+        self.log = log
+        self.count = 0
+        self.duration_ns = 0
+        # Parameters of the first run; only ever compared, never recorded.
+        self.first_params: Any = None
+        self.first_site: CallSite | None = None
+        # How often an unsampled request still looks where it comes from.
+        self.looks_left = findings.hub.looks
+        self.places: dict[int, Place] = {}
+        self.memo: dict[str, Any] = {}
+
+
+class Query:
+    """One query being run.
+
+    Args:
+        local: the request or task.
+        statement: what its text says.
+        connection: Django's connection.
+        params: as the application gave them; not to be evaluated or recorded.
+        is_many: `executemany`.
+        frame: where in the stack it is run; None once it is over.
+    """
+
+    # Defaults are the class's, so that making one sets only what every query has.
+    # How many runs of this query there have been in this request or task, this one included.
+    count = 1
+    repeats: Repeats | None = None
+    place: Place | None = None
+    site: CallSite | None = None
+    # OpenTelemetry's, where it is recorded.
+    context: Any = None
+    start_ns = 0
+    duration_ns = 0
+    # Rows it returned; -1 while nobody knows.
+    rows = -1
+    # Whether its rows are read chunk by chunk, as `.iterator()` does.
+    is_chunked = False
+    # Its span, or the one it was folded into; None until it is over, and where nothing is recorded.
+    span: Any = None
+    # A driver instrumentation's span for it.
+    taken_by: Any = None
+
+    def __init__(
+        self, local: LocalTrace, statement: Statement, connection: Any, params: Any, is_many: bool, frame: Any
+    ) -> None:
+        self.local = local
+        self.statement = statement
+        self.connection = connection
+        self.alias: str = connection.alias
+        self.params = params
+        self.is_many = is_many
+        self.frame: FrameType | None = frame
+        # To be said on its span.
+        self.findings: list[findings.Finding] = []
+
+
+class AliasLog:
+    """What was asked of one database."""
+
+    __slots__ = ("count", "duration_ns", "repeats")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.duration_ns = 0
+        self.repeats: dict[str, Repeats] = {}
+
+
+class Queries:
+    """All queries of one request or task.
+
+    Args:
+        local: the request or task.
+    """
+
+    __slots__ = ("aliases", "connections_opened", "local", "rows", "writes", "written", "written_on")
+
+    def __init__(self, local: LocalTrace) -> None:
+        self.local = local
+        self.aliases: dict[str, AliasLog] = {}
+        self.rows = 0
+        self.writes = 0
+        self.connections_opened = 0
+        # Tables written in this request or task, with the alias they were written on.
+        self.written: dict[str, str] = {}
+        self.written_on: set[tuple[str, str]] = set()
+
+    @property
+    def count(self) -> int:
+        """Queries so far, of all aliases."""
+        return sum([each.count for each in self.aliases.values()])
+
+    @property
+    def duration_ns(self) -> int:
+        """Nanoseconds spent in them."""
+        return sum([each.duration_ns for each in self.aliases.values()])
+
+    def seen(self, alias: str, statement: Statement, params: Any) -> Repeats:
+        """Count a query that is about to be run.
+
+        Args:
+            alias: of its database.
+            statement: what its text says.
+            params: kept of the first run, to be compared with those of later ones.
+        """
+        log = self.aliases.get(alias)
+        if log is None:
+            log = self.aliases[alias] = AliasLog()
+        log.count += 1
+        repeats = log.repeats.get(statement.fingerprint)
+        if repeats is None:
+            repeats = Repeats(statement, log)
+            if len(log.repeats) < _MAX_STATEMENTS:
+                log.repeats[statement.fingerprint] = repeats
+                repeats.first_params = params
+        repeats.count += 1
+        return repeats
+
+    def look(self, query: Query, repeats: Repeats) -> None:
+        """Look where a repeated query comes from; tell the detectors."""
+        key = place(query.frame)
+        found = repeats.places.get(key)
+        if found is None:
+            if len(repeats.places) >= _MAX_PLACES:
+                return
+            found = repeats.places[key] = Place(repeats)
+            found.site = call_site(query.frame)
+            # The first run was not looked at; it counts where it came from the same line.
+            if findings.hub.look_from > 1 and _is_same(repeats.first_site, found.site):
+                found.count, repeats.first_site = 1, None
+        found.count += 1
+        query.place = found
+        query.site = found.site
+        if self.local.is_recording:
+            self._tell(query, found)
+        else:
+            self._judge(query, found, key)
+
+    def _judge(self, query: Query, found: Place, key: int) -> None:
+        """Tell the detectors of an unsampled query; what they said of its place in another request holds here too."""
+        hub = findings.hub
+        verdict = hub.verdicts.get(key)
+        if verdict is not None and found.count > 1:
+            found.repeats.looks_left = 0
+            findings.report(self.local, findings.Finding(verdict, "", "", found.site), (verdict, key))
+            return
+        before = 0 if self.local.findings is None else len(self.local.findings)
+        self._tell(query, found)
+        if found.count >= hub.threshold:
+            found.repeats.looks_left = 0
+        if self.local.findings is not None and len(self.local.findings) > before and len(hub.verdicts) < _MAX_VERDICTS:
+            hub.verdicts[key] = self.local.findings.last.type
+
+    def _tell(self, query: Query, found: Place) -> None:
+        try:
+            for on_repeat in findings.hub.on_repeat:
+                on_repeat(query, found)
+        except Exception as error:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(error, "a detector")
+
+    def count_only(self, alias: str, statement: Statement) -> Repeats | None:
+        """Count a query of an unsampled request that needs no look; None: it needs one, and was not counted."""
+        log = self.aliases.get(alias)
+        repeats = None if log is None else log.repeats.get(statement.fingerprint)
+        if repeats is None:
+            return self.seen(alias, statement, None)
+        if repeats.looks_left and repeats.count + 1 >= findings.hub.threshold:
+            return None
+        repeats.count += 1
+        repeats.log.count += 1
+        return repeats
+
+    def is_worth_a_look(self, repeats: Repeats) -> bool:
+        """Whether an unsampled request looks where this repeated query comes from: often enough to find, no more."""
+        if not repeats.looks_left or repeats.count < findings.hub.threshold:
+            return False
+        repeats.looks_left -= 1
+        return True
+
+    def end(self, query: Query) -> None:
+        """Take account of a query that is over: its time, its rows, what it wrote."""
+        took = query.duration_ns
+        repeats = query.repeats
+        if repeats is not None:
+            repeats.duration_ns += took
+            repeats.log.duration_ns += took
+        if query.place is not None:
+            query.place.duration_ns += took
+        hub = findings.hub
+        if took >= hub.slow_ns:
+            for on_slow in hub.on_slow:
+                on_slow(query)
+        if query.rows > 0:
+            self.count_rows(query, query.rows)
+        statement = query.statement
+        if statement.is_write:
+            self.writes += 1
+            for table in statement.tables[:1]:
+                if len(self.written) < _MAX_STATEMENTS:
+                    self.written[table] = query.alias
+                    self.written_on.add((table, query.alias))
+        elif self.written:
+            for on_read in hub.on_read:
+                on_read(query)
+
+    def count_rows(self, query: Query, rows: int) -> None:
+        """Take account of rows a query has returned so far."""
+        self.rows += rows
+        if rows >= findings.hub.many_rows:
+            for on_rows in findings.hub.on_rows:
+                on_rows(query)
+
+    def summarise(self) -> None:
+        """Say on the root what was asked."""
+        note = self.local.root.note
+        note(names.CLEW_DB_QUERY_COUNT, self.count)
+        note(names.CLEW_DB_DURATION_MS, round(self.duration_ns / 1e6, 3))
+        if self.rows:
+            note(names.CLEW_DB_ROWS, self.rows)
+        if self.connections_opened:
+            note(names.CLEW_DB_CONNECTIONS_OPENED, self.connections_opened)
+        if len(self.aliases) > 1 or "default" not in self.aliases:
+            for alias, log in sorted(self.aliases.items()):
+                note(names.db_alias_query_count(alias), log.count)
+                note(names.db_alias_duration_ms(alias), round(log.duration_ns / 1e6, 3))
+
+
+def _is_same(one: CallSite | None, other: CallSite | None) -> bool:
+    return one is not None and other is not None and (one.path, one.line) == (other.path, other.line)
+
+
+class _Running(threading.local):
+    """Of this thread: the query it is in, for whoever meets a driver's span; the one whose rows are not read yet."""
+
+    query: Query | None = None
+    unread: Query | None = None
+
+
+running = _Running()

@@ -1,0 +1,139 @@
+"""`duplicate_publish`: one request or task sends the same task with the same arguments twice.
+
+We stand before the publish and compare digests of the arguments; neither arguments nor digests are recorded. Only exact
+plain types can be compared: a subclass, a model, anything lazy makes a publish incomparable, and it is left alone.
+Meant to be sent twice, and not found: members of a group or chord, retries, the same task for another time or queue.
+If something was written between the two, both may be needed and it is only information: one that is sent after the
+last write (`transaction.on_commit`) would do.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import hashlib
+import uuid
+from typing import Any
+
+from clew.core import findings
+from clew.core.findings import INFORMATION, WARNING, Detector, Finding
+from clew.core.local_trace import LocalTrace
+from clew.core.transactions import Publish
+
+_TYPE = "duplicate_publish"
+_SENT = "sent tasks"
+_MAX_SENT = 1000
+_MAX_ITEMS = 500
+_MAX_TEXT = 20_000
+_MAX_DEPTH = 6
+_MAX_LINES = 5
+_SIMPLE = (
+    type(None),
+    bool,
+    int,
+    float,
+    str,
+    bytes,
+    decimal.Decimal,
+    uuid.UUID,
+    datetime.date,
+    datetime.datetime,
+    datetime.timedelta,
+)
+# What makes a publish another one, and what says that it belongs to something that is sent on purpose.
+_TELLING = ("countdown", "eta", "expires", "queue", "routing_key", "exchange", "priority", "headers", "link", "chain")
+_INTENDED = ("group_id", "chord", "retries")
+
+
+class _IncomparableError(Exception):
+    pass
+
+
+class _Reader:
+    """Turns plain values into text that is equal for equal values only; gives up on anything else."""
+
+    def __init__(self) -> None:
+        self._left = _MAX_ITEMS
+        self._text_left = _MAX_TEXT
+
+    def text(self, value: Any, depth: int = 0) -> str:
+        self._left -= 1
+        if self._left < 0 or depth > _MAX_DEPTH:
+            raise _IncomparableError
+        kind = type(value)
+        if kind in _SIMPLE:
+            if kind in (str, bytes):
+                self._text_left -= len(value)
+                if self._text_left < 0:
+                    raise _IncomparableError
+            return f"{kind.__name__}:{value!r}"
+        if kind in (list, tuple):
+            return f"[{','.join([self.text(each, depth + 1) for each in value])}]"
+        if kind is dict and all(type(key) is str for key in value):
+            return f"{{{','.join([f'{key!r}={self.text(value[key], depth + 1)}' for key in sorted(value)])}}}"
+        raise _IncomparableError
+
+
+def _digest(publish: Publish) -> bytes | None:
+    options = publish.options
+    if any(options.get(name) for name in _INTENDED):
+        return None
+    told = {name: options[name] for name in _TELLING if options.get(name) is not None}
+    try:
+        said = _Reader().text([publish.task_name, list(publish.args or ()), dict(publish.kwargs or {}), told])
+    except (_IncomparableError, TypeError, ValueError):
+        return None
+    return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _on_publish(publish: Publish) -> None:
+    if type(publish.args) not in (list, tuple, type(None)) or type(publish.kwargs) not in (dict, type(None)):
+        return
+    digest = _digest(publish)
+    if digest is None:
+        return
+    local = publish.local
+    sent: dict[bytes, tuple[str, int]] = local.notes.setdefault(_SENT, {})
+    before = sent.get(digest)
+    writes = local.queries.writes if local.queries is not None else 0
+    if before is None:
+        if len(sent) < _MAX_SENT:
+            sent[digest] = (str(publish.site or ""), writes)
+        return
+    _report(publish, local, digest, before[0], writes > before[1])
+
+
+def _report(publish: Publish, local: LocalTrace, digest: bytes, first: str, has_written: bool) -> None:
+    site = str(publish.site or "")
+    key = (_TYPE, digest)
+    known = local.findings.get(key) if local.findings is not None else None
+    if known is not None:
+        known.evidence["count"] += 1
+        lines = known.evidence["lines"]
+        if site not in lines and len(lines) < _MAX_LINES:
+            known.evidence["lines"] = (*lines, site)
+        return
+    lines = (first,) if first == site else (first, site)
+    evidence = {"task": publish.task_name, "count": 2, "lines": lines}
+    severity = INFORMATION if has_written else WARNING
+    fix = "send it once"
+    if has_written:
+        fix = "send it once, after the last write: transaction.on_commit(functools.partial(...))"
+    findings.report(local, Finding(_TYPE, "", fix, publish.site, evidence, severity, _put_into_words), key)
+
+
+def _put_into_words(finding: Finding) -> None:
+    evidence = finding.evidence
+    lines = evidence["lines"]
+    where = f"from {lines[0]}" if len(lines) == 1 else f"from {' and '.join(lines)}"
+    between = "; something was written in between" if finding.severity == INFORMATION else ""
+    finding.message = f"{evidence['task']} was sent {evidence['count']} times with the same arguments, {where}{between}"
+
+
+DETECTOR = Detector(
+    _TYPE,
+    doc="The same task was sent with the same arguments more than once in one request or task.",
+    fix="Send it once, after the last write.",
+    not_found="Groups, chords, retries, other times or queues, arguments that are not plain values.",
+    on_publish=_on_publish,
+)

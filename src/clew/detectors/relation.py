@@ -1,0 +1,200 @@
+"""What a query that is run again and again loads, told from the live frames: which relation of which model, and how.
+
+Nothing of the ORM is patched, and nothing of the application's is called: descriptors, managers and querysets are found
+as locals of Django's own frames, and read through their `__dict__`. Walked once for a place in the code, when the
+detector has seen enough runs from there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Final
+
+from clew.core import call_site, frames
+from clew.core.queries import Query
+from clew.detectors import orm_frames, queryset_facts
+from clew.detectors.orm_frames import self_of
+
+# Kinds of a load.
+SELECTED, DEFERRED, GENERIC, PREFETCHED = "selected", "deferred", "generic", "prefetched"
+RELATED, REFRESHED, QUERIED, RAW = "related", "refreshed", "queried", "raw"
+
+_STOPS: Final = frozenset(
+    (
+        frames.APPLICATION,
+        frames.TEMPLATE_NODE,
+        frames.SERIALIZER_FIELDS,
+        frames.JINJA,
+        frames.TEMPLATE,
+        frames.SERIALIZER,
+        frames.SIGNAL,
+        frames.HOOK,
+    )
+)
+_OVERRIDDEN = frozenset(
+    ("refresh_from_db", "get_queryset", "get", "first", "last", "count", "exists", "aggregate", "iterator", "__iter__")
+)
+_ASYNC = frozenset(("aget", "afirst", "alast", "acount", "aexists", "aaggregate", "alatest", "aearliest", "acontains"))
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one run of the query loads.
+
+    Args:
+        kind: one of those above.
+        model: the class each of whose objects asks; where no object does, the one that is asked for.
+        field: its relation or field; where there is none, what is filtered by.
+        target: the class that is asked for.
+        method: the last method of the queryset: `get`, `count` ...; "" where it is gone through.
+        is_refined: the relation's manager was asked for less than all, or in another order.
+        is_prefetched: the relation has been prefetched, in vain.
+        owner: the asking object's key, where it is a plain one.
+    """
+
+    kind: str = RAW
+    model: str = ""
+    field: str = ""
+    target: str = ""
+    method: str = ""
+    is_refined: bool = False
+    is_prefetched: bool = False
+    owner: Any = None
+
+    @property
+    def relation(self) -> str:
+        """`Post.author`; "" where it is no relation or field of an object."""
+        return f"{self.model}.{self.field}" if self.kind not in (QUERIED, RAW, REFRESHED) else ""
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return self.relation or self.model or self.target
+
+    @property
+    def is_of_objects(self) -> bool:
+        """Whether an object asks once only, so that the same parameters still are another object's."""
+        return self.kind in (SELECTED, DEFERRED, GENERIC, PREFETCHED)
+
+
+class _Seen:
+    """What the frames so far have shown, from the query outwards."""
+
+    def __init__(self) -> None:
+        self.queryset: Any = None
+        self.manager: Any = None
+        self.refreshed: Any = None
+        self.method = ""
+
+
+def classify(query: Query) -> Load | None:
+    """What a query that is being run loads; None: it is to be left alone."""
+    seen, is_inside = _Seen(), True
+    found: Load | None = None
+    for frame in call_site.stack(query.frame):
+        what = orm_frames.meaning(frame)
+        if not is_inside:
+            # A data migration's own code is on the stack before Django's.
+            if what == orm_frames.ITS_OWN and "migrations" in frame.f_globals["__name__"]:
+                return None
+            continue
+        if what in (orm_frames.ITS_OWN, orm_frames.WRITING):
+            return None
+        if found is not None:
+            # One object can be what is left for the last chunk of an .iterator().
+            if what == orm_frames.CHUNKS:
+                return None
+        elif what and what != orm_frames.CHUNKS:
+            found = _loaded(what, frame, seen)
+            if what == orm_frames.PREFETCH and found is None:
+                return None
+        else:
+            _look(frame, seen)
+        is_inside = (found is None or found.kind == PREFETCHED) and not _is_stop(frame)
+    return found or _concluded(query, seen)
+
+
+def _is_stop(frame: FrameType) -> bool:
+    kind = frames.kind_of(frame)
+    if kind not in _STOPS and kind < frames.FIRST_END:
+        return False
+    # An application's own manager or model between Django's own methods.
+    if kind == frames.APPLICATION and frame.f_code.co_name in _OVERRIDDEN:
+        owner = type(self_of(frame))
+        if frame.f_code.co_name == "refresh_from_db":
+            return not orm_frames.is_model(owner)
+        return not (orm_frames.is_queryset(owner) or orm_frames.is_manager(owner))
+    return kind != frames.THREAD
+
+
+def _loaded(what: str, frame: FrameType, seen: _Seen) -> Load | None:
+    held = frame.f_locals
+    # Decided further out: reading a deferred field goes through refresh_from_db as well.
+    if what == orm_frames.REFRESH:
+        seen.refreshed = held.get("self")
+        return None
+    if what == orm_frames.PREFETCH:
+        return _prefetched(held)
+    instance, field = held.get("instance"), _field_of(held.get("self"), what)
+    if instance is None or not field or not orm_frames.is_model(type(instance)):
+        return None
+    kinds = {orm_frames.FORWARD: SELECTED, orm_frames.DEFERRED: DEFERRED, orm_frames.GENERIC: GENERIC}
+    return Load(kinds[what], type(instance).__name__, field, owner=queryset_facts.key_of(instance))
+
+
+def _field_of(descriptor: Any, what: str) -> str:
+    held = getattr(descriptor, "__dict__", {})
+    if what == orm_frames.GENERIC:
+        # Until Django 5.2 the field is its own descriptor.
+        return str(getattr(held.get("field"), "name", "") or held.get("name", ""))
+    if "related" in held:
+        return str(held["related"].get_accessor_name())
+    field = held.get("field")
+    # The descriptor of many objects (`rel`) only makes a manager; it loads nothing.
+    return str(field.name) if field is not None and "rel" not in held else ""
+
+
+def _prefetched(held: Any) -> Load | None:
+    instances = held.get("instances")
+    if type(instances) is not list or len(instances) != 1 or not orm_frames.is_model(type(instances[0])):
+        return None
+    lookup = held.get("lookup")
+    # `author__posts` is one lookup with two levels; the instances are those of this level.
+    through, level = str(getattr(lookup, "prefetch_through", "")), held.get("level") or 0
+    field = through.split("__")[level : level + 1]
+    return Load(PREFETCHED, type(instances[0]).__name__, "".join(field), owner=queryset_facts.key_of(instances[0]))
+
+
+def _look(frame: FrameType, seen: _Seen) -> None:
+    owner = self_of(frame)
+    if owner is None:
+        return
+    kind, name = type(owner), frame.f_code.co_name
+    if orm_frames.is_queryset(kind):
+        # The innermost has the conditions, the outermost method is what the application called.
+        seen.queryset = seen.queryset if seen.queryset is not None else owner
+        if not name.startswith("_") or name == "__getitem__":
+            seen.method = name
+    # Of a relation's managers only count() and exists() are still there when the query is run.
+    elif orm_frames.is_manager(kind) and "instance" in getattr(owner, "__dict__", {}):
+        seen.manager = owner
+        if name in ("count", "exists"):
+            seen.method = name
+
+
+def _concluded(query: Query, seen: _Seen) -> Load | None:
+    queryset = seen.queryset
+    if seen.refreshed is not None:
+        model = type(seen.refreshed).__name__
+        return Load(REFRESHED, model, target=model, owner=queryset_facts.key_of(seen.refreshed))
+    if queryset is None and seen.manager is None:
+        return Load(RAW, target=query.statement.collection or query.statement.summary)
+    facts = queryset_facts.read(queryset, seen.manager, query.statement)
+    method = seen.method.removeprefix("a") if seen.method in _ASYNC else seen.method
+    if facts.relation:
+        return Load(RELATED, facts.owner, facts.relation, facts.target, method, facts.is_refined, facts.is_prefetched)
+    # SQLite leaves FOR UPDATE out of the text.
+    if facts.is_locking:
+        return None
+    return Load(RAW if facts.is_raw else QUERIED, facts.target, facts.fields, facts.target, method)

@@ -1,0 +1,59 @@
+"""Loops that have to ask again and again: reading a table piece by piece, emptying a queue, waiting for a row.
+
+Told from the query's text, what was written in between, and the names the loop's code uses. Loads of an object's own
+relation are never taken for one.
+"""
+
+from __future__ import annotations
+
+import re
+
+from clew.core import call_site, frames
+from clew.core.queries import Query
+
+_LIMIT = re.compile(r"\b(?:LIMIT|FETCH FIRST|TOP)\s+\(?(\d+|%s|\?)", re.IGNORECASE)
+_OFFSET = re.compile(r"\bOFFSET\s+(?:\d+|%s|\?)", re.IGNORECASE)
+_SEVERAL = re.compile(r"\bIN\s*\(\s*(?:%s|\?|[\w']+)\s*,|=\s*ANY\s*\(", re.IGNORECASE)
+_ORDER = re.compile(r"\bORDER BY\s+([\w\".`\[\]]+)", re.IGNORECASE)
+_RANGE = re.compile(r"([\w\".`\[\]]+)\s*[<>]=?\s*\(?(?:%s|\?|%\()", re.IGNORECASE)
+_WAITS = frozenset(("sleep", "wait", "asleep"))
+_MAX_LOOPS = 3
+
+
+def is_scan(query: Query) -> bool:
+    """Whether a query that is no relation's is one step of a loop that cannot do without."""
+    text = query.statement.text
+    if not query.statement.tables or query.statement.locks_rows or _SEVERAL.search(text):
+        return True
+    # .get() has a LIMIT of 21, .first() one of 1: no pages.
+    limit = _LIMIT.search(text)
+    ranges = {_bare(found) for found in _RANGE.findall(text)}
+    if limit is not None and limit[1] not in ("1", "21"):
+        order = _ORDER.search(text)
+        if _OFFSET.search(text) or (order is not None and _bare(order[1]) in ranges):
+            return True
+    # What is due now, with the time as a parameter, while rows are done one by one.
+    return bool(limit is not None and ranges and _is_queue(query)) or is_waiting(query)
+
+
+def _bare(column: str) -> str:
+    return column.rpartition(".")[2].strip('"`[]').lower()
+
+
+def _is_queue(query: Query) -> bool:
+    written = query.local.queries.written if query.local.queries is not None else {}
+    return any(table in written for table in query.statement.tables)
+
+
+def is_waiting(query: Query) -> bool:
+    """Whether the code around a query sleeps: it polls."""
+    found = 0
+    for frame in call_site.stack(query.frame):
+        kind = frames.kind_of(frame)
+        if kind == frames.APPLICATION:
+            if not _WAITS.isdisjoint(frame.f_code.co_names):
+                return True
+            found += 1
+        if found >= _MAX_LOOPS or kind in (frames.VIEW, frames.TASK):
+            return False
+    return False

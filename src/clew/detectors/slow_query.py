@@ -1,0 +1,60 @@
+"""`slow_query`: a query took longer than `slow_query_threshold_ms`.
+
+We stand at the query's end, in the database seam: there its line is known, and the time is the database's and not that
+of the rows' way into objects. Not found: time spent fetching (SQLite reads rows as they are fetched), and locks are not
+told from work, except that the advice says so for a query that locks rows.
+"""
+
+from __future__ import annotations
+
+from clew.core import configuration, findings
+from clew.core.findings import Detector, Finding
+from clew.core.queries import Query
+
+
+def _on_slow(query: Query) -> None:
+    site = query.site or (query.repeats.first_site if query.repeats is not None else None)
+    key = ("slow_query", query.statement.fingerprint, query.alias, str(site))
+    known = None if query.local.findings is None else query.local.findings.get(key)
+    took_ms = query.duration_ns / 1e6
+    if known is not None:
+        known.evidence["count"] += 1
+        known.evidence["duration_ms"] = round(max(known.evidence["duration_ms"], took_ms), 3)
+        return
+    finding = Finding(
+        "slow_query",
+        "",
+        _fix(query),
+        site,
+        {"duration_ms": round(took_ms, 3), "count": 1, "query": query.statement.summary},
+        refresh=_put_into_words,
+    )
+    if findings.report(query.local, finding, key):
+        query.findings.append(finding)
+
+
+def _put_into_words(finding: Finding) -> None:
+    evidence = finding.evidence
+    times = "" if evidence["count"] == 1 else f" (the slowest of {evidence['count']})"
+    limit = configuration.settings.slow_query_threshold_ms
+    finding.message = (
+        f"{evidence['query'] or 'a query'} took {evidence['duration_ms']:.0f} ms{times}, "
+        f"longer than slow_query_threshold_ms ({limit:g})"
+    )
+
+
+def _fix(query: Query) -> str:
+    if query.statement.locks_rows:
+        return "it waits for rows others have locked: keep transactions short, or use skip_locked=True or nowait=True"
+    if query.statement.is_write:
+        return "look at its plan with EXPLAIN; write in smaller batches, and check indexes and triggers of the table"
+    return "look at its plan with QuerySet.explain(); index what it filters and orders by, and select fewer columns"
+
+
+DETECTOR = Detector(
+    "slow_query",
+    doc="A query took longer than `slow_query_threshold_ms`.",
+    fix="Look at its plan (`QuerySet.explain()`), add an index, select fewer rows and columns.",
+    not_found="Time that goes into fetching the rows or making objects of them.",
+    on_slow=_on_slow,
+)

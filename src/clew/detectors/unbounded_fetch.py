@@ -1,0 +1,60 @@
+"""`unbounded_fetch`: a query without LIMIT returned `unbounded_fetch_threshold_rows` or more.
+
+We stand where the rows are counted: the driver's own count, or Django's fetching (SQLite, server-side cursors). Not
+found: `.iterator()` and chunks, which are the remedy; aggregates; queries with a LIMIT, however large; what management
+commands read, which have no request or task around them; rows a raw cursor reads on a driver that does not count.
+"""
+
+from __future__ import annotations
+
+from types import FrameType
+
+from clew.core import call_site, configuration, findings
+from clew.core.findings import Detector, Finding
+from clew.core.queries import Query
+
+
+def _on_rows(query: Query) -> None:
+    statement = query.statement
+    if not statement.is_select or statement.is_limited or statement.is_aggregate or query.is_chunked:
+        return
+    if query.frame is not None and any(_is_iterator(frame) for frame in call_site.stack(query.frame)):
+        return
+    site = query.site or (call_site.call_site(query.frame) if query.frame is not None else None)
+    key = ("unbounded_fetch", statement.fingerprint, query.alias, str(site))
+    known = None if query.local.findings is None else query.local.findings.get(key)
+    if known is not None:
+        known.evidence["returned_rows"] = max(known.evidence["returned_rows"], query.rows)
+        return
+    evidence = {"returned_rows": query.rows, "query": statement.summary}
+    finding = Finding("unbounded_fetch", "", _FIX, site, evidence, refresh=_put_into_words)
+    if findings.report(query.local, finding, key):
+        # Told of rows that are still being fetched, the query's span is there already.
+        if query.span is not None and query.frame is None:
+            findings.attach(query.span, finding)
+        else:
+            query.findings.append(finding)
+
+
+def _is_iterator(frame: FrameType) -> bool:
+    code = frame.f_code
+    return code.co_name == "_iterator" and code.co_filename.endswith("query.py")
+
+
+def _put_into_words(finding: Finding) -> None:
+    evidence = finding.evidence
+    finding.message = (
+        f"{evidence['query'] or 'a query'} has no LIMIT and returned {evidence['returned_rows']:,} rows "
+        f"(unbounded_fetch_threshold_rows is {configuration.settings.unbounded_fetch_threshold_rows:,})"
+    )
+
+
+_FIX = "paginate it or slice the queryset ([:100]); to go through all rows, use .iterator(); to count, .count()"
+
+DETECTOR = Detector(
+    "unbounded_fetch",
+    doc="A query without LIMIT returned `unbounded_fetch_threshold_rows` rows or more.",
+    fix="Paginate, slice, or go through all rows with `.iterator()`.",
+    not_found="`.iterator()`, aggregates, queries with any LIMIT.",
+    on_rows=_on_rows,
+)

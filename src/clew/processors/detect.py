@@ -1,0 +1,128 @@
+"""Feeds detectors from spans that are not clew's: drivers' queries, calls to other services, roots of other frameworks.
+
+A driver instrumentation's span stands for the query that this thread is in the middle of: it is told what only Django
+knows (alias, line, phase, findings), and the database seam makes none of its own. The root of a script or another
+framework becomes a local root, with its summaries and findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
+from opentelemetry.trace import SpanKind
+
+from clew import attributes as names
+from clew.core import configuration, findings, isolation, local_trace
+from clew.core.call_site import call_site, phase
+from clew.core.light_span import LightSpan
+from clew.core.queries import Query, running
+from clew.core.spans import SdkSpan
+
+_DRIVERS = "opentelemetry.instrumentation."
+
+
+class DetectProcessor(SpanProcessor):
+    """Annotates drivers' spans and adopts foreign roots. Never raises; does nothing on unsampled spans."""
+
+    is_silent_on_light_spans = True
+
+    def __init__(self) -> None:
+        self.is_on = True
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """A span of somebody's has started."""
+        if self.is_on:
+            _isolated(_started, span, parent_context)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """A span has ended."""
+        if self.is_on and type(span) is not LightSpan and span.kind is SpanKind.CLIENT:
+            _isolated(_client_call, span)
+
+    def _on_ending(self, span: Span) -> None:
+        if self.is_on and local_trace._by_trace:
+            _isolated(_root_ends, span)
+
+    def shutdown(self) -> None:
+        """Nothing is held."""
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Nothing is held."""
+        return True
+
+
+def _isolated(call: Callable[..., None], *args: Any) -> None:
+    try:
+        call(*args)
+    except Exception as error:  # noqa: BLE001 - ours must not reach the application
+        isolation.report(error, __name__)
+
+
+def _started(span: Span, parent_context: Context | None) -> None:
+    query = running.query
+    if query is not None and span.kind is SpanKind.CLIENT and _is_drivers(span):
+        _take_over(span, query)
+        return
+    above = span.parent
+    if (above is None or above.is_remote) and local_trace.current() is None:
+        local_trace.adopt(local_trace.LocalTrace(SdkSpan(span), configuration.settings.max_spans_per_trace))
+
+
+def _is_drivers(span: Span) -> bool:
+    scope = span.instrumentation_scope
+    attributes = span.attributes or {}
+    return (
+        (scope is not None and scope.name.startswith(_DRIVERS))
+        or "db.system" in attributes
+        or (names.DB_SYSTEM_NAME in attributes)
+    )
+
+
+def _take_over(span: Span, query: Query) -> None:
+    query.taken_by = query.span = span
+    found: dict[str, Any] = {names.DJANGO_DB_ALIAS: query.alias, names.DB_QUERY_SUMMARY: query.statement.summary}
+    query.site = query.site or call_site(query.frame)
+    if query.site is not None:
+        found.update(query.site.attributes())
+    if where := phase(query.frame):
+        found[names.CLEW_DB_PHASE] = where
+    span.set_attributes({key: value for key, value in found.items() if value})
+    for finding in query.findings:
+        findings.attach(span, finding)
+
+
+def _client_call(span: ReadableSpan) -> None:
+    if running.query is None:
+        for on_client_call in findings.hub.on_client_call:
+            on_client_call(span)
+
+
+class _Ending:
+    """A root that is ending: closed to its public setters by now (opentelemetry-python #5614)."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def is_recording(self) -> bool:
+        return True
+
+    def add_event(self, name: str, attributes: Any, timestamp: int) -> None:
+        events: Any = self._span._events
+        events.append(Event(name, attributes, timestamp))
+
+
+def _root_ends(span: Span) -> None:
+    context = span.get_span_context()
+    local = local_trace.disown(context.trace_id, context.span_id) if context is not None else None
+    if local is None:
+        return
+    root: Any = local.root
+    root.span = _Ending(span)
+    local.finish()
+    attributes: Any = span._attributes
+    held = getattr(attributes, "_dict", attributes)  # frozen, so its container is changed, as processors/redact.py does
+    for key, value in root._notes.items():
+        held[key] = value

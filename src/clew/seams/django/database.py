@@ -1,0 +1,265 @@
+"""`SELECT auth_user`: every query, with the line of the application, or of the template, that ran it.
+
+We stand at `CursorWrapper._execute_with_wrappers`, outside the application's own `execute_wrappers`: every query of
+every connection comes by there (any thread, opened before us, from a pool, server-side cursors, `executemany`), and
+nothing is added to the list that applications and Django's own tests compare. Where a driver instrumentation makes a
+span of the query, that one is annotated (processors/detect.py) and there is none of ours.
+"""
+
+from __future__ import annotations
+
+import sys
+from time import perf_counter_ns, time_ns
+from typing import Any
+
+from opentelemetry.context import get_current
+from opentelemetry.trace import SpanKind, get_current_span
+from opentelemetry.trace.propagation import _SPAN_KEY
+
+from clew import attributes as names
+from clew.core import call_site, findings, folding, isolation, local_trace
+from clew.core.call_site import CallSite
+from clew.core.light_span import LightSpan
+from clew.core.local_trace import LocalTrace
+from clew.core.queries import Query, running
+from clew.core.seam import Patch, Seam, SpanDoc, like
+from clew.core.spans import Scope
+from clew.seams.django import database_rows
+from clew.seams.django.database_attributes import query_attributes, statement_of, status_code
+from clew.seams.django.database_counting import repeats_of, run_counted
+
+SCOPE = Scope(__name__)
+_SUPPRESS = "suppress_instrumentation"
+_MAX_PHASES = 10_000
+_phases: dict[tuple[CallSite | None, str], str] = {}
+
+
+def _begin(local: LocalTrace, cursor: Any, sql: Any, params: Any, is_many: bool) -> Query | None:
+    context = get_current()
+    if context.get(_SUPPRESS):
+        return None
+    frame = sys._getframe(2)
+    statement = statement_of(sql, params, cursor, frame)
+    connection = cursor.db
+    if statement.is_control and _is_djangos(frame):
+        return None
+    query = Query(local, statement, connection, params, is_many, frame)
+    queries = local.queries or local.of_queries()
+    query.repeats = repeats = queries.seen(query.alias, statement, params)
+    query.count = count = repeats.count
+    if count >= findings.hub.look_from and (local.is_recording or queries.is_worth_a_look(repeats)):
+        queries.look(query, repeats)
+    if local.is_recording:
+        query.context = context
+        if query.site is None:
+            query.site = call_site.call_site(frame)
+        if count == 1:
+            repeats.first_site = query.site
+    running.query = query
+    query.start_ns = perf_counter_ns()
+    return query
+
+
+def _is_djangos(frame: Any) -> bool:
+    """Whether the transaction statement is Django's own: then the transaction seam shows it."""
+    for _ in range(6):
+        frame = frame.f_back
+        if frame is None:
+            return False
+        module = frame.f_globals.get("__name__", "")
+        if not module.startswith(("django.db.backends.utils", "debug_toolbar", "clew.")):
+            return bool(module.startswith("django.db."))
+    return False
+
+
+def _end(query: Query, cursor: Any, error: BaseException | None) -> None:
+    query.duration_ns = perf_counter_ns() - query.start_ns
+    running.query = None
+    local = query.local
+    if error is None:
+        query.rows = database_rows.row_count(cursor, query)
+    if query.context is not None and query.taken_by is None:
+        _emit(query, error)
+    if local.queries is not None:
+        local.queries.end(query)
+    if query.findings and query.span is not None:
+        for finding in query.findings:
+            if not finding.is_placed:
+                findings.attach(query.span, finding)
+    query.frame = query.params = query.context = None
+
+
+def _emit(query: Query, error: BaseException | None) -> None:
+    parent: Any = query.context.get(_SPAN_KEY)
+    is_light = type(parent) is LightSpan
+    if not is_light:
+        parent = get_current_span(query.context)
+    if not parent.is_recording():
+        return
+    key = (query.statement.fingerprint, query.alias, query.site)
+    if is_light and error is None and parent._folds:
+        first = parent._folds.get(key)
+        if first is not None:
+            folding.again(first, parent, query.duration_ns, time_ns())
+            query.span = first
+            if query.rows > 0:
+                held = first._attributes
+                held[names.DB_RESPONSE_RETURNED_ROWS] = held.get(names.DB_RESPONSE_RETURNED_ROWS, 0) + query.rows
+            return
+    end_ns = time_ns()
+    attributes, name = _attributes(query, parent), query.statement.summary or "query"
+    start_ns = end_ns - query.duration_ns
+    span = SCOPE.under(parent, name, attributes, SpanKind.CLIENT, query.context, start_ns)
+    if span is None:
+        return
+    query.span = span
+    if error is not None or type(span) is not LightSpan or not is_light:
+        _close(span, query, error)
+        return
+    span._end_time = end_ns
+    folding.fold(span, parent, key)
+
+
+def _close(span: Any, query: Query, error: BaseException | None) -> None:
+    for finding in query.findings:
+        findings.attach(span, finding)
+    if error is not None and (code := status_code(error)):
+        span.note(names.DB_RESPONSE_STATUS_CODE, code)
+    span.close(error)
+
+
+def _attributes(query: Query, parent: Any) -> dict[str, Any]:
+    found = query_attributes(query)
+    site = query.site
+    if site is not None:
+        found[names.CODE_FILE_PATH] = site.path
+        found[names.CODE_LINE_NUMBER] = site.line
+        if site.function:
+            found[names.CODE_FUNCTION_NAME] = site.function
+    phase = _phase(query, parent)
+    if phase:
+        found[names.CLEW_DB_PHASE] = phase
+    return found
+
+
+def _phase(query: Query, parent: Any) -> str:
+    """The phase, worked out once for a line below a span of that name: it takes a walk of its own."""
+    key = (query.site, parent.name)
+    found = _phases.get(key)
+    if found is None:
+        if len(_phases) >= _MAX_PHASES:
+            _phases.clear()
+        found = _phases[key] = call_site.phase(query.frame)
+    return found
+
+
+def _wrap_execute(original: Any) -> Any:
+    def _execute_with_wrappers(self: Any, sql: Any, params: Any, many: Any, executor: Any) -> Any:
+        __traceback_hide__ = True
+        local = local_trace.current() or local_trace.of_current_span()
+        if local is None:
+            return original(self, sql, params, many, executor)
+        query = counted = error = None
+        try:
+            if local.is_recording or (counted := repeats_of(local, self, sql)) is None:
+                query = _begin(local, self, sql, params, many)
+        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(ours, __name__)
+        if query is None:
+            if counted is not None:
+                return run_counted(counted, local, self, original, (sql, params, many, executor))
+            return original(self, sql, params, many, executor)
+        try:
+            return original(self, sql, params, many, executor)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            _close_query(query, self, error)
+            del error
+
+    return like(original, _execute_with_wrappers)
+
+
+def _close_query(query: Query, cursor: Any, error: BaseException | None) -> None:
+    try:
+        _end(query, cursor, error)
+    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+        isolation.report(ours, __name__)
+
+
+def _wrap_callproc(original: Any) -> Any:
+    def callproc(self: Any, procname: Any, *args: Any, **kwargs: Any) -> Any:
+        __traceback_hide__ = True
+        query = error = None
+        try:
+            local = local_trace.current()
+            query = None if local is None else _begin(local, self, f"CALL {procname}()", ("",), False)
+        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(ours, __name__)
+        if query is None:
+            return original(self, procname, *args, **kwargs)
+        try:
+            return original(self, procname, *args, **kwargs)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            _close_query(query, self, error)
+            del error
+
+    return like(original, callproc)
+
+
+def _wrap_connect(original: Any) -> Any:
+    def connect(self: Any) -> Any:
+        __traceback_hide__ = True
+        result = original(self)
+        local = local_trace.current()
+        if local is not None:
+            local.of_queries().connections_opened += 1
+        return result
+
+    return like(original, connect)
+
+
+SEAM = Seam(
+    "django.database",
+    patches=(
+        Patch("django.db.backends.utils", "CursorWrapper._execute_with_wrappers", _wrap_execute),
+        Patch("django.db.backends.utils", "CursorWrapper.callproc", _wrap_callproc),
+        Patch("django.db.backends.base.base", "BaseDatabaseWrapper.connect", _wrap_connect),
+        database_rows.PATCH,
+    ),
+    spans=(
+        SpanDoc(
+            "SELECT auth_user",
+            "CLIENT",
+            "a query; equal ones from the same line below one span are one span",
+            (
+                names.DB_SYSTEM_NAME,
+                names.DB_NAMESPACE,
+                names.DB_OPERATION_NAME,
+                names.DB_OPERATION_BATCH_SIZE,
+                names.DB_COLLECTION_NAME,
+                names.DB_QUERY_TEXT,
+                names.DB_QUERY_SUMMARY,
+                names.DB_QUERY_PARAMETER,
+                names.DB_RESPONSE_STATUS_CODE,
+                names.DB_RESPONSE_RETURNED_ROWS,
+                names.DJANGO_DB_ALIAS,
+                names.SERVER_ADDRESS,
+                names.SERVER_PORT,
+                names.CODE_FUNCTION_NAME,
+                names.CODE_FILE_PATH,
+                names.CODE_LINE_NUMBER,
+                names.CLEW_DB_PHASE,
+                names.CLEW_FOLDED_COUNT,
+                names.CLEW_FOLDED_DURATION_MS,
+                names.CLEW_FOLDED_FIRST_MS,
+                names.CLEW_FOLDED_LAST_MS,
+                names.ERROR_TYPE,
+            ),
+        ),
+    ),
+)

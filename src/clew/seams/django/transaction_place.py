@@ -1,0 +1,79 @@
+"""Where a transaction was opened: the line of the `with`, or the function `@atomic` decorates.
+
+Read from the live frame of whoever entered the block. A decorated function is entered by one line of contextlib, which
+knows the function; the one that is the resolved view itself was put there by ATOMIC_REQUESTS and is nobody's code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from types import CodeType, FrameType
+from typing import Any
+
+from clew.core import frames
+from clew.core.call_site import CallSite, call_site
+from clew.core.code_location import dotted_name, unwrapped
+
+_DECORATOR = getattr(contextlib.ContextDecorator.__call__, "__code__", None)
+_CALLERS = (("clew/seams/django/view.py", "traced"), ("django/core/handlers/base.py", "_get_response"))
+_MAX_KNOWN = 5_000
+_known: dict[int, tuple[CodeType, CallSite | None]] = {}
+
+
+def place_of(frame: FrameType | None) -> tuple[CallSite | None, bool]:
+    """The line a block was opened at, and whether it is the one ATOMIC_REQUESTS puts around the view.
+
+    Args:
+        frame: of who called `Atomic.__enter__`.
+    """
+    if frame is None or not _is_decorator(frame):
+        return call_site(frame), False
+    function = frame.f_locals.get("func")
+    if _is_around_view(frame, function):
+        return None, True
+    return _decorated(function) or call_site(frame), False
+
+
+def _is_decorator(frame: FrameType) -> bool:
+    code = frame.f_code
+    return code.co_name == "inner" and _DECORATOR is not None and code.co_filename == _DECORATOR.co_filename
+
+
+def _is_around_view(frame: FrameType, function: Any) -> bool:
+    above = frame.f_back
+    while above is not None and _is_decorator(above):
+        above = above.f_back
+    if above is None or not _calls_views(above.f_code):
+        return False
+    callback = above.f_locals.get("callback")
+    # Two databases with ATOMIC_REQUESTS: one block around the other around the view.
+    while function is not callback and _is_decorated(function):
+        function = function.__wrapped__
+    return function is callback
+
+
+def _calls_views(code: CodeType) -> bool:
+    path = code.co_filename.replace(os.sep, "/")
+    return any(code.co_name == name and path.endswith(end) for end, name in _CALLERS)
+
+
+def _is_decorated(function: Any) -> bool:
+    code = getattr(function, "__code__", None)
+    return _DECORATOR is not None and code is not None and code.co_filename == _DECORATOR.co_filename
+
+
+def _decorated(function: Any) -> CallSite | None:
+    function = unwrapped(function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return None
+    found = _known.get(id(code))
+    if found is None:
+        if len(_known) >= _MAX_KNOWN:
+            _known.clear()
+        site = None
+        if frames._by_place(os.path.abspath(code.co_filename)) == frames.APPLICATION:
+            site = CallSite(code.co_filename, code.co_firstlineno, dotted_name(function), code)
+        found = _known[id(code)] = (code, site)
+    return found[1]

@@ -1,0 +1,173 @@
+"""What a transaction has in it: its queries; and transactions that are begun without `atomic`.
+
+With autocommit off (`set_autocommit(False)`, or `AUTOCOMMIT` in DATABASES) the database begins a transaction at the
+first query and the application ends it; there is no block, so its span is not current while it lasts and is made when
+it is over. We stand inside the database seam's place, at what hands a query to the driver, because only there a query
+is known to have been run.
+"""
+
+from __future__ import annotations
+
+import sys
+from time import time_ns
+from typing import Any
+
+from opentelemetry.trace import get_current_span
+
+from clew import attributes as names
+from clew.core import isolation, local_trace, transactions
+from clew.core.call_site import call_site
+from clew.core.exception_event import type_name
+from clew.core.queries import running
+from clew.core.seam import Patch, Wrap, like
+from clew.core.statement import KNOWN_FROM_ORM, KNOWN_RAW, KNOWN_WITH_PARAMETERS, Statement, statement
+from clew.core.transactions import CLOSED, COMMIT_FAILED, COMMITTED, EXPLICIT, ROLLED_BACK, Transaction
+from clew.seams.django import transaction_span
+
+_PARENT = "parent"
+
+
+def is_manual(connection: Any) -> bool:
+    """Whether a query begins a transaction that the application ends itself."""
+    return not connection.autocommit and (not connection.in_atomic_block or not connection.commit_on_exit)
+
+
+def begin_manual(connection: Any, frame: Any) -> Transaction:
+    """A transaction begins with this query or savepoint; autocommit is off."""
+    local = local_trace.current() or local_trace.of_current_span()
+    transaction = Transaction(connection.alias, local, call_site(frame), time_ns())
+    transaction.is_manual = True
+    transaction.memo[_PARENT] = get_current_span()
+    transactions.hold(connection, transaction)
+    return transaction
+
+
+def _begun(connection: Any, sql: Any) -> Transaction | None:
+    """The transaction a query is in that is about to be run."""
+    transaction = transactions.of(connection)
+    if (
+        transaction is None
+        and is_manual(connection)
+        and (local_trace.current() is not None or get_current_span().is_recording())
+    ):
+        found = _statement(sql)
+        if found is None or not found.is_control:
+            transaction = begin_manual(connection, sys._getframe(2))
+    return transaction
+
+
+def _statement(sql: Any) -> Statement | None:
+    """What a query says; an unsampled request has no Query to ask, and a text's facts do not depend on who made it."""
+    query = running.query
+    if query is not None:
+        return query.statement
+    if type(sql) is not str:
+        return None
+    known = KNOWN_FROM_ORM.get(sql) or KNOWN_WITH_PARAMETERS.get(sql) or KNOWN_RAW.get(sql)
+    return known or statement(sql, True, False)
+
+
+def _count(transaction: Transaction, sql: Any) -> None:
+    found = _statement(sql)
+    if found is None or found.is_control:
+        return
+    transaction.queries += 1
+    if found.is_write:
+        transaction.writes += 1
+    elif found.locks_rows and not transaction.locked_ns:
+        transaction.locked_ns = time_ns()
+
+
+def _wrap_run(original: Any) -> Any:
+    def run(self: Any, sql: Any, params: Any, *ignored: Any) -> Any:
+        __traceback_hide__ = True
+        connection, transaction = self.db, None
+        try:
+            if not connection.autocommit:
+                transaction = _begun(connection, sql)
+        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(ours, __name__)
+        if transaction is None:
+            return original(self, sql, params, *ignored)
+        try:
+            result = original(self, sql, params, *ignored)
+        except BaseException as error:
+            transaction.queries += 1
+            transaction.failure = type_name(error)
+            raise
+        try:
+            _count(transaction, sql)
+        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(ours, __name__)
+        return result
+
+    return like(original, run)
+
+
+def _end_manual(connection: Any, outcome: str, reason: str, error: BaseException | None) -> None:
+    try:
+        transaction = transactions.of(connection)
+        if transaction is None or not transaction.is_manual:
+            return
+        parent = transaction.memo.pop(_PARENT)
+        attributes: dict[str, Any] = {names.DJANGO_DB_ALIAS: transaction.alias}
+        if transaction.site is not None:
+            attributes.update(transaction.site.attributes())
+        if parent.get_span_context().trace_flags.sampled and parent.get_span_context().is_valid:
+            name = f"transaction {transaction.alias}"
+            transaction.span = transaction_span.SCOPE.under(parent, name, attributes, start_ns=transaction.start_ns)
+        transaction_span.finish(connection, transaction, outcome, reason, error)
+    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+        isolation.report(ours, __name__)
+
+
+def _wrap_end(outcome: str, reason: str) -> Wrap:
+    def wrap(original: Any) -> Any:
+        def end(self: Any) -> Any:
+            __traceback_hide__ = True
+            transaction = transactions.of(self)
+            if transaction is None or not transaction.is_manual:
+                return original(self)
+            try:
+                result = original(self)
+            except Exception as error:
+                # A rollback or close that fails has lost its connection, and the transaction with it.
+                _end_manual(self, ROLLED_BACK, COMMIT_FAILED if outcome == COMMITTED else CLOSED, error)
+                raise
+            _end_manual(self, outcome, reason, None)
+            return result
+
+        return like(original, end)
+
+    return wrap
+
+
+def _wrap_set_autocommit(original: Any) -> Any:
+    def set_autocommit(self: Any, autocommit: Any, *args: Any, **kwargs: Any) -> Any:
+        __traceback_hide__ = True
+        result = original(self, autocommit, *args, **kwargs)
+        if autocommit and transactions.of(self) is not None:
+            _end_manual(self, COMMITTED, "", None)
+        return result
+
+    return like(original, set_autocommit)
+
+
+def is_aborted(connection: Any) -> bool:
+    """Whether PostgreSQL has refused the transaction: then it answers COMMIT with ROLLBACK, and nobody says so."""
+    if connection.vendor != "postgresql":
+        return False
+    info = getattr(connection.connection, "info", None)
+    return getattr(info, "transaction_status", None) == _IN_ERROR
+
+
+_IN_ERROR = 3  # libpq's PQTRANS_INERROR
+_BASE = "django.db.backends.base.base"
+PATCHES = (
+    Patch("django.db.backends.utils", "CursorWrapper._execute", _wrap_run),
+    Patch("django.db.backends.utils", "CursorWrapper._executemany", _wrap_run),
+    Patch(_BASE, "BaseDatabaseWrapper.commit", _wrap_end(COMMITTED, "")),
+    Patch(_BASE, "BaseDatabaseWrapper.rollback", _wrap_end(ROLLED_BACK, EXPLICIT)),
+    Patch(_BASE, "BaseDatabaseWrapper.close", _wrap_end(ROLLED_BACK, CLOSED)),
+    Patch(_BASE, "BaseDatabaseWrapper.set_autocommit", _wrap_set_autocommit),
+)

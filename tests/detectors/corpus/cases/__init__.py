@@ -1,0 +1,26 @@
+"""The cases, by kind."""
+
+from tests.detectors.corpus.cases import (  # noqa: F401
+    administration,
+    aggregates,
+    asynchronous,
+    batches,
+    deferred,
+    forms,
+    forward,
+    generic,
+    iteration,
+    lookups,
+    many_to_many,
+    methods,
+    one_to_one,
+    prefetching,
+    receivers,
+    rest,
+    reverse,
+    shortcuts,
+    tasks,
+    templates,
+    trees,
+    writes,
+)

@@ -1,0 +1,40 @@
+"""What the detectors' tests have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+import clew
+from clew.core.findings import Finding, listeners
+from clew.testing import Trace
+
+
+def found(trace: Trace, kind: str) -> list[Finding]:
+    """The findings of one type, put into words."""
+    findings = [finding for finding in trace.findings if finding.type == kind]
+    for finding in findings:
+        finding.attributes()
+    return findings
+
+
+def said_on(trace: Trace, name: str) -> list[str]:
+    """Types of the findings on the span of that name."""
+    events = [event.attributes or {} for event in trace.named(name).events if event.name == "clew.finding"]
+    return [str(each["clew.finding.type"]) for each in events]
+
+
+def unsampled(function: Callable[[], Any]) -> list[Finding]:
+    """What is found in a request that is not recorded."""
+    findings: list[Finding] = []
+    listeners.append(findings.extend)
+    handle = clew.setup_tracing(tracer_provider=TracerProvider(sampler=ALWAYS_OFF))
+    try:
+        function()
+    finally:
+        handle.shutdown()
+        listeners.remove(findings.extend)
+    return findings

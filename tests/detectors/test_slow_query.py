@@ -1,0 +1,70 @@
+"""`slow_query`: a query that takes longer than the setting says."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from django.db import connection
+
+from clew.testing import tracing
+from tests.detectors.served import get
+from tests.detectors.shared import found, unsampled
+
+pytestmark = pytest.mark.django_db
+
+
+def sleep(seconds: float, sql: str = "SELECT nap(%s)") -> None:
+    connection.ensure_connection()
+    connection.connection.create_function("nap", 1, time.sleep)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [seconds])
+        cursor.fetchall()
+
+
+def test_detects_a_query_longer_than_the_threshold():
+    with tracing(slow_query_threshold_ms=20) as trace:
+        get(lambda: sleep(0.05))
+    [finding] = found(trace, "slow_query")
+    assert finding.message.startswith("SELECT took ")
+    assert finding.message.endswith("longer than slow_query_threshold_ms (20)")
+    assert finding.evidence["duration_ms"] >= 50
+    assert finding.site is not None
+    assert finding.site.path == __file__
+    [query] = [span for span in trace.spans if span.kind.name == "CLIENT"]
+    assert [event.attributes["clew.finding.type"] for event in query.events] == ["slow_query"]
+    assert trace.spans[-1].attributes["clew.slow_query.count"] == 1
+
+
+def test_detects_one_for_each_line_and_counts_its_runs():
+    def twice():
+        for _ in range(2):
+            sleep(0.03)
+
+    with tracing(slow_query_threshold_ms=20) as trace:
+        get(twice)
+    [finding] = found(trace, "slow_query")
+    assert finding.evidence["count"] == 2
+    assert "(the slowest of 2)" in finding.message
+
+
+def test_detects_it_in_an_unsampled_request():
+    # The threshold is the default's, so the query must be slower than that.
+    kinds = [finding.type for finding in unsampled(lambda: get(lambda: sleep(0.55)))]
+    assert kinds == ["slow_query"]
+
+
+def test_no_false_positive_for_a_fast_query():
+    with tracing(slow_query_threshold_ms=1000) as trace:
+        get(lambda: sleep(0.001))
+    assert found(trace, "slow_query") == []
+
+
+def test_no_false_positive_when_it_is_switched_off():
+    for settings in (
+        {"slow_query_threshold_ms": 0},
+        {"ignored_findings": ("slow_query",), "slow_query_threshold_ms": 1},
+    ):
+        with tracing(**settings) as trace:
+            get(lambda: sleep(0.01))
+        assert found(trace, "slow_query") == []

@@ -1,0 +1,56 @@
+"""`unbounded_fetch`: a query without LIMIT that returns very many rows."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Group
+
+from clew.testing import tracing
+from tests.detectors.served import get
+from tests.detectors.shared import found
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def groups():
+    Group.objects.bulk_create([Group(name=f"group {number}") for number in range(250)])
+
+
+def findings(body, threshold=200):
+    with tracing(unbounded_fetch_threshold_rows=threshold) as trace:
+        get(body)
+    return found(trace, "unbounded_fetch"), trace
+
+
+@pytest.mark.usefixtures("groups")
+def test_detects_all_rows_of_a_table():
+    [finding], trace = findings(lambda: list(Group.objects.all()))
+    assert finding.message.startswith("SELECT auth_group has no LIMIT and returned 250 rows")
+    assert ".iterator()" in finding.fix
+    assert finding.site.path == __file__
+    [query] = [span for span in trace.spans if span.kind.name == "CLIENT"]
+    assert [event.attributes["clew.finding.type"] for event in query.events] == ["unbounded_fetch"]
+
+
+@pytest.mark.usefixtures("groups")
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda: list(Group.objects.all()[:240]),
+        lambda: [group.name for group in Group.objects.iterator()],
+        lambda: [group.name for group in Group.objects.iterator(chunk_size=100)],
+        lambda: Group.objects.count(),
+        lambda: Group.objects.filter(name="group 1").first(),
+        lambda: Group.objects.all(),
+    ],
+    ids=["slice", "iterator", "chunks", "count", "first", "never evaluated"],
+)
+def test_no_false_positive(body):
+    assert findings(body)[0] == []
+
+
+@pytest.mark.usefixtures("groups")
+def test_no_false_positive_below_the_threshold_or_without_one():
+    assert findings(lambda: list(Group.objects.all()), 251)[0] == []
+    assert findings(lambda: list(Group.objects.all()), 0)[0] == []

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+
+from tests.detectors.corpus.models import Author, Comment, Country, Job, Post, Restaurant, Tag, Translation
+from tests.detectors.corpus.rows import DAY
+
+
+@pytest.fixture
+def written(findings_of):
+    return lambda function, **settings: findings_of("write_in_loop", function, **settings)
+
+
+def create_each():
+    for n in range(10):
+        Job.objects.create(name=f"new {n}", due=DAY)
+
+
+def test_detects_inserts(written):
+    (found,) = written(create_each)
+    assert found["clew.finding.message"].startswith("Job rows were inserted one by one: 10 statements")
+    assert "Job.objects.bulk_create" in found["clew.finding.fix"]
+    assert "post_save" in found["clew.finding.fix"]
+    assert found["clew.finding.model"] == "Job"
+    assert found["site"].function.endswith("create_each")
+
+
+def test_detects_saves(written):
+    def save_each():
+        for post in Post.objects.all():
+            post.title = post.title.upper()
+            post.save()
+
+    (found,) = written(save_each)
+    assert "Post rows were updated one by one: 12" in found["clew.finding.message"]
+    assert "bulk_update" in found["clew.finding.fix"]
+
+
+def test_detects_updates_of_querysets(written):
+    (found,) = written(lambda: [Post.objects.filter(pk=n).update(title="new") for n in range(10)])
+    assert "updated" in found["clew.finding.message"]
+
+
+def test_detects_deletes(written):
+    (found,) = written(lambda: [tag.delete() for tag in Job.objects.all()])
+    assert "Job rows were deleted one by one" in found["clew.finding.message"]
+    assert "filter(pk__in=[...]).delete()" in found["clew.finding.fix"]
+
+
+def test_detects_deletes_of_querysets(written):
+    assert written(lambda: [Job.objects.filter(name=f"job {n}").delete() for n in range(10)])
+
+
+@pytest.mark.parametrize("first", [0, 100], ids=["there", "new"])
+def test_detects_get_or_create(written, first):
+    def ensure():
+        for n in range(first, first + 12):
+            Translation.objects.get_or_create(key=f"key {n}", defaults={"text": "text"})
+
+    (found,) = written(ensure)
+    assert "ignore_conflicts" in found["clew.finding.fix"]
+
+
+def test_detects_update_or_create(written):
+    def ensure():
+        for n in range(12):
+            Translation.objects.update_or_create(key=f"key {n}", defaults={"text": "new"})
+
+    (found,) = written(ensure)
+    assert "update_conflicts" in found["clew.finding.fix"]
+
+
+def test_detects_adding_to_many_to_many(written):
+    def tag_each():
+        tag = Tag.objects.create(name="all")
+        for post in Post.objects.all():
+            post.tags.add(tag)
+
+    (found,) = written(tag_each)
+    assert "bulk_create" in found["clew.finding.fix"]
+
+
+def test_detects_raw_sql(written):
+    def insert_each():
+        with connection.cursor() as cursor:
+            for n in range(10):
+                cursor.execute("INSERT INTO corpus_tag (name) VALUES (%s)", [str(n)])
+
+    (found,) = written(insert_each)
+    assert "executemany" in found["clew.finding.fix"]
+
+
+def test_detects_from_the_settings_threshold_on(written):
+    assert written(create_each, write_in_loop_threshold=5)
+    assert not written(create_each, write_in_loop_threshold=11)
+
+
+def test_no_false_positive_a_few(written):
+    assert not written(lambda: [Job.objects.create(name=f"new {n}", due=DAY) for n in range(9)])
+
+
+def test_no_false_positive_batches_of_bulk_create(written):
+    assert not written(lambda: Tag.objects.bulk_create([Tag(name=f"new {n}") for n in range(40)], batch_size=3))
+
+
+def test_no_false_positive_batches_of_one(written):
+    assert not written(lambda: Tag.objects.bulk_create([Tag(name=f"new {n}") for n in range(20)], batch_size=1))
+
+
+def test_no_false_positive_chunks(written):
+    def load():
+        for _ in range(12):
+            Tag.objects.bulk_create([Tag(name="one"), Tag(name="two")])
+
+    assert not written(load)
+
+
+def test_no_false_positive_batches_of_bulk_update(written):
+    assert not written(lambda: Post.objects.bulk_update(list(Post.objects.all()), ["title"], batch_size=1))
+
+
+def test_no_false_positive_cascade(written):
+    assert not written(lambda: Country.objects.all().delete())
+
+
+def test_no_false_positive_cascade_in_batches(written):
+    Tag.objects.bulk_create([Tag(name=f"new {n}") for n in range(1500)])
+    assert not written(lambda: Tag.objects.filter(name__startswith="new").delete())
+
+
+def test_no_false_positive_executemany(written):
+    def insert_all():
+        with connection.cursor() as cursor:
+            for _ in range(12):
+                cursor.executemany("INSERT INTO corpus_tag (name) VALUES (%s)", [["a"], ["b"]])
+
+    assert not written(insert_all)
+
+
+def test_no_false_positive_inherited(written):
+    assert not written(lambda: [Restaurant.objects.create(name=f"new {n}") for n in range(12)])
+
+
+def test_no_false_positive_many_to_many_at_once(written):
+    assert not written(lambda: Post.objects.first().tags.set(Tag.objects.all()))
+
+
+def test_no_false_positive_different_lines(written):
+    def seed():
+        author = Author.objects.first()
+        post = Post.objects.first()
+        Comment.objects.create(post=post, author=author, text="1")
+        Comment.objects.create(post=post, author=author, text="2")
+        Comment.objects.create(post=post, author=author, text="3")
+
+    assert not written(seed, write_in_loop_threshold=2)
