@@ -30,8 +30,8 @@ def test_detects_two_lines_that_send_the_same(trace, app):
     served(view)
     (finding,) = found(trace, TYPE)
     assert finding.message == (
-        f"add was sent 2 times with the same arguments, from {__file__}:{line_of(view, 1)} "
-        f"and {__file__}:{line_of(view, 2)}"
+        f"add was sent 2 times with the same arguments, from detectors/test_duplicate_publish.py:{line_of(view, 1)} "
+        f"and detectors/test_duplicate_publish.py:{line_of(view, 2)}"
     )
     assert finding.fix == "send it once"
     assert finding.severity == "warning"
@@ -46,7 +46,8 @@ def test_detects_a_loop(trace, app):
     served(view)
     (finding,) = found(trace, TYPE)
     assert (
-        finding.message == f"unknown.task was sent 7 times with the same arguments, from {__file__}:{line_of(view, 2)}"
+        finding.message
+        == f"unknown.task was sent 7 times with the same arguments, from detectors/test_duplicate_publish.py:{line_of(view, 2)}"
     )
 
 

@@ -98,13 +98,13 @@ def _on_publish(publish: Publish) -> None:
     writes = local.queries.writes if local.queries is not None else 0
     if before is None:
         if len(sent) < _MAX_SENT:
-            sent[digest] = (str(publish.site or ""), writes)
+            sent[digest] = (publish.site.short if publish.site is not None else "", writes)
         return
     _report(publish, local, digest, before[0], writes > before[1])
 
 
 def _report(publish: Publish, local: LocalTrace, digest: bytes, first: str, has_written: bool) -> None:
-    site = str(publish.site or "")
+    site = publish.site.short if publish.site is not None else ""
     key = (_TYPE, digest)
     known = local.findings.get(key) if local.findings is not None else None
     if known is not None:
@@ -113,6 +113,8 @@ def _report(publish: Publish, local: LocalTrace, digest: bytes, first: str, has_
         if site not in lines and len(lines) < _MAX_LINES:
             known.evidence["lines"] = (*lines, site)
         return
+    if local.findings is not None and any(each.type == "late_binding_on_commit" for each in local.findings):
+        return  # hooks that all see the last item: that finding says why
     lines = (first,) if first == site else (first, site)
     evidence = {"task": publish.task_name, "count": 2, "lines": lines}
     severity = INFORMATION if has_written else WARNING
@@ -134,6 +136,7 @@ DETECTOR = Detector(
     _TYPE,
     doc="The same task was sent with the same arguments more than once in one request or task.",
     fix="Send it once, after the last write.",
-    not_found="Groups, chords, retries, other times or queues, arguments that are not plain values.",
+    not_found="Groups, chords, retries, other times or queues, arguments that are not plain values, hooks that "
+    "`late_binding_on_commit` explains.",
     on_publish=_on_publish,
 )

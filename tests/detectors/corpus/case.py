@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import django
+
 ROWS = 6
 
 
@@ -24,6 +26,7 @@ class Case:
         path: where it is, when not at its own URL.
         method: of the request.
         is_staff: a superuser asks.
+        since: the first Django that can do it.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Case:
     path: str = ""
     method: str = "get"
     is_staff: bool = False
+    since: tuple[int, int] = (4, 2)
 
     def is_bad(self, threshold: int) -> bool:
         return self.at_two if threshold == 2 else self.at_five
@@ -65,5 +69,6 @@ def fine(kind: str, **options: Any):
 
 def _keep(case: Case):
     assert case.name not in CASES, case.name
-    CASES[case.name] = case
+    if django.VERSION[:2] >= case.since:
+        CASES[case.name] = case
     return case.function

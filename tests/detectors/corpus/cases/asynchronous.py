@@ -79,6 +79,6 @@ async def async_gathered_different_queries(request):
     )
 
 
-@fine(KIND)
+@fine(KIND, since=(5, 0))
 async def async_chunks(request):
     return [post.pk async for post in Post.objects.prefetch_related("tags").aiterator(chunk_size=2)]
