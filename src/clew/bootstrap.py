@@ -17,7 +17,7 @@ from opentelemetry.instrumentation._semconv import _OpenTelemetrySemanticConvent
 from opentelemetry.sdk.trace import TracerProvider
 
 from clew import settings as settings_module
-from clew.core import configuration, findings, frames, isolation, redaction, spans
+from clew.core import configuration, detector, frames, isolation, redaction, spans
 from clew.core.pipeline import Pipeline
 from clew.core.seam import Patch, Seam, like
 from clew.detectors import DETECTORS, detectors
@@ -188,7 +188,7 @@ def _apply(tracing: Tracing, resolved: Resolved) -> None:
     if not settings.enabled:
         _uninstall_seams()
         spans.install(None)
-        findings.watch(())
+        detector.watch(())
         return
     _watch(settings)
     spans.install(Pipeline(tracing.provider, settings.max_spans_per_trace))
@@ -205,8 +205,8 @@ def _watch(settings: Settings) -> None:
     ignored = set(settings.ignored_findings)
     for name in sorted(ignored.difference(DETECTORS)):
         isolation.warn(f"clew: ignored_findings: there is no detector {name!r}; there are {', '.join(DETECTORS)}")
-    findings.watch(
-        [detector for detector in detectors() if detector.type not in ignored],
+    detector.watch(
+        [each for each in detectors() if each.type not in ignored],
         threshold=settings.n_plus_one_threshold,
         slow_ms=settings.slow_query_threshold_ms,
         many_rows=settings.unbounded_fetch_threshold_rows,
@@ -220,7 +220,7 @@ def _uninstall(tracing: Tracing) -> None:
     DJANGO_READY.uninstall()
     _uninstall_seams()
     spans.install(None)
-    findings.watch(())
+    detector.watch(())
     providers.ENCODING.uninstall()
     for processor in tracing._processors:
         processor.is_on = False

@@ -45,10 +45,8 @@ def test_detects_a_loop(trace, app):
 
     served(view)
     (finding,) = found(trace, TYPE)
-    assert (
-        finding.message
-        == f"unknown.task was sent 7 times with the same arguments, from detectors/test_duplicate_publish.py:{line_of(view, 2)}"
-    )
+    assert finding.message.startswith("unknown.task was sent 7 times with the same arguments, ")
+    assert finding.message.endswith(f"from detectors/test_duplicate_publish.py:{line_of(view, 2)}")
 
 
 def test_detects_it_as_information_where_something_was_written_in_between(trace, app):

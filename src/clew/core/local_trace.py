@@ -95,7 +95,7 @@ class LocalTrace:
             self.root.note(names.CLEW_SPANS_DROPPED, self.dropped)
 
 
-# Told of every request and task that ends; set by core/findings.py, which is above this file.
+# Told of every request and task that ends; set by core/detector.py.
 ends: tuple[Callable[[LocalTrace], None], ...] = ()
 _current: ContextVar[LocalTrace | None] = ContextVar("clew_local_trace", default=None)
 

@@ -6,130 +6,21 @@ only a repeated one is looked at, and only where it comes from the same place of
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 from clew import attributes as names
 from clew.core import findings, isolation
 from clew.core.call_site import CallSite, call_site, place
+from clew.core.detector import hub
+from clew.core.query import AliasLog, Place, Query, Repeats
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from clew.core.local_trace import LocalTrace
     from clew.core.statement import Statement
 
 _MAX_STATEMENTS = 5_000
 _MAX_PLACES = 200
 _MAX_VERDICTS = 10_000
-
-
-class Place:
-    """One place of the code that runs one query again and again.
-
-    Args:
-        repeats: all runs of that query in this request or task.
-    """
-
-    __slots__ = ("count", "duration_ns", "memo", "repeats", "site")
-
-    def __init__(self, repeats: Repeats) -> None:
-        self.repeats = repeats
-        self.site: CallSite | None = None
-        self.count = 0
-        self.duration_ns = 0
-        # What a detector keeps from one run to the next, by its type.
-        self.memo: dict[str, Any] = {}
-
-
-class Repeats:
-    """All runs of one query (one fingerprint on one alias) in a request or task.
-
-    Args:
-        statement: what its text says.
-        log: of its database.
-    """
-
-    __slots__ = (
-        "count",
-        "duration_ns",
-        "first_params",
-        "first_site",
-        "log",
-        "looks_left",
-        "memo",
-        "places",
-        "statement",
-    )
-
-    def __init__(self, statement: Statement, log: AliasLog) -> None:
-        self.statement = statement
-        self.log = log
-        self.count = 0
-        self.duration_ns = 0
-        # Parameters of the first run; only ever compared, never recorded.
-        self.first_params: Any = None
-        self.first_site: CallSite | None = None
-        # How often an unsampled request still looks where it comes from.
-        self.looks_left = findings.hub.looks
-        self.places: dict[int, Place] = {}
-        self.memo: dict[str, Any] = {}
-
-
-class Query:
-    """One query being run.
-
-    Args:
-        local: the request or task.
-        statement: what its text says.
-        connection: Django's connection.
-        params: as the application gave them; not to be evaluated or recorded.
-        is_many: `executemany`.
-        frame: where in the stack it is run; None once it is over.
-    """
-
-    # Defaults are the class's, so that making one sets only what every query has.
-    # How many runs of this query there have been in this request or task, this one included.
-    count = 1
-    repeats: Repeats | None = None
-    place: Place | None = None
-    site: CallSite | None = None
-    # OpenTelemetry's, where it is recorded.
-    context: Any = None
-    start_ns = 0
-    duration_ns = 0
-    # Rows it returned; -1 while nobody knows.
-    rows = -1
-    # Whether its rows are read chunk by chunk, as `.iterator()` does.
-    is_chunked = False
-    # Its span, or the one it was folded into; None until it is over, and where nothing is recorded.
-    span: Any = None
-    # A driver instrumentation's span for it.
-    taken_by: Any = None
-
-    def __init__(
-        self, local: LocalTrace, statement: Statement, connection: Any, params: Any, is_many: bool, frame: Any
-    ) -> None:
-        self.local = local
-        self.statement = statement
-        self.connection = connection
-        self.alias: str = connection.alias
-        self.params = params
-        self.is_many = is_many
-        self.frame: FrameType | None = frame
-        # To be said on its span.
-        self.findings: list[findings.Finding] = []
-
-
-class AliasLog:
-    """What was asked of one database."""
-
-    __slots__ = ("count", "duration_ns", "repeats")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.duration_ns = 0
-        self.repeats: dict[str, Repeats] = {}
 
 
 class Queries:
@@ -192,7 +83,7 @@ class Queries:
             found = repeats.places[key] = Place(repeats)
             found.site = call_site(query.frame)
             # The first run was not looked at; it counts where it came from the same line.
-            if findings.hub.look_from > 1 and _is_same(repeats.first_site, found.site):
+            if hub.look_from > 1 and _is_same(repeats.first_site, found.site):
                 found.count, repeats.first_site = 1, None
         found.count += 1
         query.place = found
@@ -204,7 +95,6 @@ class Queries:
 
     def _judge(self, query: Query, found: Place, key: int) -> None:
         """Tell the detectors of an unsampled query; what they said of its place in another request holds here too."""
-        hub = findings.hub
         verdict = hub.verdicts.get(key)
         if verdict is not None and found.count > 1:
             found.repeats.looks_left = 0
@@ -219,7 +109,7 @@ class Queries:
 
     def _tell(self, query: Query, found: Place) -> None:
         try:
-            for on_repeat in findings.hub.on_repeat:
+            for on_repeat in hub.on_repeat:
                 on_repeat(query, found)
         except Exception as error:  # noqa: BLE001 - ours must not reach the application
             isolation.report(error, "a detector")
@@ -230,7 +120,7 @@ class Queries:
         repeats = None if log is None else log.repeats.get(statement.fingerprint)
         if repeats is None:
             return self.seen(alias, statement, None)
-        if repeats.looks_left and repeats.count + 1 >= findings.hub.threshold:
+        if repeats.looks_left and repeats.count + 1 >= hub.threshold:
             return None
         repeats.count += 1
         repeats.log.count += 1
@@ -238,7 +128,7 @@ class Queries:
 
     def is_worth_a_look(self, repeats: Repeats) -> bool:
         """Whether an unsampled request looks where this repeated query comes from: often enough to find, no more."""
-        if not repeats.looks_left or repeats.count < findings.hub.threshold:
+        if not repeats.looks_left or repeats.count < hub.threshold:
             return False
         repeats.looks_left -= 1
         return True
@@ -252,7 +142,6 @@ class Queries:
             repeats.log.duration_ns += took
         if query.place is not None:
             query.place.duration_ns += took
-        hub = findings.hub
         if took >= hub.slow_ns:
             for on_slow in hub.on_slow:
                 on_slow(query)
@@ -272,8 +161,8 @@ class Queries:
     def count_rows(self, query: Query, rows: int) -> None:
         """Take account of rows a query has returned so far."""
         self.rows += rows
-        if rows >= findings.hub.many_rows:
-            for on_rows in findings.hub.on_rows:
+        if rows >= hub.many_rows:
+            for on_rows in hub.on_rows:
                 on_rows(query)
 
     def summarise(self) -> None:
@@ -293,13 +182,3 @@ class Queries:
 
 def _is_same(one: CallSite | None, other: CallSite | None) -> bool:
     return one is not None and other is not None and (one.path, one.line) == (other.path, other.line)
-
-
-class _Running(threading.local):
-    """Of this thread: the query it is in, for whoever meets a driver's span; the one whose rows are not read yet."""
-
-    query: Query | None = None
-    unread: Query | None = None
-
-
-running = _Running()

@@ -6,7 +6,7 @@ import functools
 import importlib
 
 from clew.core import isolation
-from clew.core.findings import Detector
+from clew.core.detector import Detector
 
 DETECTORS = (
     "n_plus_one",

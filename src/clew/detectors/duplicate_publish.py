@@ -16,7 +16,8 @@ import uuid
 from typing import Any
 
 from clew.core import findings
-from clew.core.findings import INFORMATION, WARNING, Detector, Finding
+from clew.core.detector import Detector
+from clew.core.findings import INFORMATION, WARNING, Finding
 from clew.core.local_trace import LocalTrace
 from clew.core.transactions import Publish
 

@@ -18,7 +18,8 @@ from opentelemetry.trace import SpanKind, get_current_span
 
 from clew.core import configuration, findings, transactions
 from clew.core.call_site import call_site
-from clew.core.findings import INFORMATION, WARNING, Detector, Finding
+from clew.core.detector import Detector
+from clew.core.findings import INFORMATION, WARNING, Finding
 from clew.core.transactions import BROKER, REMOTE, STORE, Calls, Transaction
 
 _STORES = ("redis", "memcached", "valkey", "pymemcache", "cache")

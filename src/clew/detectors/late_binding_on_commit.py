@@ -17,7 +17,8 @@ from typing import Any
 
 from clew.core import findings
 from clew.core.call_site import CallSite
-from clew.core.findings import Detector, Finding
+from clew.core.detector import Detector
+from clew.core.findings import Finding
 from clew.core.transactions import Transaction, plain_function
 
 _MAX_HOOKS = 1000

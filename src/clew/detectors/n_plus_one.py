@@ -14,8 +14,9 @@ from __future__ import annotations
 import functools
 
 from clew.core import configuration, findings
-from clew.core.findings import Detector, Finding
-from clew.core.queries import Place, Query
+from clew.core.detector import Detector
+from clew.core.findings import Finding
+from clew.core.query import Place, Query
 from clew.detectors import relation, remedy, scan
 from clew.detectors.parameters import digest
 from clew.detectors.relation import Load

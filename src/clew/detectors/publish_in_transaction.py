@@ -14,7 +14,8 @@ from typing import Any
 
 from clew.core import findings, frames, transactions
 from clew.core.call_site import CallSite
-from clew.core.findings import INFORMATION, WARNING, Detector, Finding
+from clew.core.detector import Detector
+from clew.core.findings import INFORMATION, WARNING, Finding
 from clew.core.local_trace import LocalTrace
 from clew.core.transactions import PUBLISHED_HEADER, ROLLED_BACK, TASK_END, Publish, Transaction
 

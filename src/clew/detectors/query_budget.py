@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from clew import attributes as names
 from clew.core import configuration, findings
-from clew.core.findings import Detector, Finding
+from clew.core.detector import Detector
+from clew.core.findings import Finding
 from clew.core.local_trace import LocalTrace
 
 

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, Final
 
 from clew.core import call_site, frames
-from clew.core.queries import Query
+from clew.core.query import Query
 from clew.detectors import orm_frames, queryset_facts
 from clew.detectors.orm_frames import self_of
 

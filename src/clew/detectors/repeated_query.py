@@ -14,8 +14,9 @@ import re
 
 from clew.core import call_site, configuration, findings, frames
 from clew.core.call_site import CallSite
-from clew.core.findings import Detector, Finding
-from clew.core.queries import Place, Query, Repeats
+from clew.core.detector import Detector
+from clew.core.findings import Finding
+from clew.core.query import Place, Query, Repeats
 from clew.detectors import n_plus_one, orm_frames, relation, scan
 from clew.detectors.parameters import digest
 

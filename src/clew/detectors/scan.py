@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from clew.core import call_site, frames
-from clew.core.queries import Query
+from clew.core.query import Query
 
 _LIMIT = re.compile(r"\b(?:LIMIT|FETCH FIRST|TOP)\s+\(?(\d+|%s|\?)", re.IGNORECASE)
 _OFFSET = re.compile(r"\bOFFSET\s+(?:\d+|%s|\?)", re.IGNORECASE)

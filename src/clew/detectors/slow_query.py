@@ -8,8 +8,9 @@ told from work, except that the advice says so for a query that locks rows.
 from __future__ import annotations
 
 from clew.core import configuration, findings
-from clew.core.findings import Detector, Finding
-from clew.core.queries import Query
+from clew.core.detector import Detector
+from clew.core.findings import Finding
+from clew.core.query import Query
 
 
 def _on_slow(query: Query) -> None:

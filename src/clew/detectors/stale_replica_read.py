@@ -12,8 +12,9 @@ import re
 from typing import Any
 
 from clew.core import call_site, findings
-from clew.core.findings import Detector, Finding
-from clew.core.queries import Query
+from clew.core.detector import Detector
+from clew.core.findings import Finding
+from clew.core.query import Query
 
 _NAME = re.compile(
     r"replica|reader|slave|secondary|standby|follower|mirror|(?:^|[_-])(?:read|ro)(?:[_-]|$)|readonly", re.I

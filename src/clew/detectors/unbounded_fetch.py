@@ -10,8 +10,9 @@ from __future__ import annotations
 from types import FrameType
 
 from clew.core import call_site, configuration, findings
-from clew.core.findings import Detector, Finding
-from clew.core.queries import Query
+from clew.core.detector import Detector
+from clew.core.findings import Finding
+from clew.core.query import Query
 
 
 def _on_rows(query: Query) -> None:

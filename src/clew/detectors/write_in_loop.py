@@ -14,8 +14,9 @@ from types import FrameType
 from typing import Any
 
 from clew.core import call_site, configuration, findings, frames
-from clew.core.findings import Detector, Finding
-from clew.core.queries import Place, Query
+from clew.core.detector import Detector
+from clew.core.findings import Finding
+from clew.core.query import Place, Query
 from clew.detectors import orm_frames
 from clew.detectors.orm_frames import self_of
 

@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 from clew.core import isolation
 from clew.core.flush import bounded_flush as bounded_flush
 from clew.core.seam import Patch, Seam
-from clew.export import encoding
+from clew.export import encoding, forks
 from clew.version import VERSION
 
 _PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
@@ -157,12 +157,17 @@ def _resource(service_name: str) -> Resource:
     return resource
 
 
+def _before_fork() -> None:
+    forks.hold(list(_described))
+
+
 def _after_fork() -> None:
     for provider in list(_described):
         _merge(provider, {"process.pid": os.getpid()})
+        forks.renew(provider)
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_parent=forks.let_go, after_in_child=_after_fork)
 
 
 def _exporters() -> Iterable[SpanExporter]:

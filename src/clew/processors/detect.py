@@ -17,8 +17,9 @@ from opentelemetry.trace import SpanKind
 from clew import attributes as names
 from clew.core import configuration, findings, isolation, local_trace
 from clew.core.call_site import call_site, phase
+from clew.core.detector import hub
 from clew.core.light_span import LightSpan
-from clew.core.queries import Query, running
+from clew.core.query import Query, running
 from clew.core.spans import SdkSpan
 
 _DRIVERS = "opentelemetry.instrumentation."
@@ -96,7 +97,7 @@ def _take_over(span: Span, query: Query) -> None:
 
 def _client_call(span: ReadableSpan) -> None:
     if running.query is None:
-        for on_client_call in findings.hub.on_client_call:
+        for on_client_call in hub.on_client_call:
             on_client_call(span)
 
 

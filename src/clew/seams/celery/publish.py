@@ -16,9 +16,10 @@ from opentelemetry import propagate
 from opentelemetry.trace import SpanKind, get_current_span
 
 from clew import attributes as names
-from clew.core import findings, isolation, local_trace, spans, transactions
+from clew.core import isolation, local_trace, spans, transactions
 from clew.core.around import around
 from clew.core.call_site import call_site
+from clew.core.detector import hub
 from clew.core.light_span import LightSpan
 from clew.core.seam import Patch, Seam, SpanDoc
 from clew.core.transactions import PUBLISHED_HEADER, Publish
@@ -73,7 +74,7 @@ def _open_eager(args: tuple[Any, ...], kwargs: dict[str, Any]) -> spans.OpenSpan
 def _tell(span: Any, name: Any, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], is_eager: bool) -> None:
     """Tell the detectors what is about to be sent."""
     local = local_trace.current() or local_trace.of_current_span()
-    if local is None or not findings.hub.on_publish:
+    if local is None or not hub.on_publish:
         return
     try:
         # The wrapper's caller. The task itself is not looked up: that would finalize the app.
@@ -81,7 +82,7 @@ def _tell(span: Any, name: Any, task: Any, args: tuple[Any, ...], kwargs: dict[s
         publish.span = span
         publish.options = {**dict(zip(_PARAMETERS, args, strict=False)), **kwargs}
         publish.args, publish.kwargs = publish.options.pop("args", None), publish.options.pop("kwargs", None)
-        for on_publish in findings.hub.on_publish:
+        for on_publish in hub.on_publish:
             on_publish(publish)
         publish.frame = publish.args = publish.kwargs = None
     except Exception as ours:  # noqa: BLE001 - ours must not reach the application

@@ -19,9 +19,10 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from clew import attributes as names
 from clew.core import call_site, findings, folding, isolation, local_trace
 from clew.core.call_site import CallSite
+from clew.core.detector import hub
 from clew.core.light_span import LightSpan
 from clew.core.local_trace import LocalTrace
-from clew.core.queries import Query, running
+from clew.core.query import Query, running
 from clew.core.seam import Patch, Seam, SpanDoc, like
 from clew.core.spans import Scope
 from clew.seams.django import database_rows
@@ -47,7 +48,7 @@ def _begin(local: LocalTrace, cursor: Any, sql: Any, params: Any, is_many: bool)
     queries = local.queries or local.of_queries()
     query.repeats = repeats = queries.seen(query.alias, statement, params)
     query.count = count = repeats.count
-    if count >= findings.hub.look_from and (local.is_recording or queries.is_worth_a_look(repeats)):
+    if count >= hub.look_from and (local.is_recording or queries.is_worth_a_look(repeats)):
         queries.look(query, repeats)
     if local.is_recording:
         query.context = context

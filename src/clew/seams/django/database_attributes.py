@@ -9,7 +9,7 @@ from typing import Any
 
 from clew import attributes as names
 from clew.core import configuration
-from clew.core.queries import Query
+from clew.core.query import Query
 from clew.core.statement import KNOWN_FROM_ORM, Statement, statement
 
 _SYSTEMS = {"oracle": "oracle.db", "microsoft": "microsoft.sql_server", "mssql": "microsoft.sql_server"}

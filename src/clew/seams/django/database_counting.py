@@ -10,9 +10,10 @@ from __future__ import annotations
 from time import perf_counter_ns
 from typing import Any
 
-from clew.core import findings, isolation
+from clew.core import isolation
+from clew.core.detector import hub
 from clew.core.local_trace import LocalTrace
-from clew.core.queries import Query, Repeats
+from clew.core.query import Query, Repeats
 from clew.core.statement import KNOWN_FROM_ORM, KNOWN_RAW, KNOWN_WITH_PARAMETERS
 
 
@@ -42,7 +43,6 @@ def run_counted(repeats: Repeats, local: LocalTrace, cursor: Any, run: Any, args
         took_ns = perf_counter_ns() - started_ns
         repeats.duration_ns += took_ns
         repeats.log.duration_ns += took_ns
-        hub = findings.hub
         if took_ns >= hub.slow_ns or (hub.many_rows != hub.never and cursor.cursor.rowcount >= hub.many_rows):
             _tell(repeats, local, cursor, took_ns)
 
@@ -51,7 +51,6 @@ def _tell(repeats: Repeats, local: LocalTrace, cursor: Any, took_ns: int) -> Non
     try:
         query = Query(local, repeats.statement, cursor.db, None, False, None)
         query.repeats, query.duration_ns, query.rows = repeats, took_ns, cursor.cursor.rowcount
-        hub = findings.hub
         for on_slow in hub.on_slow if took_ns >= hub.slow_ns else ():
             on_slow(query)
         for on_rows in hub.on_rows if query.rows >= hub.many_rows else ():

@@ -13,7 +13,7 @@ from typing import Any
 from clew import attributes as names
 from clew.core import isolation
 from clew.core.light_span import LightSpan
-from clew.core.queries import Query, running
+from clew.core.query import Query, running
 from clew.core.seam import Patch, like
 
 

@@ -37,7 +37,6 @@ def _note_queries(span: OpenSpan, before: int) -> None:
         span.note(names.DJANGO_TEMPLATE_QUERY_COUNT, ran)
 
 
-
 def _wrap_render(
     open_span: Callable[[Any, Any], _Opened | None], close: Callable[[OpenSpan, Any, BaseException | None], None]
 ) -> Wrap:

@@ -18,7 +18,7 @@ from clew import attributes as names
 from clew.core import isolation, local_trace, transactions
 from clew.core.call_site import call_site
 from clew.core.exception_event import type_name
-from clew.core.queries import running
+from clew.core.query import running
 from clew.core.seam import Patch, Wrap, like
 from clew.core.statement import KNOWN_FROM_ORM, KNOWN_RAW, KNOWN_WITH_PARAMETERS, Statement, statement
 from clew.core.transactions import CLOSED, COMMIT_FAILED, COMMITTED, EXPLICIT, ROLLED_BACK, Transaction

@@ -15,8 +15,9 @@ from opentelemetry.trace import Status, StatusCode, get_current_span
 from opentelemetry.trace.propagation import _SPAN_KEY
 
 from clew import attributes as names
-from clew.core import findings, transactions
+from clew.core import transactions
 from clew.core.call_site import CallSite
+from clew.core.detector import hub
 from clew.core.exception_event import type_name
 from clew.core.light_span import LightSpan
 from clew.core.spans import OpenSpan, Scope
@@ -139,9 +140,9 @@ def finish(connection: Any, transaction: Transaction, outcome: str, reason: str,
     if hooks:
         if span is not None and not transaction.is_in_test:
             transaction.span_context = span.span.get_span_context()
-        for on_commit_hooks in findings.hub.on_commit_hooks:
+        for on_commit_hooks in hub.on_commit_hooks:
             on_commit_hooks(connection, hooks, transaction)
-    for on_transaction in findings.hub.on_transaction:
+    for on_transaction in hub.on_transaction:
         on_transaction(transaction)
     if span is not None:
         _describe(span, transaction)
