@@ -73,6 +73,7 @@ class Settings:
     celery_publish: bool = _doc(True, "seam celery.publish: the PRODUCER span")
     celery_run: bool = _doc(True, "seam celery.run: the CONSUMER span")
     celery_worker: bool = _doc(True, "seam celery.worker: spans outlive a child's exit")
+    celery_fate: bool = _doc(True, "seam celery.fate: tasks that never ran, or whose child died")
 
     def is_on(self, seam: str) -> bool:
         """Whether the seam of that name (`django.view`) is switched on."""

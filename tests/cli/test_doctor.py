@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
 import pytest
-from celery import Celery
+from celery import Celery, _state
 from kombu import Connection, Exchange, Queue
 
 import clew.cli
@@ -59,7 +59,7 @@ setup_tracing("shop")
 """
 CELERY = """
 import os
-from celery import Celery
+from celery import Celery, _state
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 app = Celery("shop")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -101,6 +101,13 @@ def site(tmp_path, receiver):
     queue = f"doctor-{uuid.uuid4().hex[:8]}"
     env = {"SHOP_BROKER": "memory://", "SHOP_QUEUE": queue, "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.grpc_endpoint}
     return SimpleNamespace(path=tmp_path, queue=queue, env={**os.environ, **env})
+
+
+@pytest.fixture(autouse=True)
+def no_shared_tasks(monkeypatch):
+    """`shared_task` puts a task on every app of the process: other tests' as well."""
+    own = {made for made in _state._on_app_finalizers if made.__module__ == "celery.app.builtins"}
+    monkeypatch.setattr(_state, "_on_app_finalizers", own)
 
 
 def start(site, *options, **variables):

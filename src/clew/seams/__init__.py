@@ -23,6 +23,7 @@ SEAMS = (
     "celery.publish",
     "celery.run",
     "celery.worker",
+    "celery.fate",
 )
 
 

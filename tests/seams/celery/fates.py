@@ -16,6 +16,7 @@ def declare(app: Any) -> None:
 
     @app.task(name="hang", shared=False)
     def hang(started: str) -> None:
+        time.sleep(0.5)  # until the main process knows, too
         Path(started).touch()
         time.sleep(60)
 
@@ -25,6 +26,7 @@ def declare(app: Any) -> None:
 
 
 def _dying_tasks(app: Any) -> None:
+    # Not at once: a job whose start the main process has not heard of goes to another child, and nothing is lost.
     @app.task(name="killed", shared=False)
     def killed() -> None:
         time.sleep(0.2)
@@ -32,12 +34,14 @@ def _dying_tasks(app: Any) -> None:
 
     @app.task(name="gone", shared=False)
     def gone() -> None:
+        time.sleep(0.2)
         os._exit(7)
 
     @app.task(name="killed once", acks_late=True, reject_on_worker_lost=True, shared=False)
     def killed_once(before: str) -> None:
         if not Path(before).exists():
             Path(before).touch()
+            time.sleep(0.2)
             os.kill(os.getpid(), signal.SIGKILL)
 
 
