@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
 from types import FrameType
@@ -202,10 +203,59 @@ def place(frame: FrameType | None) -> int:
     Args:
         frame: where to begin, outwards.
     """
+    return _walked(frame, [])[0]
+
+
+class Way:
+    """How a query came from the application through its libraries, so that the same way need not be walked again.
+
+    Args:
+        depth: frames from where a walk begins to the one the application called.
+        called: that frame.
+        who: the descriptor it is of; 0 where it is none.
+        inner: the walk up to the application.
+    """
+
+    __slots__ = ("_code", "_instruction", "_who", "depth", "inner")
+
+    def __init__(self, depth: int, called: FrameType, who: int, inner: list[int]) -> None:
+        self.depth = depth
+        self._code = id(called.f_code)
+        self._instruction = called.f_lasti
+        self._who = who
+        self.inner = inner
+
+    def is_of(self, called: FrameType) -> bool:
+        """Whether the application has called the same, which was as far when it did."""
+        if id(called.f_code) != self._code or called.f_lasti != self._instruction:
+            return False
+        return not self._who or id(called.f_locals.get("self")) == self._who
+
+
+def place_by_way(start: FrameType | None, depth: int, way: Way | None) -> tuple[int, Way | None]:
+    """The place a query is run from, and the way it came.
+
+    Args:
+        start: where to begin, outwards.
+        depth: of `start`, below the caller.
+        way: the one a run of the same query took before; walked again only in part if this one takes it, too.
+    """
+    if way is not None:
+        try:
+            called = sys._getframe(depth + 1 + way.depth)
+        except ValueError:
+            return _walked(start, [])  # the stack is not that deep
+        outer = called.f_back
+        if outer is not None and way.is_of(called) and frames.KINDS.get(id(outer.f_code)) == APPLICATION:
+            return _walked(outer, way.inner.copy())[0], way
+    return _walked(start, [])
+
+
+def _walked(frame: FrameType | None, walked: list[int]) -> tuple[int, Way | None]:
     kinds = frames.KINDS
     # Code object, instruction, code object, instruction ...: flat, because this is the walk's whole cost.
-    walked: list[int] = []
     append = walked.append
+    way, depth, who, called = None, 0, 0, None
     while frame is not None:
         code = id(frame.f_code)
         kind = kinds.get(code)
@@ -216,15 +266,24 @@ def place(frame: FrameType | None) -> int:
                 for awaiting in awaiting_frames():
                     walked += (id(awaiting.f_code), awaiting.f_lasti)
             break
+        if kind == APPLICATION and way is None and called is not None and who >= 0:
+            way = Way(depth - 1, called, who, walked.copy())
         append(code)
         append(frame.f_lasti)
         if TEMPLATE_NODE <= kind < JINJA:
+            named = _who(kind, frame.f_locals)
             append(0)
-            append(_who(kind, frame.f_locals))
+            append(named)
+            # Only the descriptor that the application itself asked can be told again from its frame alone.
+            who = named if kind == DESCRIPTOR and not who else -1
+        elif who:
+            who = -1
+        depth += 1
+        called = frame
         frame = frame.f_back
     key = hash(tuple(walked))
     found = _places.get(key)
-    return _place(key, walked) if found is None else found
+    return (_place(key, walked) if found is None else found), way
 
 
 def _place(key: int, walked: list[int]) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from clew import attributes as names
 from clew.core import findings, isolation
-from clew.core.call_site import CallSite, call_site, place
+from clew.core.call_site import CallSite, call_site, place_by_way
 from clew.core.detector import hub
 from clew.core.query import AliasLog, Place, Query, Repeats
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from clew.core.statement import Statement
 
 _MAX_STATEMENTS = 5_000
+# Where the walk begins: the caller of Django's wrapper, as `look` sees it.
+_DEPTH = 3
 _MAX_PLACES = 200
 _MAX_VERDICTS = 10_000
 
@@ -75,7 +77,7 @@ class Queries:
 
     def look(self, query: Query, repeats: Repeats) -> None:
         """Look where a repeated query comes from; tell the detectors."""
-        key = place(query.frame)
+        key, repeats.way = place_by_way(query.frame, _DEPTH, repeats.way)
         found = repeats.places.get(key)
         if found is None:
             if len(repeats.places) >= _MAX_PLACES:

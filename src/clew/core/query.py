@@ -10,10 +10,11 @@ from clew.core.detector import hub
 if TYPE_CHECKING:
     from types import FrameType
 
-    from clew.core.call_site import CallSite
+    from clew.core.call_site import CallSite, Way
     from clew.core.findings import Finding
     from clew.core.local_trace import LocalTrace
     from clew.core.statement import Statement
+    from clew.core.transactions import Transaction
 
 
 class Place:
@@ -52,6 +53,7 @@ class Repeats:
         "memo",
         "places",
         "statement",
+        "way",
     )
 
     def __init__(self, statement: Statement, log: AliasLog) -> None:
@@ -66,6 +68,8 @@ class Repeats:
         self.looks_left = hub.looks
         self.places: dict[int, Place] = {}
         self.memo: dict[str, Any] = {}
+        # How the last run came from the application.
+        self.way: Way | None = None
 
 
 class Query:
@@ -98,6 +102,8 @@ class Query:
     span: Any = None
     # A driver instrumentation's span for it.
     taken_by: Any = None
+    is_over = False
+    transaction: Transaction | None = None
 
     def __init__(
         self, local: LocalTrace, statement: Statement, connection: Any, params: Any, is_many: bool, frame: Any
@@ -125,10 +131,9 @@ class AliasLog:
 
 
 class _Running(threading.local):
-    """Of this thread: the query it is in, for whoever meets a driver's span; the one whose rows are not read yet."""
+    """Of this thread: the query it is in, or, until the next, the one whose rows may not be read yet."""
 
     query: Query | None = None
-    unread: Query | None = None
 
 
 running = _Running()

@@ -64,7 +64,7 @@ def _isolated(call: Callable[..., None], *args: Any) -> None:
 
 def _started(span: Span, parent_context: Context | None) -> None:
     query = running.query
-    if query is not None and span.kind is SpanKind.CLIENT and _is_drivers(span):
+    if query is not None and not query.is_over and span.kind is SpanKind.CLIENT and _is_drivers(span):
         _take_over(span, query)
         return
     above = span.parent
@@ -96,7 +96,8 @@ def _take_over(span: Span, query: Query) -> None:
 
 
 def _client_call(span: ReadableSpan) -> None:
-    if running.query is None:
+    query = running.query
+    if query is None or query.is_over:
         for on_client_call in hub.on_client_call:
             on_client_call(span)
 

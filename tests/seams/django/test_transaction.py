@@ -291,10 +291,10 @@ def test_autocommit_off(trace):
 
     served(view)
     assert below_view(trace, *WHAT, f"{T}write_count", f"{T}manual") == (
-        "CLIENT INSERT auth_group\n"
         "transaction default outcome=committed write_count=1 manual=True\n"
         "CLIENT INSERT auth_group\n"
         "transaction default outcome=rolled_back rollback_reason=rollback write_count=2 manual=True\n"
+        "CLIENT INSERT auth_group\n"
         "CLIENT INSERT auth_group"
     )
     assert [each.name for each in Group.objects.all()] == ["a"]

@@ -25,7 +25,7 @@ from clew.core.local_trace import LocalTrace
 from clew.core.query import Query, running
 from clew.core.seam import Patch, Seam, SpanDoc, like
 from clew.core.spans import Scope
-from clew.seams.django import database_rows
+from clew.seams.django import database_rows, transaction_queries
 from clew.seams.django.database_attributes import query_attributes, statement_of, status_code
 from clew.seams.django.database_counting import repeats_of, run_counted
 
@@ -46,6 +46,8 @@ def _begin(local: LocalTrace, cursor: Any, sql: Any, params: Any, is_many: bool)
         return None
     query = Query(local, statement, connection, params, is_many, frame)
     queries = local.queries or local.of_queries()
+    if not connection.autocommit:
+        query.transaction = transaction_queries.begun(connection, statement, frame)
     query.repeats = repeats = queries.seen(query.alias, statement, params)
     query.count = count = repeats.count
     if count >= hub.look_from and (local.is_recording or queries.is_worth_a_look(repeats)):
@@ -75,10 +77,12 @@ def _is_djangos(frame: Any) -> bool:
 
 def _end(query: Query, cursor: Any, error: BaseException | None) -> None:
     query.duration_ns = perf_counter_ns() - query.start_ns
-    running.query = None
-    local = query.local
-    if error is None:
-        query.rows = database_rows.row_count(cursor, query)
+    query.is_over = True
+    local, statement = query.local, query.statement
+    if query.transaction is not None:
+        transaction_queries.count(query.transaction, statement, error)
+    if error is None and statement.is_select:
+        query.rows = cursor.cursor.rowcount
     if query.context is not None and query.taken_by is None:
         _emit(query, error)
     if local.queries is not None:
@@ -87,7 +91,7 @@ def _end(query: Query, cursor: Any, error: BaseException | None) -> None:
         for finding in query.findings:
             if not finding.is_placed:
                 findings.attach(query.span, finding)
-    query.frame = query.params = query.context = None
+    query.frame = query.params = query.context = query.transaction = None
 
 
 def _emit(query: Query, error: BaseException | None) -> None:

@@ -23,7 +23,9 @@ def repeats_of(local: LocalTrace, cursor: Any, sql: Any) -> Repeats | None:
     if queries is None or queries.written or type(sql) is not str:
         return None
     statement = KNOWN_FROM_ORM.get(sql) or KNOWN_WITH_PARAMETERS.get(sql) or KNOWN_RAW.get(sql)
-    return queries.count_only(cursor.db.alias, statement) if statement is not None and statement.is_select else None
+    if statement is None or not statement.is_select or not cursor.db.autocommit:
+        return None
+    return queries.count_only(cursor.db.alias, statement)
 
 
 def run_counted(repeats: Repeats, local: LocalTrace, cursor: Any, run: Any, args: tuple[Any, ...]) -> Any:

@@ -12,25 +12,15 @@ from typing import Any
 
 from clew import attributes as names
 from clew.core import isolation
+from clew.core.detector import hub
 from clew.core.light_span import LightSpan
 from clew.core.query import Query, running
 from clew.core.seam import Patch, like
 
 
-def row_count(cursor: Any, query: Query) -> int:
-    """Rows the driver says a SELECT returned; -1 where it cannot say."""
-    if not query.statement.is_select:
-        return -1
-    rows = getattr(cursor.cursor, "rowcount", -1)
-    if type(rows) is not int or rows < 0:
-        running.unread = query
-        return -1
-    return rows
-
-
 def _note(query: Query, rows: int) -> None:
     query.rows = rows
-    span = query.span
+    span, queries = query.span, query.local.queries
     if type(span) is LightSpan:
         # A span that waits in its parent to be folded; one that has been handed over belongs to the exporter.
         if span.above is not None:
@@ -38,9 +28,11 @@ def _note(query: Query, rows: int) -> None:
             held[names.DB_RESPONSE_RETURNED_ROWS] = held.get(names.DB_RESPONSE_RETURNED_ROWS, 0) + rows
     elif span is not None and query.taken_by is None:
         span.note(names.DB_RESPONSE_RETURNED_ROWS, rows)
-    queries = query.local.queries
     if queries is not None:
-        queries.count_rows(query, rows)
+        if rows < hub.many_rows:
+            queries.rows += rows
+        else:
+            queries.count_rows(query, rows)
 
 
 def _counted(chunks: Any, query: Query) -> Iterator[Any]:
@@ -51,37 +43,38 @@ def _counted(chunks: Any, query: Query) -> Iterator[Any]:
             yield rows
     finally:
         chunks.close()
-        _isolated(query, total)
-
-
-def _isolated(query: Query, rows: int) -> None:
-    try:
-        _note(query, rows)
-    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-        isolation.report(ours, __name__)
+        try:
+            _note(query, total)
+        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(ours, __name__)
 
 
 def _read(result: Any, query: Query) -> Any:
     kind = type(result)
-    if kind is list:
-        _isolated(query, sum(map(len, result)))
-    elif kind is tuple or result is None:
-        _isolated(query, 0 if result is None else 1)
-    elif kind is GeneratorType:
-        query.is_chunked = True
-        return _counted(result, query)
+    try:
+        if kind is list:
+            _note(query, len(result[0]) if len(result) == 1 else sum(map(len, result)))
+        elif kind is tuple or result is None:
+            _note(query, 0 if result is None else 1)
+        elif kind is GeneratorType:
+            query.is_chunked = True
+            return _counted(result, query)
+    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+        isolation.report(ours, __name__)
     return result
 
 
 def _wrap_execute_sql(original: Any) -> Any:
-    def execute_sql(self: Any, *args: Any, **kwargs: Any) -> Any:
+    # Its own signature, the same in every Django: passing *args on would cost each query as much as counting it.
+    def execute_sql(self: Any, result_type: Any = "multi", chunked_fetch: Any = False, chunk_size: Any = 100) -> Any:
         __traceback_hide__ = True
-        running.unread = None
-        result = original(self, *args, **kwargs)
-        query = running.unread
+        result = original(self, result_type, chunked_fetch, chunk_size)
+        query = running.query
         if query is None:
             return result
-        running.unread = None
+        running.query = None
+        if query.rows >= 0 or not query.statement.is_select or query.connection is not self.connection:
+            return result
         return _read(result, query)
 
     return like(original, execute_sql)

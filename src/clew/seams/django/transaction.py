@@ -195,6 +195,8 @@ def _wrap_exit(original: Any) -> Any:
 
 SEAM = Seam(
     "django.transaction",
+    on_install=lambda: setattr(transaction_queries.Counting, "is_on", True),
+    on_uninstall=lambda: setattr(transaction_queries.Counting, "is_on", False),
     patches=(
         Patch("django.db.transaction", "Atomic.__enter__", _wrap_enter),
         Patch("django.db.transaction", "Atomic.__exit__", _wrap_exit),

@@ -2,13 +2,11 @@
 
 With autocommit off (`set_autocommit(False)`, or `AUTOCOMMIT` in DATABASES) the database begins a transaction at the
 first query and the application ends it; there is no block, so its span is not current while it lasts and is made when
-it is over. We stand inside the database seam's place, at what hands a query to the driver, because only there a query
-is known to have been run.
+it is over. The database seam tells us of each query, since a wrapper of our own would cost every query a microsecond.
 """
 
 from __future__ import annotations
 
-import sys
 from time import time_ns
 from typing import Any
 
@@ -18,9 +16,8 @@ from clew import attributes as names
 from clew.core import isolation, local_trace, transactions
 from clew.core.call_site import call_site
 from clew.core.exception_event import type_name
-from clew.core.query import running
 from clew.core.seam import Patch, Wrap, like
-from clew.core.statement import KNOWN_FROM_ORM, KNOWN_RAW, KNOWN_WITH_PARAMETERS, Statement, statement
+from clew.core.statement import Statement
 from clew.core.transactions import CLOSED, COMMIT_FAILED, COMMITTED, EXPLICIT, ROLLED_BACK, Transaction
 from clew.seams.django import transaction_span
 
@@ -42,66 +39,31 @@ def begin_manual(connection: Any, frame: Any) -> Transaction:
     return transaction
 
 
-def _begun(connection: Any, sql: Any) -> Transaction | None:
-    """The transaction a query is in that is about to be run."""
+class Counting:
+    """Whether transactions are followed; else the database seam asks nothing about them."""
+
+    is_on = False
+
+
+def begun(connection: Any, statement: Statement, frame: Any) -> Transaction | None:
+    """The transaction a query is in that is about to be run, or begins."""
     transaction = transactions.of(connection)
-    if (
-        transaction is None
-        and is_manual(connection)
-        and (local_trace.current() is not None or get_current_span().is_recording())
-    ):
-        found = _statement(sql)
-        if found is None or not found.is_control:
-            transaction = begin_manual(connection, sys._getframe(2))
+    if transaction is None and Counting.is_on and not statement.is_control and is_manual(connection):
+        return begin_manual(connection, frame)
     return transaction
 
 
-def _statement(sql: Any) -> Statement | None:
-    """What a query says; an unsampled request has no Query to ask, and a text's facts do not depend on who made it."""
-    query = running.query
-    if query is not None:
-        return query.statement
-    if type(sql) is not str:
-        return None
-    known = KNOWN_FROM_ORM.get(sql) or KNOWN_WITH_PARAMETERS.get(sql) or KNOWN_RAW.get(sql)
-    return known or statement(sql, True, False)
-
-
-def _count(transaction: Transaction, sql: Any) -> None:
-    found = _statement(sql)
-    if found is None or found.is_control:
-        return
-    transaction.queries += 1
-    if found.is_write:
-        transaction.writes += 1
-    elif found.locks_rows and not transaction.locked_ns:
-        transaction.locked_ns = time_ns()
-
-
-def _wrap_run(original: Any) -> Any:
-    def run(self: Any, sql: Any, params: Any, *ignored: Any) -> Any:
-        __traceback_hide__ = True
-        connection, transaction = self.db, None
-        try:
-            if not connection.autocommit:
-                transaction = _begun(connection, sql)
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(ours, __name__)
-        if transaction is None:
-            return original(self, sql, params, *ignored)
-        try:
-            result = original(self, sql, params, *ignored)
-        except BaseException as error:
-            transaction.queries += 1
-            transaction.failure = type_name(error)
-            raise
-        try:
-            _count(transaction, sql)
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(ours, __name__)
-        return result
-
-    return like(original, run)
+def count(transaction: Transaction, statement: Statement, error: BaseException | None) -> None:
+    """Take account of a query that has been run in a transaction."""
+    if error is not None:
+        transaction.queries += 1
+        transaction.failure = type_name(error)
+    elif not statement.is_control:
+        transaction.queries += 1
+        if statement.is_write:
+            transaction.writes += 1
+        elif statement.locks_rows and not transaction.locked_ns:
+            transaction.locked_ns = time_ns()
 
 
 def _end_manual(connection: Any, outcome: str, reason: str, error: BaseException | None) -> None:
@@ -164,8 +126,6 @@ def is_aborted(connection: Any) -> bool:
 _IN_ERROR = 3  # libpq's PQTRANS_INERROR
 _BASE = "django.db.backends.base.base"
 PATCHES = (
-    Patch("django.db.backends.utils", "CursorWrapper._execute", _wrap_run),
-    Patch("django.db.backends.utils", "CursorWrapper._executemany", _wrap_run),
     Patch(_BASE, "BaseDatabaseWrapper.commit", _wrap_end(COMMITTED, "")),
     Patch(_BASE, "BaseDatabaseWrapper.rollback", _wrap_end(ROLLED_BACK, EXPLICIT)),
     Patch(_BASE, "BaseDatabaseWrapper.close", _wrap_end(ROLLED_BACK, CLOSED)),
