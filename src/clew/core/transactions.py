@@ -140,7 +140,7 @@ class Publish:
         frame: where in the stack it is sent from; None once it is sent.
     """
 
-    __slots__ = ("_site", "args", "frame", "is_eager", "kwargs", "local", "options", "span", "task", "task_name")
+    __slots__ = ("_site", "app", "args", "frame", "is_eager", "kwargs", "local", "options", "span", "task", "task_name")
 
     def __init__(self, local: LocalTrace, task_name: str, task: Any, is_eager: bool, frame: FrameType | None) -> None:
         self.local = local
@@ -152,6 +152,8 @@ class Publish:
         self.args: Any = None
         self.kwargs: Any = None
         self.options: dict[str, Any] = {}
+        # The Celery app that sends it.
+        self.app: Any = None
         # The PRODUCER span.
         self.span: OpenSpan | None = None
         self._site: CallSite | None = None

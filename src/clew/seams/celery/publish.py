@@ -57,7 +57,7 @@ def _open(args: tuple[Any, ...], kwargs: dict[str, Any]) -> spans.OpenSpan | Non
     name = args[1] if len(args) > 1 else kwargs.get("name")
     span = _start(name, publishing_broker(args[0], kwargs.get("connection")))
     if span is not None:
-        _tell(span, name, kwargs.get("task_type"), args[2:6], kwargs, False)
+        _tell(span, args[0], name, kwargs.get("task_type"), args[2:6], kwargs)
     return span
 
 
@@ -67,11 +67,13 @@ def _open_eager(args: tuple[Any, ...], kwargs: dict[str, Any]) -> spans.OpenSpan
         return None
     span = _start(task.name, {names.CELERY_EAGER: True})
     if span is not None:
-        _tell(span, task.name, task, args[1:3], kwargs, True)
+        _tell(span, task.app, task.name, task, args[1:3], kwargs, True)
     return span
 
 
-def _tell(span: Any, name: Any, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], is_eager: bool) -> None:
+def _tell(
+    span: Any, app: Any, name: Any, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], is_eager: bool = False
+) -> None:
     """Tell the detectors what is about to be sent."""
     local = local_trace.current() or local_trace.of_current_span()
     if local is None or not hub.on_publish:
@@ -79,7 +81,7 @@ def _tell(span: Any, name: Any, task: Any, args: tuple[Any, ...], kwargs: dict[s
     try:
         # The wrapper's caller. The task itself is not looked up: that would finalize the app.
         publish = Publish(local, str(name), task, is_eager, sys._getframe(4))
-        publish.span = span
+        publish.app, publish.span = app, span
         publish.options = {**dict(zip(_PARAMETERS, args, strict=False)), **kwargs}
         publish.args, publish.kwargs = publish.options.pop("args", None), publish.options.pop("kwargs", None)
         for on_publish in hub.on_publish:

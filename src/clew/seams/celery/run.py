@@ -8,9 +8,6 @@ on its way included (SystemExit, a propagated eager error). Its parent is the pu
 
 from __future__ import annotations
 
-import sys
-from contextvars import Token
-from time import perf_counter
 from typing import Any
 
 from opentelemetry import propagate
@@ -20,8 +17,6 @@ from opentelemetry.trace import (
     INVALID_SPAN,
     Link,
     SpanKind,
-    Status,
-    StatusCode,
     format_span_id,
     format_trace_id,
     get_current_span,
@@ -29,14 +24,13 @@ from opentelemetry.trace import (
 )
 
 from clew import attributes as names
-from clew.core import configuration, isolation, local_trace, spans
-from clew.core.exception_event import error_description, exception_attributes, message_of, type_name
-from clew.core.local_trace import LocalTrace
+from clew.core import configuration, spans
 from clew.core.seam import Seam, SpanDoc
-from clew.core.transactions import PUBLISHED_HEADER, TASK_END
+from clew.core.transactions import PUBLISHED_HEADER
 from clew.seams.celery import contrib
 from clew.seams.celery.messaging import run_attributes
 from clew.seams.celery.receivers import Receivers
+from clew.seams.celery.running import RunningTask
 
 SCOPE = __name__
 _LINK = {names.CLEW_LINK_KIND: "publish"}
@@ -60,92 +54,6 @@ class _RequestGetter(Getter[Any]):
 
 
 _getter = _RequestGetter()
-
-
-class RunningTask:
-    """One run: its span, and what has to be put back when it is over.
-
-    Args:
-        request: Celery's request of the run.
-        root: the span, current.
-        max_spans: clew's spans below it.
-    """
-
-    __slots__ = ("_handled", "_local", "_request", "_root", "_started", "_token")
-
-    def __init__(self, request: Any, root: spans.OpenSpan, max_spans: int) -> None:
-        self._request = request
-        self._root = root
-        self._local = LocalTrace(root, max_spans)
-        self._local.where = {names.CELERY_TASK_NAME: request.task or ""}
-        self._token: Token[LocalTrace | None] = local_trace.enter(self._local)
-        # An eager run inside an `except`: that exception is on its way, but not from the task.
-        self._handled = sys.exc_info()[1]
-        self._started = perf_counter()
-
-    def note_published_in(self, aliases: str) -> None:
-        """Its message was sent before the transaction that may have written what it is about was committed."""
-        self._local.notes[PUBLISHED_HEADER] = aliases
-        self._root.note(names.CELERY_PUBLISHED_IN_TRANSACTION, aliases)
-
-    def end(self, task: Any, state: str | None, retval: Any) -> None:
-        """The run is over: say how, end the span, put back what was current before."""
-        elapsed = perf_counter() - self._started
-        error = self._error(state, retval)
-        try:
-            self._local.notes[TASK_END] = (_outcome(task, error), error)
-            if self._root.span.is_recording():
-                _describe(self._root, task, state, error)
-            self._local.finish()
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(ours, SCOPE)
-        finally:
-            self._local.notes.pop(TASK_END, None)
-            local_trace.leave(self._token)
-            self._root.close()
-        outer = local_trace.current()
-        if outer is not None and error is not None:
-            outer.error_id = id(error)
-        labels = {"task": task.name, "worker": self._request.hostname}
-        contrib.histogram().record(elapsed, labels)
-
-    def _error(self, state: str | None, retval: Any) -> BaseException | None:
-        raised = sys.exc_info()[1]
-        if raised is not None and (state is None or raised is not self._handled):
-            return raised
-        return retval if state not in (None, "SUCCESS") and isinstance(retval, BaseException) else None
-
-
-def _outcome(task: Any, error: BaseException | None) -> str:
-    if error is None:
-        return "succeeded"
-    from celery.exceptions import Ignore, Reject, Retry
-
-    for kind, outcome in ((Retry, "retried"), (Ignore, "ignored"), (Reject, "rejected")):
-        if isinstance(error, kind):
-            return outcome
-    throws = task.throws
-    return "expected_failure" if throws and isinstance(error, throws) else "failed"
-
-
-def _describe(root: spans.OpenSpan, task: Any, state: str | None, error: BaseException | None) -> None:
-    outcome = _outcome(task, error)
-    found = {names.CELERY_OUTCOME: outcome}
-    if state is not None:
-        found[names.CELERY_STATE] = state
-    recorded = error
-    if error is not None and outcome == "failed":
-        found[names.ERROR_TYPE] = type_name(error)
-        root.span.set_status(Status(StatusCode.ERROR, error_description(error)))
-    elif error is not None and outcome == "retried":
-        found[names.CELERY_RETRY_REASON] = message_of(error)
-        recorded = getattr(error, "exc", None) or error
-    elif outcome in ("ignored", "rejected"):
-        recorded = getattr(error, "reason", None)
-    for key, value in found.items():
-        root.note(key, value)
-    if isinstance(recorded, BaseException):
-        root.span.add_event("exception", exception_attributes(recorded))
 
 
 def _origin(request: Any, attributes: dict[str, Any]) -> tuple[Context, tuple[Link, ...]]:
@@ -177,7 +85,7 @@ def _prerun(task: Any, **_: Any) -> None:
     if len(_running) >= _MAX_RUNNING:
         _running.pop(next(iter(_running)), None)
     root.enter(context)
-    running = _running[id(request)] = RunningTask(request, root, pipeline.max_spans_per_trace)
+    running = _running[id(request)] = RunningTask(task, request, root, pipeline.max_spans_per_trace)
     if aliases := _getter.get(request, PUBLISHED_HEADER):
         running.note_published_in(aliases[0])
 
@@ -185,7 +93,7 @@ def _prerun(task: Any, **_: Any) -> None:
 def _postrun(task: Any, state: str | None = None, retval: Any = None, **_: Any) -> None:
     running = _running.pop(id(task.request), None)
     if running is not None:
-        running.end(task, state, retval)
+        running.end(state, retval)
 
 
 RECEIVERS = Receivers(SCOPE, task_prerun=_prerun, task_postrun=_postrun)
