@@ -1,4 +1,4 @@
-"""Writes docs/spans.md, docs/findings.md and docs/configuration.md from the code: `uv run python docs/generate.py`."""
+"""Writes docs/{spans,findings,metrics,configuration}.md from the code: `uv run python docs/generate.py`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal, get_args, get_origin
 from clew.attributes import DESCRIPTIONS
 from clew.detectors import detectors
 from clew.seams import seams
+from clew.seams.celery.metrics import METRICS
 from clew.settings import BUDGETS, FIELDS, TYPES, default_of
 
 HERE = Path(__file__).parent
@@ -100,6 +101,29 @@ def findings() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def metrics() -> str:
+    """Every metric of the Celery seams, and where the others are."""
+    lines = [
+        "# Metrics",
+        "",
+        "Generated from the code by `docs/generate.py`. Recorded where a meter provider is there (under",
+        "`opentelemetry-instrument` it is, unless `OTEL_METRICS_EXPORTER=none`), for unsampled tasks too. Attributes are",
+        "the broker (`messaging.system`, `server.*`), the queue (`messaging.destination.name`), the task",
+        "(`celery.task_name`), `celery.outcome` and `error.type`; never an id.",
+        "",
+        "| metric | kind, unit | meaning |",
+        "|-|-|-|",
+    ]
+    lines += [f"| `{name}` | {kind}, `{unit}` | {text} |" for name, (kind, unit, text) in sorted(METRICS.items())]
+    lines += [
+        "",
+        "`messaging.*` by the semantic conventions for messaging. Beside them `clew.findings` by type ([findings.md]"
+        "(findings.md)), and",
+        "contrib's own: `flower.task.runtime.seconds`, `http.server.request.duration`, `http.server.active_requests`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def _kind(kind: object) -> str:
     if get_origin(kind) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(kind))
@@ -108,7 +132,7 @@ def _kind(kind: object) -> str:
     return {bool: "true, false", str: "text", int: "whole number", float: "number"}.get(kind, "names")  # type: ignore[arg-type]
 
 
-PAGES = {"spans.md": spans, "configuration.md": configuration, "findings.md": findings}
+PAGES = {"spans.md": spans, "configuration.md": configuration, "findings.md": findings, "metrics.md": metrics}
 
 
 if __name__ == "__main__":

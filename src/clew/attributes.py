@@ -97,11 +97,39 @@ CELERY_REPLY_TO: Final = _name("celery.reply_to", "queue of the results (contrib
 CELERY_COMPRESSION: Final = _name("celery.compression", "compression of the message (contrib's)")
 CELERY_OUTCOME: Final = _name(
     "celery.outcome",
-    "succeeded, failed, retried, ignored, rejected or expected_failure; told by the worker's main process: timed_out "
-    "(hard time limit), lost (the child died, or a cold shutdown), cancelled (by Celery, to be redelivered), "
-    "terminated (revoked while it ran), revoked, expired, unknown (not registered), rejected (no valid task) or "
-    "undecodable",
+    "succeeded, failed, soft_timed_out, retried, ignored, replaced, rejected or expected_failure; told by the worker's "
+    "main process: timed_out (hard time limit), lost (the child died, or a cold shutdown), cancelled (by Celery, to be "
+    "redelivered), terminated (revoked while it ran), revoked, expired, unknown (not registered), rejected (no valid "
+    "task) or undecodable",
 )
+CELERY_ETA_MS: Final = _name("celery.eta_ms", "milliseconds the task was asked to wait (countdown or ETA)")
+CELERY_QUEUE_MS: Final = _name(
+    "celery.queue_ms", "milliseconds from the publish, or from the ETA if that was later, until a worker had the message"
+)
+CELERY_PREFETCH_MS: Final = _name(
+    "celery.prefetch_ms", "milliseconds the worker had it, its ETA not counted, before a pool process started on it"
+)
+CELERY_CLOCK_SKEW_MS: Final = _name(
+    "celery.clock_skew_ms", "how far the sender's clock is ahead of the worker's, at least; then the waits are not exact"
+)
+CELERY_REDELIVERED: Final = _name("celery.redelivered", "true when the broker has delivered the message before")
+CELERY_RUN_NUMBER: Final = _name(
+    "celery.run_number", "2 and more: this worker has started the same task id before, without a retry"
+)
+CELERY_MAX_RETRIES: Final = _name("celery.max_retries", "how often the task may be tried again; absent: without limit")
+CELERY_RETRIES_EXHAUSTED: Final = _name("celery.retries_exhausted", "true when the last of the retries has failed")
+CELERY_RETRY_DELAY_MS: Final = _name("celery.retry.delay_ms", "milliseconds until the next attempt, as asked for")
+CELERY_PREVIOUS_TRACE_ID: Final = _name(
+    "celery.previous_attempt.trace_id", "trace of the attempt before, which a retry is linked to"
+)
+CELERY_PREVIOUS_SPAN_ID: Final = _name("celery.previous_attempt.span_id", "the span of the attempt before")
+CELERY_REQUEUE: Final = _name("celery.requeue", "whether a rejected message goes back to the queue")
+CELERY_GROUP_INDEX: Final = _name("celery.group_index", "place of the task in its group")
+CELERY_CANVAS: Final = _name("celery.canvas", "group or chord")
+CELERY_CHORD_GROUP_ID: Final = _name("celery.chord.group_id", "on a chord's body: group of the header's tasks")
+CELERY_CHORD_SIZE: Final = _name("celery.chord.size", "on a chord's body: how many tasks its header has")
+CELERY_MAPPED_TASK: Final = _name("celery.mapped_task", "the task that map, starmap or chunks calls in one run")
+CELERY_MAPPED_COUNT: Final = _name("celery.mapped_count", "how often it is called")
 CELERY_EAGER: Final = _name("celery.eager", "true when the task ran in the sending process (task_always_eager)")
 CELERY_ROOT_ID: Final = _name("celery.root_id", "id of the first task of the canvas")
 CELERY_PARENT_ID: Final = _name("celery.parent_id", "id of the task that sent this one")
@@ -115,7 +143,13 @@ CLEW_FOLDED_COUNT: Final = _name("clew.folded.count", "how many equal spans with
 CLEW_FOLDED_DURATION_MS: Final = _name("clew.folded.duration_ms", "their duration together")
 CLEW_CANCELLED: Final = _name("clew.cancelled", "true when the work under the span was cancelled")
 CLEW_SPANS_DROPPED: Final = _name("clew.spans.dropped", "spans over the limit of one trace in one process")
-CLEW_LINK_KIND: Final = _name("clew.link", "what a link leads to: publish")
+CLEW_SPANS_LOST: Final = _name(
+    "clew.spans.lost",
+    "metric: spans that were not delivered; `error.type` is unreachable, timeout, rejected or queue_full",
+)
+CLEW_LINK_KIND: Final = _name(
+    "clew.link", "what a link leads to: publish, first_publish, previous_attempt, chord_header, beat_tick or beat_entry"
+)
 
 DB_SYSTEM_NAME: Final = _name("db.system.name", "postgresql, mysql, mariadb, sqlite, oracle.db ...")
 DB_NAMESPACE: Final = _name("db.namespace", "name of the database; of SQLite's, the file's")
@@ -187,10 +221,73 @@ DJANGO_ON_COMMIT_ROBUST: Final = _name("django.db.on_commit.robust", "true when 
 CELERY_PUBLISHED_IN_TRANSACTION: Final = _name(
     "celery.published_in_transaction", "database whose transaction was open when the task was sent"
 )
+CELERY_HAS_CONSUMERS: Final = _name(
+    "celery.has_consumers", "whether a worker reads the queue; there only where that is known (RabbitMQ, Redis)"
+)
 CELERY_FATE_REASON: Final = _name("celery.fate.reason", "why there is no run, or why the child could not tell of it")
+PROCESS_MEMORY_DELTA: Final = _name(
+    "process.memory.delta",
+    "bytes of resident memory the process had more after the run than before (Linux; right to some hundred KiB)",
+)
+CELERY_FATE_NEXT: Final = _name(
+    "celery.fate.next", "what Celery did then: retried (retry_on_worker_lost) or requeued (the message goes back)"
+)
+CELERY_RUN_OUTCOME: Final = _name(
+    "celery.run.outcome", "outcome of a run that was over, but not yet reported, when its child died"
+)
 CELERY_CHILD_PID: Final = _name("celery.child.pid", "process of the pool that ran the task and died")
 CELERY_CHILD_EXIT_CODE: Final = _name("celery.child.exit_code", "exit code it died with, where no signal killed it")
 CELERY_CHILD_SIGNAL: Final = _name("celery.child.signal", "signal that killed it: SIGKILL is also the OOM killer's")
+CELERY_CHILD_EXIT_REASON: Final = _name(
+    "celery.child.exit_reason",
+    "max_tasks_per_child, max_memory_per_child, autoscale, pool_shrink, hard_time_limit, terminated (a task was revoked "
+    "while it ran), shutdown, signal (somebody else's), exit_code or unknown",
+)
+CELERY_CHILD_TASK_COUNT: Final = _name("celery.child.task_count", "tasks the process of the pool has finished")
+CELERY_CHILD_MAX_RSS_BYTES: Final = _name(
+    "celery.child.max_rss_bytes", "largest resident memory of the process of the pool, what it shares included"
+)
+CELERY_WORKER_OUTCOME: Final = _name(
+    "celery.worker.outcome", "of a worker's start: ready, failed, or stopped before it was ready"
+)
+CELERY_WORKER_POOL: Final = _name("celery.worker.pool", "prefork, solo, threads, eventlet or gevent")
+CELERY_WORKER_CONCURRENCY: Final = _name(
+    "celery.worker.concurrency", "size of the pool, as Celery is told; the largest, of one that scales"
+)
+CELERY_WORKER_AUTOSCALE: Final = _name("celery.worker.autoscale", "largest and smallest size of a pool that scales")
+CELERY_WORKER_QUEUES: Final = _name("celery.worker.queues", "queues the worker reads")
+CELERY_WORKER_PREFETCH_MULTIPLIER: Final = _name(
+    "celery.worker.prefetch_multiplier", "messages taken ahead for each of the tasks that run at once; 0: all there are"
+)
+CELERY_WORKER_TASK_COUNT: Final = _name("celery.worker.task_count", "registered tasks, without Celery's own")
+CELERY_WORKER_MAX_TASKS: Final = _name("celery.worker.max_tasks_per_child", "tasks after which a child is replaced")
+CELERY_WORKER_MAX_MEMORY_KB: Final = _name(
+    "celery.worker.max_memory_per_child_kb", "kilobytes of resident memory above which a child is replaced"
+)
+CELERY_VERSION: Final = _name("celery.version", "version of Celery")
+CELERY_SHUTDOWN: Final = _name(
+    "celery.shutdown",
+    "how a worker ended: warm (it waited for its tasks), soft (for a while, then it cut them short), cold or hard",
+)
+CELERY_SHUTDOWN_STEPS: Final = _name("celery.shutdown.steps", "the ways it was asked to, in order: warm, soft, cold, hard")
+CELERY_SHUTDOWN_SIGNALS: Final = _name("celery.shutdown.signals", "signals that asked for it, in order")
+CELERY_SHUTDOWN_RUNNING_COUNT: Final = _name("celery.shutdown.running_count", "tasks that ran when it began")
+CELERY_SHUTDOWN_RESTORED_COUNT: Final = _name(
+    "celery.shutdown.restored_count", "messages the worker had and did not acknowledge: the broker delivers them again"
+)
+CELERY_SHUTDOWN_EXIT_CODE: Final = _name("celery.shutdown.exit_code", "exit code of the worker")
+CELERY_BEAT_ENTRY: Final = _name("celery.beat.entry", "name of the entry of beat's schedule")
+CELERY_BEAT_SCHEDULE: Final = _name("celery.beat.schedule", "when it is due, as Celery writes it")
+CELERY_BEAT_TOTAL_RUN_COUNT: Final = _name("celery.beat.total_run_count", "how often it was due before")
+CELERY_BEAT_DELAY_MS: Final = _name("celery.beat.delay_ms", "milliseconds between when it was due and when it was sent")
+CELERY_BEAT_SCHEDULER: Final = _name("celery.beat.scheduler", "class of the scheduler")
+CELERY_BEAT_ENTRIES: Final = _name("celery.beat.entries", "names of the entries that were due in a tick")
+CELERY_BEAT_ENTRY_TRACE_IDS: Final = _name(
+    "celery.beat.entry_trace_ids", "their traces, which the tick is linked to (backends drop links' attributes)"
+)
+CELERY_BEAT_SCHEDULED_COUNT: Final = _name("celery.beat.scheduled_count", "entries the tick had to look at")
+CELERY_BEAT_TICK_TRACE_ID: Final = _name("celery.beat.tick.trace_id", "trace of the tick an entry was due in")
+CELERY_BEAT_TICK_SPAN_ID: Final = _name("celery.beat.tick.span_id", "the tick's span")
 
 
 def db_alias_query_count(alias: str) -> str:

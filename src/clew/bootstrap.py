@@ -22,6 +22,7 @@ from clew.core.pipeline import Pipeline
 from clew.core.seam import Patch, Seam, like
 from clew.detectors import DETECTORS, detectors
 from clew.export import provider as providers
+from clew.export.losses import LOSSES
 from clew.processors import processors
 from clew.seams import seams
 from clew.settings import Resolved, Settings, SettingsError
@@ -158,6 +159,7 @@ def _install(tracing: Tracing, provider: TracerProvider | None) -> None:
         return
     tracing.provider = provider
     providers.ENCODING.install()
+    LOSSES.install()
     tracing._processors = processors()
     providers.lend(provider, tracing._processors)
     _apply(tracing, tracing.resolved)
@@ -222,6 +224,7 @@ def _uninstall(tracing: Tracing) -> None:
     spans.install(None)
     detector.watch(())
     providers.ENCODING.uninstall()
+    LOSSES.uninstall()
     for processor in tracing._processors:
         processor.is_on = False
     if tracing.provider is not None:
@@ -236,7 +239,7 @@ def _uninstall_seams() -> None:
 def _flush_at_exit() -> None:
     """The SDK's own exit handler waits 30 s and more for a collector that is down."""
     if _active is not None and _active.provider is not None:
-        providers.stop_in_time(_active.provider, configuration.settings.flush_timeout_ms)
+        providers.stop_in_time(_active.provider)
 
 
 def _django_settings() -> Any:

@@ -41,7 +41,12 @@ class Settings:
     resolve_threshold_ms: float = _doc(1.0, "URL resolving this long (milliseconds) is a span")
     block_threshold_ms: float = _doc(1.0, "a template block this long (milliseconds) is a span")
     max_spans_per_trace: int = _doc(2000, "clew's spans of one request or task; more are counted, not recorded")
-    flush_timeout_ms: int = _doc(2000, "how long the exit of a worker's child may wait for the exporter (milliseconds)")
+    flush_timeout_ms: int = _doc(
+        8000, "how long a process that leaves may wait for a collector that answers slowly (milliseconds)"
+    )
+    flush_unreachable_timeout_ms: int = _doc(
+        2000, "how long a process that leaves may wait for a collector that cannot be reached (milliseconds)"
+    )
     n_plus_one_threshold: int = _doc(5, "runs of one query from one place in the code that are an N+1")
     repeated_query_threshold: int = _doc(3, "runs of one query with the same parameters that are too many")
     write_in_loop_threshold: int = _doc(10, "single writes from one place in the code that should be one bulk write")
@@ -51,6 +56,9 @@ class Settings:
     )
     io_in_transaction_threshold_ms: float = _doc(
         50.0, "a call to a cache or broker this long (milliseconds) is worth a finding inside a transaction"
+    )
+    memory_growth_threshold_mb: float = _doc(
+        64.0, "a worker's child that has steadily grown by this much (MiB) has a leak; 0: never"
     )
     query_budgets: tuple[tuple[str, int], ...] = _doc(
         (), "queries allowed, by route or task name, `*` for all: `orders/=20,*=100` in the environment"
@@ -71,9 +79,18 @@ class Settings:
     django_transaction: bool = _doc(True, "seam django.transaction: transactions, savepoints, on_commit hooks")
     django_server: bool = _doc(True, "seam django.server: spans outlive a stopped uvicorn")
     celery_publish: bool = _doc(True, "seam celery.publish: the PRODUCER span")
+    celery_receive: bool = _doc(True, "seam celery.receive: how long a task waited in the broker and in the worker")
+    celery_canvas: bool = _doc(True, "seam celery.canvas: a canvas is one trace, a chord's body linked to its header")
     celery_run: bool = _doc(True, "seam celery.run: the CONSUMER span")
     celery_worker: bool = _doc(True, "seam celery.worker: spans outlive a child's exit")
+    celery_green: bool = _doc(True, "seam celery.green: workers of the gevent pool run under `opentelemetry-instrument`")
+    celery_consumers: bool = _doc(True, "seam celery.consumers: queues nobody reads")
     celery_fate: bool = _doc(True, "seam celery.fate: tasks that never ran, or whose child died")
+    celery_log: bool = _doc(True, "seam celery.log: exceptions a task logs and then succeeds")
+    celery_memory: bool = _doc(True, "seam celery.memory: process.memory.delta, and memory_growth")
+    celery_lifecycle: bool = _doc(True, "seam celery.lifecycle: start and stop of workers and of pool children")
+    celery_beat: bool = _doc(True, "seam celery.beat: a trace for each due entry of beat's schedule")
+    celery_polling: bool = _doc(True, "seam celery.polling: no driver's spans of kombu's own traffic with Redis")
 
     def is_on(self, seam: str) -> bool:
         """Whether the seam of that name (`django.view`) is switched on."""

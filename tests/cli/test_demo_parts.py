@@ -195,7 +195,12 @@ def test_a_finding_that_is_not_there_is_named(capsys):
 
 
 def test_every_finding_has_a_page():
-    assert {mistake.finding for mistake in MISTAKES} == set(DETECTORS)
+    """But those that need a broker with a visibility timeout or a registry, or a child that has run for long."""
+    assert {mistake.finding for mistake in MISTAKES} == set(DETECTORS) - {
+        "no_consumer",
+        "redelivery_risk",
+        "memory_growth",
+    }
 
 
 def test_a_request_that_was_not_traced_is_not_pretended_to_be():

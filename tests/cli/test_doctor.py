@@ -481,6 +481,9 @@ def test_queues_of_a_broker_that_says_nothing():
     workers = {"w": Worker(frozenset({"main"}), frozenset({"mail", "report", "clean", "more"}))}
     checks = doctor_queues.judged(project, Broker("redis", "", {"main": QueueState(1)}), found, workers)
     assert checks[0].text == "queue 'main': 1 message waits, 1 reader (mail)"
+    registered = {"main": QueueState(1, registered=2)}
+    checks = doctor_queues.judged(project, Broker("redis", "", registered), found, {})
+    assert checks[0].text == "queue 'main': 1 message waits, 2 readers (mail)"
     assert doctor_workers.outdated(workers, {"main": ["new"], "other": ["x"]})[0].text.endswith("know: new")
 
 

@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 import clew
+from clew.cli.receiver import SpanRecord
 from clew.core.findings import Finding, listeners
 from clew.testing import Trace
 
@@ -25,6 +26,11 @@ def said_on(trace: Trace, name: str) -> list[str]:
     """Types of the findings on the span of that name."""
     events = [event.attributes or {} for event in trace.named(name).events if event.name == "clew.finding"]
     return [str(each["clew.finding.type"]) for each in events]
+
+
+def said_by(run: SpanRecord, kind: str) -> list[dict[str, Any]]:
+    """The findings of one type on a span that a worker has sent, by their attributes."""
+    return [held for name, _, held in run.events if name == "clew.finding" and held["clew.finding.type"] == kind]
 
 
 def unsampled(function: Callable[[], Any]) -> list[Finding]:

@@ -1,5 +1,6 @@
-"""The shop's pages with a mistake in them, one for each finding: the site's home page lists them, `--findings` asks
-for each.
+"""The shop's pages with a mistake in them: the site's home page lists them, `--findings` asks for each.
+
+One for each finding that a page can show on the demo's own broker, a folder.
 
 Here and not in the site, since the demo itself has no Django settings.
 """
@@ -54,4 +55,5 @@ MISTAKES = (
     ),
     Mistake("late_binding_on_commit", "shipping", "POST", "Ship four orders", "lambdas that all ship the last one"),
     Mistake("duplicate_publish", "twice", "POST", "Pack an order", "two helpers that each send the same task"),
+    Mistake("silent_failure", "points", "POST", "Count the points", "a task that fails, and that Celery says succeeded"),
 )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clew.cli.doctor_check import PROBLEM, Check, reason
+from clew.seams.celery.consumers_registry import Registry
 
 AMQP, REDIS, MEMORY = "amqp", "redis", "memory"
 
@@ -23,11 +24,13 @@ class QueueState:
         messages: how many wait.
         consumers: how many read it.
         exists: whether it has been declared.
+        registered: workers with clew that say they read it (Redis); others may, too.
     """
 
     messages: int | None = None
     consumers: int | None = None
     exists: bool = True
+    registered: int | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ def uri_of(connection: Any) -> str:
 def _state(connection: Any, kind: str, name: str) -> QueueState:
     if kind == REDIS:
         # kombu's own sum over the lists of each priority, under the prefix of the transport's options.
-        return QueueState(messages=connection.default_channel._size(name))
+        channel = connection.default_channel
+        return QueueState(messages=channel._size(name), registered=Registry(channel).readers(name))
     if kind != AMQP:
         return QueueState()
     # A queue that does not exist costs the channel.

@@ -86,8 +86,9 @@ def readers_of(
     """How many read a queue: the broker's number, else the workers that say so; None where nobody can say."""
     if state.consumers is not None:
         return state.consumers
-    answered = sum(name in worker.queues for worker in workers.values())
-    return answered if workers or is_silence_telling else None
+    # A worker may have clew and not answer, or answer and not have clew.
+    found = max(sum(name in worker.queues for worker in workers.values()), state.registered or 0)
+    return found if found or workers or is_silence_telling else None
 
 
 def _queue(project: Project, name: str, state: QueueState, readers: int | None, tasks: list[str]) -> Check:

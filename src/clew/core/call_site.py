@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 from clew import attributes as names
@@ -143,6 +143,21 @@ def call_site(frame: FrameType | None) -> CallSite | None:
                 break
         frame = frame.f_back
     return _line(library) if library is not None else None
+
+
+def raised_at(traceback: TracebackType | None) -> CallSite | None:
+    """The innermost line of the application an exception came through."""
+    found = None
+    for _ in range(_MAX_FRAMES):
+        if traceback is None:
+            break
+        if kind_of(traceback.tb_frame) == APPLICATION:
+            found = traceback
+        traceback = traceback.tb_next
+    if found is None:
+        return None
+    code, module = found.tb_frame.f_code, found.tb_frame.f_globals.get("__name__", "")
+    return CallSite(code.co_filename, found.tb_lineno, f"{module}.{getattr(code, 'co_qualname', code.co_name)}")
 
 
 def _awaiting_site() -> CallSite | None:

@@ -27,6 +27,7 @@ class Detector:
         on_transaction: (transaction) when it is over (see core/transactions.py).
         on_commit_hooks: (connection, hooks, transaction) before the on_commit hooks of a transaction are run.
         on_publish: (publish) before a task is sent.
+        on_queue: (queue) after a task was sent to a queue nobody reads (see core/unread_queue.py).
         on_client_call: (span) after a call to another service, by anybody's instrumentation.
         on_task_end: (run) before a task's run ends, with its outcome, error and result (see core/task_run.py).
         on_end: (local) before the root ends.
@@ -43,6 +44,7 @@ class Detector:
     on_transaction: Callable[..., None] | None = None
     on_commit_hooks: Callable[..., None] | None = None
     on_publish: Callable[..., None] | None = None
+    on_queue: Callable[..., None] | None = None
     on_client_call: Callable[..., None] | None = None
     on_task_end: Callable[..., None] | None = None
     on_end: Callable[..., None] | None = None
@@ -56,6 +58,7 @@ HOOKS = (
     "on_transaction",
     "on_commit_hooks",
     "on_publish",
+    "on_queue",
     "on_client_call",
     "on_task_end",
     "on_end",
@@ -72,6 +75,7 @@ class Hub:
     on_transaction: tuple[Callable[..., None], ...] = ()
     on_commit_hooks: tuple[Callable[..., None], ...] = ()
     on_publish: tuple[Callable[..., None], ...] = ()
+    on_queue: tuple[Callable[..., None], ...] = ()
     on_client_call: tuple[Callable[..., None], ...] = ()
     on_task_end: tuple[Callable[..., None], ...] = ()
     on_end: tuple[Callable[..., None], ...] = ()

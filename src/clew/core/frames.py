@@ -101,6 +101,11 @@ def learn(frame: FrameType) -> int:
     return kind
 
 
+def is_application(path: str) -> bool:
+    """Whether a file is the application's."""
+    return _kind(path, "", {}) == APPLICATION
+
+
 def first_cell(code_id: int, at: int) -> int:
     """The first cell of the instruction a frame of a known code is at.
 

@@ -132,8 +132,11 @@ class LightSpan(ReadableSpan, Span):
         limits = self._pipeline.limits
         if not self._links:
             self._links = BoundedList(limits.max_links)
-        bounded = BoundedAttributes(limits.max_link_attributes, attributes, max_value_len=limits.max_attribute_length)
-        self._links.append(Link(context, bounded))
+        if type(attributes) is not BoundedAttributes:
+            attributes = BoundedAttributes(
+                limits.max_link_attributes, attributes, max_value_len=limits.max_attribute_length
+            )
+        self._links.append(Link(context, attributes))
 
     def update_name(self, name: str) -> None:
         """Rename the span."""

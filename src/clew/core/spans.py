@@ -214,10 +214,12 @@ def start_root(
     attributes: dict[str, Any] | None = None,
     links: Sequence[Link] = (),
     start_ns: int | None = None,
+    ids: tuple[int, int] = (0, 0),
 ) -> OpenSpan | None:
     """Start the span of a request, a publish or a run, below whatever `context` holds. Any sampler decides on it.
 
-    Began before, it starts at `start_ns`.
+    Began before, it starts at `start_ns`. `ids` are those of its trace, if it is the first of one, and its own, where
+    they are known beforehand (0: new ones); the SDK's own spans cannot be given any.
 
     Returns:
         The span, not yet current (unsampled: one that does not record); None when a processor or sampler of someone
@@ -225,7 +227,7 @@ def start_root(
     """
     try:
         if pipeline.allows_light_roots:
-            return _light_root(pipeline, scope, name, kind, context, attributes, links, start_ns)
+            return _light_root(pipeline, scope, name, kind, context, attributes, links, start_ns, ids)
         return SdkSpan(pipeline.tracer(scope).start_span(name, context, kind, attributes, links, start_ns))
     except Exception as error:  # noqa: BLE001 - someone else's processor or sampler
         isolation.report(error, "start of a span")
@@ -241,6 +243,7 @@ def _light_root(
     attributes: dict[str, Any] | None,
     links: Sequence[Link],
     start_ns: int | None,
+    ids: tuple[int, int],
 ) -> OpenSpan:
     """As the SDK's `Tracer.start_span`: the same sampler, ids, flags and trace state."""
     above: SpanContext | None = get_current_span(context).get_span_context()
@@ -248,12 +251,12 @@ def _light_root(
     if above.is_valid:
         trace_id, flags = above.trace_id, above.trace_flags & ~TraceFlags.SAMPLED
     else:
-        trace_id, flags = pipeline.new_trace_id(), pipeline.new_trace_flags
+        trace_id, flags = ids[0] or pipeline.new_trace_id(), pipeline.new_trace_flags
         above = None
     decided = pipeline.provider.sampler.should_sample(context, trace_id, name, kind, attributes, links)
     if decided.decision.is_sampled():
         flags |= TraceFlags.SAMPLED
-    own = SpanContext(trace_id, pipeline.new_span_id(), False, TraceFlags(flags), decided.trace_state)
+    own = SpanContext(trace_id, ids[1] or pipeline.new_span_id(), False, TraceFlags(flags), decided.trace_state)
     if not decided.decision.is_recording():
         return SdkSpan(NonRecordingSpan(own))
     span = LightSpan(pipeline, pipeline.scope(scope), name, own, above, dict(decided.attributes or {}), kind)

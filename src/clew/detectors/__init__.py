@@ -21,6 +21,10 @@ DETECTORS = (
     "publish_in_transaction",
     "late_binding_on_commit",
     "duplicate_publish",
+    "no_consumer",
+    "silent_failure",
+    "redelivery_risk",
+    "memory_growth",
 )
 
 

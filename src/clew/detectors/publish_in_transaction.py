@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from clew.core import findings, frames, transactions
-from clew.core.call_site import CallSite
+from clew.core import findings, transactions
+from clew.core.call_site import CallSite, raised_at
 from clew.core.detector import Detector
 from clew.core.findings import INFORMATION, WARNING, Finding
 from clew.core.local_trace import LocalTrace
@@ -91,7 +91,7 @@ def _on_end(local: LocalTrace) -> None:
         f"({type(missing).__qualname__})",
         f"send it after the commit: transaction.on_commit(functools.partial({short}.delay, ...)), where the publish "
         "span of this trace says it is sent",
-        _raised_at(missing),
+        raised_at(missing.__traceback__),
         {"task": task, "alias": str(alias)},
     )
     findings.report(local, finding, (_TYPE, "run"), local.root.span)
@@ -110,20 +110,6 @@ def _missing_row(error: BaseException | None) -> BaseException | None:
         within: Any = vars(error).get("exc")
         error = within if issubclass(type(within), BaseException) else error.__cause__ or error.__context__
     return None
-
-
-def _raised_at(error: BaseException) -> CallSite | None:
-    """The innermost line of the application an exception came through."""
-    found = None
-    step = error.__traceback__
-    while step is not None:
-        if frames.kind_of(step.tb_frame) == frames.APPLICATION:
-            found = step
-        step = step.tb_next
-    if found is None:
-        return None
-    code, module = found.tb_frame.f_code, found.tb_frame.f_globals.get("__name__", "")
-    return CallSite(code.co_filename, found.tb_lineno, f"{module}.{getattr(code, 'co_qualname', code.co_name)}")
 
 
 DETECTOR = Detector(

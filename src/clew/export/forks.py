@@ -7,12 +7,16 @@ would be written to by both. So a fork waits for a running export, and a child o
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterable
 from typing import Any
 
+from opentelemetry import metrics
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from clew.core import isolation
+from clew.core.flush import batches
 
 _WAIT_SECONDS = 1.0
 _held: list[Any] = []
@@ -20,16 +24,10 @@ _held: list[Any] = []
 _of_parent: list[Any] = []
 
 
-def _batches(provider: TracerProvider) -> list[Any]:
-    processors = getattr(provider._active_span_processor, "_span_processors", ())
-    found = (getattr(each, "_batch_processor", None) for each in processors)
-    return [each for each in found if each is not None]
-
-
 def hold(providers: Iterable[TracerProvider]) -> None:
     """Before a fork: wait until nothing is being exported, and let nothing begin; a second at most."""
     for provider in providers:
-        for batch in _batches(provider):
+        for batch in (*batches(provider), *_readers()):
             lock = getattr(batch, "_export_lock", None)
             if lock is not None and lock.acquire(timeout=_WAIT_SECONDS):
                 _held.append(lock)
@@ -45,7 +43,7 @@ def let_go() -> None:
 def renew(provider: TracerProvider) -> None:
     """After a fork, in the child: exporters get connections of their own."""
     _held.clear()
-    for batch in _batches(provider):
+    for batch in batches(provider):
         try:
             _renew(batch._exporter)
         except Exception as error:  # noqa: BLE001 - an exporter of another version, or of someone else
@@ -62,3 +60,25 @@ def _renew(exporter: Any) -> None:
         session = getattr(holder, "_session", None)
         for adapter in getattr(session, "adapters", {}).values():
             adapter.init_poolmanager(adapter._pool_connections, adapter._pool_maxsize, block=adapter._pool_block)
+
+
+def _readers() -> list[Any]:
+    """Readers of the global meter provider that export by themselves."""
+    readers = getattr(metrics.get_meter_provider(), "_metric_readers", ())
+    return [each for each in readers if hasattr(each, "_export_lock")]
+
+
+def renew_metrics(process: Resource) -> None:
+    """After a fork, in the child: its metrics have a connection of their own and say which process they are of.
+
+    Without the process two children send different numbers as one time series.
+    """
+    try:
+        config = getattr(metrics.get_meter_provider(), "_sdk_config", None)
+        if config is not None:
+            config.resource = config.resource.merge(process)
+        for reader in _readers():
+            reader._export_lock = threading.Lock()  # held by its parent, or by us
+            _renew(reader._exporter)
+    except Exception as error:  # noqa: BLE001 - a provider of another version, or of someone else
+        isolation.report(error, "fork of the meter provider")

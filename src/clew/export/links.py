@@ -63,7 +63,7 @@ class LinkBook:
             # clew says what a link leads to in an attribute; of other instrumentations' two must do.
             others = [(key, value) for key, value in attributes.items() if key != _KIND]
             why = "".join(f" {key}={value}" for key, value in others[:_MOST_ATTRIBUTES])
-            kind = f"its {attributes[_KIND]} " if _KIND in attributes else ""
+            kind = f"its {str(attributes[_KIND]).replace('_', ' ')} " if _KIND in attributes else ""
             if _KIND in attributes and name.startswith(f"{attributes[_KIND]} "):
                 kind = ""  # the name says it
             yield f"link to {kind}{name}{where}{why}"

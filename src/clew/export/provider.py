@@ -8,6 +8,7 @@ some seconds for a collector that is down (upstream's `force_flush` ignores its 
 from __future__ import annotations
 
 import os
+import time
 import weakref
 from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
@@ -19,12 +20,13 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 
-from clew.core import isolation
+from clew.core import flush, isolation
 from clew.core.flush import bounded_flush as bounded_flush
 from clew.core.seam import Patch, Seam
-from clew.export import encoding, forks
+from clew.export import encoding, forks, losses
 from clew.version import VERSION
 
+_GRACE_SECONDS = 0.2
 _PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 _KNOWN_SAMPLERS = [
     "always_on",
@@ -116,22 +118,48 @@ def remove(provider: TracerProvider, processors: list[SpanProcessor]) -> None:
 
 def _stop(processor: SpanProcessor, timeout_millis: float) -> None:
     batch = getattr(processor, "_batch_processor", None)
+    if batch is not None:
+        _stop_batch(batch, timeout_millis)
+        return
     try:
-        if batch is not None:
-            batch.shutdown(timeout_millis)
-        else:
-            processor.shutdown()
+        processor.shutdown()
     except Exception as error:  # noqa: BLE001 - an exporter's own trouble
         isolation.report(error, f"shutdown of {type(processor).__name__}")
 
 
-def stop_in_time(provider: TracerProvider, timeout_millis: float) -> None:
-    """At the exit of a process: send what is queued, without waiting longer than that for a collector that is down.
+def _stop_batch(batch: Any, timeout_millis: float) -> None:
+    try:
+        batch.shutdown(timeout_millis)
+    except Exception as error:  # noqa: BLE001 - an exporter's own trouble
+        isolation.report(error, f"shutdown of {type(batch).__name__}")
 
-    No thread can be started at that moment (Python 3.12), so the batch processor's own thread does it.
+
+def stop_in_time(provider: TracerProvider) -> None:
+    """At the exit of a process: send what is queued, without waiting longer for a collector than the settings say.
+
+    No thread can be started at that moment (Python 3.12), so the batch processor's own thread does it. Also those that
+    clew did not make: the SDK's own exit handler comes later, and finds nothing left to wait for.
     """
+    exports = flush.State.exports
+    with flush.leaving() as until:
+        for batch in flush.batches(provider):
+            if _is_unreachable(batch, (flush.State.until_reached or until) - time.monotonic()):
+                flush.State.has_no_connection = True
+                until = min(until, time.monotonic() + _GRACE_SECONDS)
+            _stop_batch(batch, max(until - time.monotonic(), 0) * 1000)
+            batch._worker_thread.join(_GRACE_SECONDS)  # its export may return now, and say what became of it
+        if exports is not None:
+            exports.lose(provider)
     for processor in _lent.get(provider, []):
-        _stop(processor, timeout_millis)
+        if getattr(processor, "_batch_processor", None) is None:
+            _stop(processor, 0)
+
+
+def _is_unreachable(batch: Any, timeout: float) -> bool:
+    endpoint = getattr(batch._exporter, "_endpoint", None)
+    if not endpoint or not (batch._queue or losses.is_sending(batch._exporter)):
+        return False
+    return not losses.can_connect(str(endpoint), timeout, is_numeric=True)
 
 
 def _instead(encoder: Any) -> Callable[[Any], Any]:
@@ -162,9 +190,13 @@ def _before_fork() -> None:
 
 
 def _after_fork() -> None:
+    losses.forget()
+    pid = {"process.pid": os.getpid()}
     for provider in list(_described):
-        _merge(provider, {"process.pid": os.getpid()})
+        _merge(provider, pid)
         forks.renew(provider)
+    if _described:
+        forks.renew_metrics(Resource(pid))
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=forks.let_go, after_in_child=_after_fork)

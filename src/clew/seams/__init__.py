@@ -21,9 +21,18 @@ SEAMS = (
     "django.transaction",
     "django.server",
     "celery.publish",
+    "celery.canvas",
+    "celery.receive",
     "celery.run",
+    "celery.consumers",
     "celery.worker",
+    "celery.green",
     "celery.fate",
+    "celery.log",
+    "celery.memory",
+    "celery.lifecycle",
+    "celery.beat",
+    "celery.polling",
 )
 
 

@@ -1,13 +1,17 @@
-"""Real workers, real brokers, tasks that never run or whose child dies: each is told once, below its publish span."""
+"""What the worker's main process tells of: pools without children, forks in the middle of an export, and the details.
+
+Every fate on a real prefork worker is a row in test_all_fates.py.
+"""
 
 from __future__ import annotations
 
 import functools
+import gc
 import os
-import signal
 import socket
 import time
 import uuid
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -18,16 +22,19 @@ import celery.worker.consumer.consumer
 import celery.worker.request
 import pytest
 from billiard.einfo import ExceptionInfo
-from billiard.exceptions import Terminated, WorkerLostError
+from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.app.task import Context
+from celery.app.trace import build_tracer
+from celery.exceptions import Reject
 from kombu import Producer
 from opentelemetry import propagate
 from opentelemetry import trace as otel
 
 from clew.cli.receiver import SpanRecord
 from clew.core import isolation, spans
-from clew.seams.celery import fate, fate_child
+from clew.seams.celery import fate, fate_child, fate_marks, fate_request
 from clew.seams.celery.fate_span import Fate, tell
+from clew.seams.celery.headers import RECEIVED
 from clew.testing import tracing
 from tests.celery_site.worker import DEADLINE
 from tests.seams.celery import fates
@@ -53,26 +60,11 @@ class Case(NamedTuple):
     more: dict[str, Any] = {}
 
 
-def _started(here: Site, folder: Any) -> str:
-    """Send `hang`, wait for it; its id."""
-    file = folder / uuid.uuid4().hex
-    task_id = here.app.tasks["hang"].delay(str(file)).id
-    until = time.monotonic() + DEADLINE
-    while not file.exists():
-        assert time.monotonic() < until, here.worker.log.read_text()
-        time.sleep(0.02)
-    return str(task_id)
-
-
 def _revoke(here: Site, task_id: str, **options: Any) -> None:
     queue = here.app.conf.task_default_queue
     to = [f"{queue}@{socket.gethostname()}"]
     reply = here.app.control.revoke(task_id, destination=to, reply=True, timeout=DEADLINE, limit=1, **options)
     assert reply, here.worker.log.read_text()
-
-
-def _terminate(here: Site, folder: Any, name: str) -> None:
-    _revoke(here, _started(here, folder), terminate=True, signal=name)
 
 
 def _revoke_before(here: Site, folder: Any) -> None:
@@ -97,7 +89,7 @@ def _send(name: str, *args: Any, **options: Any) -> Callable[[Site, Any], Any]:
     return lambda here, folder: here.app.send_task(name, args, **options)
 
 
-ANYWHERE = {
+CASES = {
     "revoked": Case(_revoke_before, [("revoked/add", "revoked", "UNSET")], "apply_async/add"),
     "expired": Case(_expire, [("expired/add", "expired", "UNSET")], "apply_async/add"),
     "unknown": Case(
@@ -127,44 +119,6 @@ ANYWHERE = {
     ),
     "failed": Case(_send("fail"), [("run/fail", "failed", "ERROR")], "apply_async/fail"),
 }
-IN_A_CHILD = {
-    "timed_out": Case(
-        _send("hard"),
-        [("lost/hard", "timed_out", "ERROR")],
-        "apply_async/hard",
-        {
-            "error.type": "billiard.exceptions.TimeLimitExceeded",
-            "celery.fate.reason": "hard time limit of 1 s exceeded",
-        },
-    ),
-    "killed": Case(
-        _send("killed"),
-        [("lost/killed", "lost", "ERROR")],
-        "apply_async/killed",
-        {"error.type": "billiard.exceptions.WorkerLostError", "celery.child.signal": "SIGKILL"},
-    ),
-    "gone": Case(_send("gone"), [("lost/gone", "lost", "ERROR")], "apply_async/gone", {"celery.child.exit_code": 7}),
-    "terminated": Case(
-        functools.partial(_terminate, name="SIGTERM"),
-        [("revoked/hang", "terminated", "UNSET")],
-        "apply_async/hang",
-        {"celery.child.signal": "SIGTERM"},
-    ),
-    "terminated at once": Case(
-        functools.partial(_terminate, name="SIGKILL"),
-        [("revoked/hang", "terminated", "UNSET")],
-        "apply_async/hang",
-        {"celery.child.signal": "SIGKILL"},
-    ),
-    "redelivered": Case(
-        lambda here, folder: here.app.send_task("killed once", (str(folder / "once"),)),
-        [("lost/killed once", "lost", "ERROR"), ("run/killed once", "succeeded", "UNSET")],
-        "apply_async/killed once",
-    ),
-    "soft": Case(_send("soft"), [("run/soft", "failed", "ERROR")], "apply_async/soft"),
-    "leave": Case(_send("leave"), [("run/leave", "failed", "ERROR")], "apply_async/leave"),
-}
-CASES = {**ANYWHERE, **IN_A_CHILD}
 
 
 class Told(NamedTuple):
@@ -175,11 +129,11 @@ class Told(NamedTuple):
 
 
 def _told_by(folder: Any, broker: str, pool: str) -> Told:
-    sent, cases = {}, CASES if pool == "prefork" else ANYWHERE
+    sent: dict[str, tuple[str, str]] = {}
     environment = {"OTEL_BSP_SCHEDULE_DELAY": "100"}
     with site(folder, broker, "grpc", "-P", pool, "-c", "2", "-I", fates.__name__, environment=environment) as here:
         fates.declare(here.app)
-        for name, case in cases.items():
+        for name, case in CASES.items():
             with otel.get_tracer("test").start_as_current_span(name) as above:
                 case.send(here, folder)
             publish = next((span for span in here.trace.spans[::-1] if span.name == case.publish), above)
@@ -202,16 +156,8 @@ def told_by(tmp_path_factory):
 
 
 WORKERS = [
-    *[pytest.param(each, "redis", "prefork", marks=pytest.mark.redis, id=f"{each}-redis-prefork") for each in CASES],
-    *[
-        pytest.param(each, "rabbitmq", "prefork", marks=pytest.mark.rabbitmq, id=f"{each}-rabbitmq-prefork")
-        for each in CASES
-    ],
-    *[pytest.param(each, "redis", "threads", marks=pytest.mark.redis, id=f"{each}-redis-threads") for each in ANYWHERE],
-    *[
-        pytest.param(each, "rabbitmq", "solo", marks=pytest.mark.rabbitmq, id=f"{each}-rabbitmq-solo")
-        for each in ANYWHERE
-    ],
+    *[pytest.param(each, "redis", "threads", marks=pytest.mark.redis, id=f"{each}-redis-threads") for each in CASES],
+    *[pytest.param(each, "rabbitmq", "solo", marks=pytest.mark.rabbitmq, id=f"{each}-rabbitmq-solo") for each in CASES],
 ]
 
 
@@ -227,29 +173,6 @@ def test_each_fate_is_told_once(told_by, name, broker, pool):
         assert run.attributes["messaging.system"] == broker
         assert run.attributes["messaging.message.id"]
     assert {key: runs[0].attributes.get(key) for key in case.more} == case.more
-
-
-@pytest.mark.redis
-def test_a_lost_run_lasts_until_the_childs_death(told_by):
-    told = told_by("redis", "prefork").runs
-    (killed,), (hard,), (revoked,) = told["killed"], told["timed_out"], told["revoked"]
-    assert killed.end_ns - killed.start_ns >= 200_000_000
-    assert hard.end_ns - hard.start_ns >= 1_000_000_000
-    assert revoked.end_ns - revoked.start_ns < 100_000_000
-    assert killed.attributes["celery.child.pid"] != killed.resource["process.pid"]
-    assert killed.scope == fate.__name__
-
-
-@pytest.mark.redis
-def test_a_cold_shutdown_tells_what_it_cuts_short(tmp_path):
-    with site(tmp_path, "redis", "grpc", "-P", "prefork", "-c", "1", "-I", fates.__name__) as here:
-        fates.declare(here.app)
-        _started(here, tmp_path)
-        assert here.worker.stop(signal.SIGQUIT) < 30
-        (run,) = here.gathered.runs()
-        assert (run.name, run.attributes["celery.outcome"]) == ("lost/hang", "lost")
-        publish = here.trace.named("apply_async/hang").context
-        assert (run.trace_id, run.parent_span_id) == (f"{publish.trace_id:032x}", f"{publish.span_id:016x}")
 
 
 @pytest.mark.redis
@@ -269,6 +192,7 @@ def test_what_the_main_process_exports_hurts_no_child_that_is_just_forked(tmp_pa
 
 
 PUBLISHED = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+RUN = {RECEIVED: f"1:0:{'d' * 32}:{'c' * 16}:1"}
 
 
 def _context(**more: Any) -> Context:
@@ -281,7 +205,8 @@ def _request(app: Any, **more: Any) -> Any:
     class Request(SimpleNamespace):
         __hash__ = object.__hash__
 
-    known = {"task": app.tasks["add"], "_context": _context(), "worker_pid": 7, "time_start": 1_000_000.0}
+    known = {"task": app.tasks["add"], "_context": _context(), "worker_pid": 7, "time_start": 1_000_000.0, "eta": None}
+    known |= {"request_dict": {}, "id": "1", "_apply_result": None}
     return Request(**{**known, "_already_cancelled": False, "acknowledged": False, **more})
 
 
@@ -290,6 +215,11 @@ def _einfo(error: BaseException) -> ExceptionInfo:
         raise error
     except BaseException:
         return ExceptionInfo()
+
+
+def _failed(request: Any, error: BaseException, then: Callable[..., Any] = lambda *_, **__: None, **more: Any) -> None:
+    """`Request.on_failure`, in which Celery does `then`."""
+    fate_request.below(fate_request.failing)(then)(request, _einfo(error), **more)
 
 
 @pytest.mark.parametrize("is_light", [True, False])
@@ -305,11 +235,12 @@ def test_a_fate_lasts_from_the_start_of_the_run(app, is_light):
 
 def test_link_mode_is_a_trace_of_its_own(app):
     with tracing(task_parent="link") as trace:
-        tell(app.tasks["add"], _context(), Fate("revoked", "revoked"))
+        tell(app.tasks["add"], _context(**RUN), Fate("revoked", "revoked"))
         span = trace.named("revoked/add")
     assert span.parent is None
     assert [f"{link.context.span_id:x}" for link in span.links] == ["b" * 16]
     assert span.attributes["celery.publish.trace_id"] == "a" * 32
+    assert (f"{span.context.trace_id:x}", f"{span.context.span_id:x}") == ("d" * 32, "c" * 16)
 
 
 def test_a_protocol_1_message_brings_its_headers_apart(app):
@@ -322,28 +253,145 @@ def test_a_protocol_1_message_brings_its_headers_apart(app):
         assert f"{trace.named('revoked/add').parent.span_id:x}" == "b" * 16
 
 
+@pytest.mark.parametrize("is_light", [True, False])
+def test_what_celery_sends_for_a_dead_task_is_below_its_fate(app, is_light):
+    """`on_failure`, then `on_timeout`: one span, which ends at the death, and both calls' messages below it."""
+    request = _request(app, _context=_context(**RUN))
+
+    def send(*_: Any, **__: Any) -> None:
+        time.sleep(0.02)
+        app.send_task("errback")
+
+    with tracing() as trace:
+        spans.pipeline().allows_light_roots = is_light
+        _failed(request, TimeLimitExceeded(1), send)
+        fate_request.below(fate_request.timing_out)(send)(request, soft=False, timeout=1)
+        (lost,) = _all(trace, "lost/add")
+        sent = _all(trace, "apply_async/errback")
+    assert [span.parent.span_id for span in sent] == [lost.context.span_id] * 2
+    assert all(span.start_time > lost.end_time for span in sent)
+    assert not is_light or f"{lost.context.span_id:x}" == "c" * 16
+    assert not otel.get_current_span().get_span_context().is_valid
+
+
+@pytest.mark.parametrize("mode", ["parent", "link"])
+def test_what_celery_sends_for_a_run_the_child_has_told_of_is_below_that(app, mode):
+    """Celery 5.7 fails a task that rejects its message, in the main process; a terminated one is not dead yet."""
+    request = _request(app, _context=_context(**RUN))
+    with tracing(task_parent=mode) as trace:
+        _failed(request, Reject("bad"), lambda *_, **__: app.send_task("errback"), return_ok=True)
+        revoke = fate_request.below(fate_request.revoking)(lambda *_: app.send_task("body"))
+        revoke(request, "terminated", True, 15, False)
+        sent = [trace.named("apply_async/errback"), trace.named("apply_async/body")]
+    trace_id = ("a" if mode == "parent" else "d") * 32
+    assert {(f"{each.parent.trace_id:x}", f"{each.parent.span_id:x}") for each in sent} == {(trace_id, "c" * 16)}
+
+
+def test_celerys_own_error_passes_and_the_fate_is_told(app):
+    with tracing() as trace:
+        with pytest.raises(MemoryError):
+            _failed(_request(app), WorkerLostError("gone"), lambda *_, **__: _raise(MemoryError()))
+        assert trace.named("lost/add")
+    assert not otel.get_current_span().get_span_context().is_valid
+
+
+def _all(trace: Any, name: str) -> list[Any]:
+    return [span for span in trace.spans if span.name == name]
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
 @pytest.mark.parametrize(
     ("acknowledged", "told"), [(False, ("cancelled", "UNSET")), (True, ("lost", "ERROR"))], ids=["late", "early"]
 )
 def test_what_celery_cancels_is_lost_if_it_is_not_redelivered(app, acknowledged, told):
     request = _request(app, _already_cancelled=True, acknowledged=acknowledged)
     with tracing() as trace:
-        fate._failed(request, _einfo(Terminated(-15)))
+        _failed(request, Terminated(-15))
         span = trace.named("lost/add")
     assert (span.attributes["celery.outcome"], span.status.status_code.name) == told
     assert span.attributes["celery.child.signal"] == "SIGTERM"
+    assert span.attributes["celery.state"] == "RETRY"
+
+
+def test_what_is_cancelled_without_a_result_has_no_state(app):
+    request = _request(app, _already_cancelled=True)
+    with tracing() as trace:
+        fate_request.below(fate_request.cancelling)(lambda *_, **__: None)(request, emit_retry=False)
+        _failed(request, Terminated(-15))
+        assert "celery.state" not in trace.named("lost/add").attributes
+
+
+def test_what_celery_does_then_is_said(app):
+    def reject(request: Any, *_: Any) -> None:
+        fate_request.below(fate_request.rejecting)(lambda *_, **__: None)(request, requeue=True)
+
+    def retry(request: Any, *_: Any) -> None:
+        fate_request.noting(fate_request.retried)(lambda *_: True)(request)
+
+    def know(request: Any, *_: Any) -> None:
+        fate_request.noting(fate_request.succeeded)(lambda *_: {"status": "SUCCESS"})(request)
+
+    found = []
+    for then in (reject, retry, know):
+        with tracing() as trace:
+            _failed(_request(app), WorkerLostError("gone"), then)
+            span = trace.named("lost/add")
+        held = [span.attributes.get(f"celery.{key}") for key in ("outcome", "state", "fate.next")]
+        found.append((*held, span.status.status_code.name))
+    assert found == [
+        ("lost", None, "requeued", "ERROR"),
+        ("lost", "RETRY", "retried", "ERROR"),
+        ("succeeded", "SUCCESS", None, "UNSET"),
+    ]
+
+
+def test_a_run_that_was_over_when_its_child_died(app):
+    """Just before: the fate has the run's id and says so. Long before: the child has exported it."""
+    found = []
+    for before_ns in (0, 10_000_000_000):
+        fate_marks.share()
+        fate_marks.mark(int("c" * 16, 16), "succeeded", time.time_ns() - before_ns)
+        with tracing() as trace:
+            # Installing does not share, the pool's start does.
+            _failed(_request(app, worker_pid=os.getpid(), _context=_context(**RUN)), WorkerLostError("gone"))
+            (span,) = _all(trace, "lost/add")
+        assert span.attributes["celery.run.outcome"] == "succeeded"
+        found.append((span.kind.name, f"{span.context.span_id:x}" == "c" * 16, f"{span.parent.span_id:x}"))
+    assert found == [("CONSUMER", True, "b" * 16), ("INTERNAL", False, "c" * 16)]
+
+
+def test_an_eta_that_is_no_time(app):
+    request = _request(app, eta="later", time_start=None)
+    with tracing() as trace:
+        fate_request.below(fate_request.rejecting)(lambda *_, **__: None)(request, requeue=False)
+        assert trace.named("rejected/add").attributes["celery.outcome"] == "rejected"
 
 
 def test_what_the_child_has_reported_is_not_told_again(app):
     request = _request(app)
     with tracing() as trace:
-        fate._failed(request, _einfo(WorkerLostError("of another task's result")), return_ok=True)
-        fate._failed(request, _einfo(ValueError()))
-        fate._failed(request, _einfo(SystemExit(3)))
+        _failed(request, WorkerLostError("of another task's result"), return_ok=True)
+        _failed(request, ValueError())
+        _failed(request, SystemExit(3))
         assert not trace.spans
-        fate._failed(request, _einfo(WorkerLostError("gone")))
-        fate._failed(request, _einfo(WorkerLostError("gone")))
+        _failed(request, WorkerLostError("gone"))
+        _failed(request, WorkerLostError("gone"))
         assert len(trace.spans) == 1
+
+
+def test_what_has_been_told_keeps_no_request(app):
+    request = _request(app)
+    gone = weakref.ref(request)
+    with tracing():
+        error = WorkerLostError("gone")
+        error.request = request  # as a traceback's frames do
+        _failed(request, error)
+        del request, error
+        gc.collect()
+        assert gone() is None
 
 
 @pytest.mark.parametrize("is_light", [True, False])
@@ -353,37 +401,52 @@ def test_a_dying_child_leaves_its_run_to_the_main_process(app, monkeypatch, is_l
     with tracing() as trace:
         monkeypatch.setattr(fate.State, "installed_in", os.getpid() + 1)
         spans.pipeline().allows_light_roots = is_light
-        app.tasks["add"].apply((1, 2))
+        _run(app, "add", 1, 2)
         with pytest.raises(SystemExit):
-            app.tasks["leave"].apply()
+            _run(app, "leave")
         assert [span.name for span in trace.spans] == ["run/add"]
+
+
+def _run(app: Any, name: str, *args: Any) -> None:
+    """As a child runs it."""
+    request = {"id": "1", "task": name, "is_eager": False, "delivery_info": {}}
+    build_tracer(name, app.tasks[name], app=app)("1", args, {}, request)
 
 
 def test_an_error_of_ours_does_not_reach_the_worker(app, monkeypatch):
     monkeypatch.setattr(isolation, "is_strict", False)
     monkeypatch.setattr(fate_child, "sentence", lambda *_: 1 / 0)
     called = []
-    wrapper = fate._before(fate._failed)(lambda *args, **kwargs: called.append(args))
     with tracing():
-        wrapper(_request(app), _einfo(WorkerLostError("gone")))
+        _failed(_request(app), WorkerLostError("gone"), lambda *args, **_: called.append(args))
     assert len(called) == 1
 
 
 def test_the_undo_restores_the_identical_objects():
+    request, consumer = celery.worker.request.Request, celery.worker.consumer.consumer.Consumer
+    private = ("_announce_revoked", "_announce_cancelled", "_retry_worker_lost", "_success_was_stored")
     places = [
-        (celery.worker.request.Request, "on_failure"),
-        (celery.worker.consumer.consumer.Consumer, "on_decode_error"),
+        *[(request, name) for name in ("on_failure", "on_timeout", "reject", *private) if hasattr(request, name)],
+        (consumer, "on_decode_error"),
+        (consumer, "on_unknown_task"),
+        (celery.concurrency.prefork.TaskPool, "on_start"),
         (celery.concurrency.prefork.TaskPool, "on_terminate"),
     ]
     before = [vars(owner)[name] for owner, name in places]
-    receivers = list(celery.signals.task_revoked.receivers or ())
+    receivers = list(celery.signals.task_rejected.receivers or ())
     with tracing():
         assert all(vars(owner)[name] is not found for (owner, name), found in zip(places, before, strict=True))
     assert [vars(owner)[name] for owner, name in places] == before
-    assert list(celery.signals.task_revoked.receivers or ()) == receivers
+    assert list(celery.signals.task_rejected.receivers or ()) == receivers
 
 
 def test_switched_off_it_is_silent(app):
-    with tracing(celery_fate=False) as trace:
-        celery.signals.task_revoked.send(app.tasks["add"], request=_context(), terminated=False, expired=False)
-        assert not trace.spans
+    class Consumer(SimpleNamespace):
+        __hash__ = object.__hash__
+
+    consumer = Consumer(app=app, hostname="here")
+    message = SimpleNamespace(properties={}, delivery_info={}, headers={"id": "1", **PUBLISHED})
+    for is_on in (True, False):
+        with tracing(celery_fate=is_on) as trace:
+            celery.signals.task_rejected.send(consumer, message=message, exc=None)
+            assert len(trace.spans) == is_on

@@ -31,6 +31,19 @@ def tell_warehouse(order_id: int) -> None:
     Order.objects.filter(pk=order_id).update(state=Order.PACKED)
 
 
+@shared_task(name="shop.tasks.count_points")
+def count_points(order_id: int) -> None:
+    """Credit the customer of an order."""
+    order = Order.objects.get(pk=order_id)
+    try:
+        points = order.metres // order.customer.name.count("z")
+        logger.info("%d points for order %d", points, order_id)
+    except ZeroDivisionError:
+        # Wrong: the run has succeeded, for Celery and for whoever watches it, and the points are gone:
+        # `silent_failure`, with this line. Raised, or given to self.retry(exc=...), it would be seen.
+        logger.exception("no points for order %d", order_id)
+
+
 @shared_task(name="shop.tasks.remind")
 def remind() -> None:
     """Look for orders that nobody packed; beat sends this."""

@@ -1,68 +1,63 @@
 """CONSUMER spans of tasks that never ran or whose child died: `lost/`, `revoked/`, `expired/`, `unknown/`, `rejected/`.
 
-They come from the worker's main process, with the publish span as parent and link, as a run has. We stand at
-`task_revoked`, `task_unknown` and `task_rejected`, at `Consumer.on_decode_error`, which sends no signal, and at
-`Request.on_failure`, where the pool reports a child it has killed or lost. `task_revoked` comes before a terminated
-child is dead, so that one is told by `on_failure` too, which also knows that the child has not reported the run itself.
-A cold shutdown asks nobody: for that we stand at the prefork pool's `on_terminate`.
+They come from the worker's main process, with the publish span as parent and link, as a run has. We stand where Celery
+deals with such a task there, because it may send messages for it: at `Request.on_failure` and `on_timeout`, where the
+pool reports a child it has killed or lost, at `Request._announce_revoked`, and at `Consumer.on_unknown_task`. A child
+that is being terminated is not dead when that is announced; it is told by `on_failure`, which also knows that the child
+has not reported the run itself. `task_rejected` and `Consumer.on_decode_error` tell of messages that are no task, and
+for a cold shutdown, which asks nobody, we stand at the prefork pool's `on_terminate`.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
 from typing import Any
-from weakref import WeakSet
 
 from clew import attributes as names
-from clew.core import isolation, local_trace
+from clew.core import local_trace
 from clew.core.seam import Patch, Seam, SpanDoc, like
-from clew.seams.celery.fate_child import cold_shutdown_of, fate_of, leave_to_main_process
-from clew.seams.celery.fate_span import SCOPE, Fate, Unregistered, sentence, tell
+from clew.seams.celery import fate_marks
+from clew.seams.celery import fate_request as of
+from clew.seams.celery.fate_child import at_end_of_run
+from clew.seams.celery.fate_span import SCOPE, Fate, Telling, Unregistered, sentence, telling
 from clew.seams.celery.receivers import Receivers
 
 _NAMELESS = "message"
 
 
 class State:
-    """What this process has told, and where the seam was installed: children of that process do not tell."""
+    """Where the seam was installed: children of that process do not tell."""
 
-    told: WeakSet[Any] = WeakSet()
     installed_in = 0
 
 
-def _revoked(sender: Any, request: Any, terminated: bool = False, expired: bool = False, **_: Any) -> None:
-    if terminated:
-        return
-    if expired:
-        tell(sender, request, Fate("expired", f"not started before it expired, at {request.expires}"))
-    else:
-        tell(sender, request, Fate("revoked", "revoked before it started"))
-
-
-def _unknown(sender: Any, message: Any, exc: Any, name: Any, id: Any, **_: Any) -> None:
-    task = Unregistered(str(name), sender.app)
+def _unknown(consumer: Any, body: Any, message: Any, exc: BaseException, *_: Any, **__: Any) -> Telling | None:
+    headers = message.headers or {}
+    # Protocol 1 has them in the body.
+    about = headers if "task" in headers else message.payload
+    name = str(about.get("task"))
     fate = Fate("unknown", f"{name} is not registered with this worker")
-    tell(task, _context(sender, message, str(id)), fate)
+    return telling(Unregistered(name, consumer.app), _context(consumer, message, str(about.get("id"))), fate)
 
 
 def _rejected(sender: Any, message: Any, exc: BaseException | None = None, **_: Any) -> None:
     from kombu.exceptions import ContentDisallowed
 
     outcome = "undecodable" if isinstance(exc, ContentDisallowed) else "rejected"
-    _tell_of_message(sender, message, Fate(outcome, sentence(exc, "not a message of a task"), exc))
+    told = _of_message(sender, message, Fate(outcome, sentence(exc, "not a message of a task"), exc))
+    if told is not None:
+        told.end()
 
 
-def _undecodable(consumer: Any, message: Any, exc: BaseException, *_: Any, **__: Any) -> None:
-    _tell_of_message(consumer, message, Fate("undecodable", sentence(exc, "undecodable"), exc))
+def _undecodable(consumer: Any, message: Any, exc: BaseException, *_: Any, **__: Any) -> Telling | None:
+    return _of_message(consumer, message, Fate("undecodable", sentence(exc, "undecodable"), exc))
 
 
-def _tell_of_message(consumer: Any, message: Any, fate: Fate) -> None:
+def _of_message(consumer: Any, message: Any, fate: Fate) -> Telling | None:
     request = _context(consumer, message)
     name = vars(request).get("task")
     task = consumer.app.tasks.get(name) if isinstance(name, str) else None
-    tell(task or Unregistered(str(name or _NAMELESS), consumer.app), request, fate)
+    return telling(task or Unregistered(str(name or _NAMELESS), consumer.app), request, fate)
 
 
 def _context(consumer: Any, message: Any, task_id: str | None = None) -> Any:
@@ -83,74 +78,21 @@ def _context(consumer: Any, message: Any, task_id: str | None = None) -> Any:
     )
 
 
-def _failed(
-    request: Any, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False, *_: Any, **__: Any
-) -> None:
-    if return_ok or request in State.told:
-        return  # the child has reported it
-    error = exc_info.exception
-    fate = fate_of(request, getattr(error, "exc", None) or error)
-    if fate is not None:
-        _tell_of_request(request, fate)
+def _prerun(task: Any, **_: Any) -> None:
+    """In a child: be asked before a run ends that the main process knows of."""
+    local, request = local_trace.current(), task.request
+    if local is not None and not request.is_eager and os.getpid() != State.installed_in:
+        local.at_end.append(lambda: at_end_of_run(local, request))
 
 
-def _tell_of_request(request: Any, fate: Fate) -> None:
-    State.told.add(request)
-    tell(request.task, request._context, fate)
+def _starting(original: Any) -> Any:
+    """`TaskPool.on_start`: before the first child is forked."""
 
+    def on_start(pool: Any) -> Any:
+        of.guarded(fate_marks.share)
+        return original(pool)
 
-def _before(say: Callable[..., None]) -> Callable[[Any], Any]:
-    """A wrap function: say it, whatever happens to ours, then do what Celery does."""
-
-    def wrap(original: Any) -> Any:
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            try:
-                say(*args, **kwargs)
-            except Exception as ours:  # noqa: BLE001 - ours must not reach the worker
-                isolation.report(ours, SCOPE)
-            return original(*args, **kwargs)
-
-        return like(original, wrapper)
-
-    return wrap
-
-
-def _terminating(original: Any) -> Any:
-    def on_terminate(pool: Any) -> Any:
-        running = _running()
-        try:
-            return original(pool)
-        finally:
-            _tell_unfinished(running)
-
-    return like(original, on_terminate)
-
-
-def _running() -> list[tuple[Any, Any]]:
-    """Requests the children are at, each with the pool's job."""
-    try:
-        requests = list(sys.modules["celery.worker.state"].active_requests)
-        jobs = [(request, request._apply_result and request._apply_result()) for request in requests]
-        return [(request, job) for request, job in jobs if job is not None]
-    except Exception as ours:  # noqa: BLE001 - ours must not reach the worker
-        isolation.report(ours, SCOPE)
-        return []
-
-
-def _tell_unfinished(running: list[tuple[Any, Any]]) -> None:
-    try:
-        for request, job in running:
-            if not job.ready() and request not in State.told:
-                _tell_of_request(request, cold_shutdown_of(request))
-    except Exception as ours:  # noqa: BLE001 - ours must not reach the worker
-        isolation.report(ours, SCOPE)
-
-
-def _prerun(**_: Any) -> None:
-    """In a child: before its run ends, ask whether the process is dying."""
-    local = local_trace.current()
-    if local is not None and os.getpid() != State.installed_in:
-        local.at_end.append(lambda: leave_to_main_process(local))
+    return like(original, on_start)
 
 
 def _install() -> None:
@@ -159,11 +101,13 @@ def _install() -> None:
 
 def _uninstall() -> None:
     RECEIVERS.disconnect()
-    State.told.clear()
+    of.State.told.clear()
+    of.State.cancelled_silently.clear()
+    fate_marks.forget()
     State.installed_in = 0
 
 
-RECEIVERS = Receivers(SCOPE, task_revoked=_revoked, task_unknown=_unknown, task_rejected=_rejected, task_prerun=_prerun)
+RECEIVERS = Receivers(SCOPE, task_rejected=_rejected, task_prerun=_prerun)
 
 _MESSAGE = (
     names.CELERY_ACTION,
@@ -172,6 +116,7 @@ _MESSAGE = (
     names.CELERY_FATE_REASON,
     names.CELERY_STATE,
     names.CELERY_RETRIES,
+    names.CELERY_REDELIVERED,
     names.CELERY_HOSTNAME,
     names.CELERY_ORIGIN,
     names.CELERY_DELIVERY_INFO,
@@ -185,7 +130,14 @@ _MESSAGE = (
     names.SERVER_ADDRESS,
     names.SERVER_PORT,
 )
-_CHILD = (names.CELERY_CHILD_PID, names.CELERY_CHILD_EXIT_CODE, names.CELERY_CHILD_SIGNAL)
+_CHILD = (
+    names.CELERY_CHILD_PID,
+    names.CELERY_CHILD_EXIT_CODE,
+    names.CELERY_CHILD_SIGNAL,
+    names.CELERY_RUN_OUTCOME,
+    names.CELERY_FATE_NEXT,
+    names.CELERY_RETRIES_EXHAUSTED,
+)
 
 
 def _doc(verb: str, where: str, *more: str) -> SpanDoc:
@@ -196,9 +148,17 @@ SEAM = Seam(
     "celery.fate",
     patches=(
         *RECEIVERS.patches,
-        Patch("celery.worker.request", "Request.on_failure", _before(_failed)),
-        Patch("celery.worker.consumer.consumer", "Consumer.on_decode_error", _before(_undecodable)),
-        Patch("celery.concurrency.prefork", "TaskPool.on_terminate", _terminating),
+        Patch("celery.worker.request", "Request.on_failure", of.below(of.failing)),
+        Patch("celery.worker.request", "Request.on_timeout", of.below(of.timing_out)),
+        Patch("celery.worker.request", "Request.reject", of.below(of.rejecting)),
+        Patch("celery.worker.request", "Request._announce_revoked", of.below(of.revoking)),
+        Patch("celery.worker.request", "Request._announce_cancelled", of.below(of.cancelling)),
+        Patch("celery.worker.request", "Request._retry_worker_lost", of.noting(of.retried), is_optional=True),
+        Patch("celery.worker.request", "Request._success_was_stored", of.noting(of.succeeded), is_optional=True),
+        Patch("celery.worker.consumer.consumer", "Consumer.on_unknown_task", of.below(_unknown)),
+        Patch("celery.worker.consumer.consumer", "Consumer.on_decode_error", of.below(_undecodable)),
+        Patch("celery.concurrency.prefork", "TaskPool.on_start", _starting),
+        Patch("celery.concurrency.prefork", "TaskPool.on_terminate", of.terminating),
     ),
     spans=(
         _doc(

@@ -2,7 +2,7 @@
 
 Celery's SIGTERM (hard time limit, `revoke(terminate=True)`, cold shutdown) raises SystemExit in the task: some children
 live long enough to report a failed run, others do not. So that there is one span either way, a dying child leaves its
-run to the main process.
+run to the main process; and a child whose run is over leaves a mark, should it be killed before it can report.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 from contextlib import suppress
+from time import time_ns
 from typing import Any
 
 from opentelemetry.trace import NonRecordingSpan
@@ -18,7 +19,10 @@ from opentelemetry.trace import NonRecordingSpan
 from clew import attributes as names
 from clew.core.local_trace import LocalTrace
 from clew.core.spans import SdkSpan
+from clew.core.transactions import TASK_END
+from clew.seams.celery import fate_marks
 from clew.seams.celery.fate_span import Fate, sentence
+from clew.seams.celery.headers import ids_of
 from clew.seams.celery.messaging import Attributes
 
 _STATUS = re.compile(r"\b(signal|exitcode) (-?\d+)")
@@ -43,6 +47,7 @@ def fate_of(request: Any, error: BaseException) -> Fate | None:
         reason, outcome = f"hard time limit of {limit} s exceeded", "timed_out"
     elif isinstance(error, WorkerLostError):
         more.update(_ended(str(error)))
+        more.update(_exhausted(request))
         reason, outcome = sentence(error, "the child died"), "lost"
     elif isinstance(error, Terminated):
         more.update(_signal(error.args[0] if error.args else None))
@@ -65,7 +70,28 @@ def _cancelled(request: Any, error: BaseException, more: Attributes) -> Fate:
 
 def cold_shutdown_of(request: Any) -> Fate:
     """The fate of a task that ran when its worker was stopped."""
-    return Fate("lost", _COLD, None, request.time_start, {names.CELERY_CHILD_PID: request.worker_pid})
+    more: Attributes = {names.CELERY_CHILD_PID: request.worker_pid, names.CELERY_STATE: None}
+    if request.task.acks_late and not request.acknowledged:
+        return Fate("cancelled", f"{_COLD}, to be redelivered", None, request.time_start, more)
+    return Fate("lost", _COLD, None, request.time_start, more)
+
+
+def _exhausted(request: Any) -> Attributes:
+    """`retry_on_worker_lost` (Celery 5.7), and this was the last of the retries."""
+    task, most = request.task, request.task.max_retries
+    is_last = getattr(task, "retry_on_worker_lost", False) and most is not None and request._context.retries >= most
+    return {names.CELERY_RETRIES_EXHAUSTED: True} if is_last else {}
+
+
+def ended_before(request: Any, fate: Fate) -> fate_marks.Ended | None:
+    """Whether its run was over when the child died, which is then said in its fate; None: it was not, or who knows."""
+    if fate.started is None:
+        return None
+    over = fate_marks.ended(request.worker_pid or 0, ids_of(request._context)[1])
+    if over is not None:
+        fate.reason = f"its run was over, but not reported: {fate.reason}"
+        fate.more[names.CELERY_RUN_OUTCOME] = over.outcome or None
+    return over
 
 
 def _ended(text: str) -> Attributes:
@@ -89,12 +115,18 @@ def is_dying() -> bool:
     return bool(flag and flag[0]) and isinstance(sys.exc_info()[1], SystemExit)
 
 
-def leave_to_main_process(local: LocalTrace) -> None:
-    """Before the end of a run: take its span back if the process is dying."""
-    if not is_dying():
-        return
+def at_end_of_run(local: LocalTrace, request: Any) -> None:
+    """Before the end of a run: leave a mark, or take its span back if the process is dying.
+
+    Args:
+        local: of the run.
+        request: Celery's `Context` of it.
+    """
     root = local.root
-    if isinstance(root, SdkSpan):
+    if not is_dying():
+        span_id = ids_of(request)[1] if isinstance(root, SdkSpan) else root.span.get_span_context().span_id
+        fate_marks.mark(span_id, local.notes.get(TASK_END, ("",))[0], time_ns())
+    elif isinstance(root, SdkSpan):
         # One of the SDK's cannot be taken back, but one that never ends is never exported.
         root.span = NonRecordingSpan(root.span.get_span_context())
     else:

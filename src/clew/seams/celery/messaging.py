@@ -26,12 +26,14 @@ _SYSTEMS = {
     "gcpubsub": "gcp_pubsub",
     "confluentkafka": "kafka",
 }
+_MAPPING = ("celery.map", "celery.starmap", "celery.chunks")
 _IN_PROCESS = ("memory", "filesystem")
 _OF_MESSAGE = (
     ("id", names.MESSAGING_MESSAGE_ID),
     ("root_id", names.CELERY_ROOT_ID),
     ("parent_id", names.CELERY_PARENT_ID),
     ("group", names.CELERY_GROUP_ID),
+    ("group_index", names.CELERY_GROUP_INDEX),
     ("eta", names.CELERY_ETA),
     ("expires", names.CELERY_EXPIRES),
 )
@@ -138,11 +140,34 @@ def run_attributes(task: Any, request: Any) -> Attributes:
         delivery = held.get("delivery_info")
         if delivery:
             found[names.CELERY_DELIVERY_INFO] = str(delivery)
+            if delivery.get("redelivered"):
+                found[names.CELERY_REDELIVERED] = True
             exchange, routing_key = delivery.get("exchange") or "", delivery.get("routing_key")
             _put_destination(found, broker.get(names.MESSAGING_SYSTEM), exchange, routing_key)
+    if task.name in _MAPPING:
+        found.update(_mapped(held.get("kwargs")))
     limits = held.get("timelimit")
     if limits and any(limits):
         found[names.CELERY_TIMELIMIT] = tuple("" if limit is None else str(limit) for limit in limits)
+    return found
+
+
+def _mapped(kwargs: Any) -> Attributes:
+    """What `map`, `starmap` and `chunks` call in one run: the task's name and how often, never its arguments."""
+    found: Attributes = {}
+    if type(kwargs) is dict:
+        signature, items = kwargs.get("task"), kwargs.get("it")
+        if isinstance(signature, dict) and type(name := signature.get("task")) is str:
+            found[names.CELERY_MAPPED_TASK] = name
+        if isinstance(items, (list, tuple)):
+            found[names.CELERY_MAPPED_COUNT] = len(items)
+    return found
+
+
+def destination(delivery: Mapping[str, Any]) -> Attributes:
+    """Where a message came from, as `messaging.destination.name`."""
+    found: Attributes = {}
+    _put_destination(found, None, delivery.get("exchange") or "", delivery.get("routing_key"))
     return found
 
 
@@ -150,8 +175,8 @@ def _put(found: Attributes, about: Mapping[str, Any], wanted: tuple[tuple[str, s
     get = about.get
     for key, name in wanted:
         value = get(key)
-        if value:
-            found[name] = _text(value)
+        if value is not None and value != "":
+            found[name] = value if type(value) is int else _text(value)
     if root := get("root_id"):
         found[names.MESSAGING_CONVERSATION_ID] = _text(root)
     if retries := get("retries"):

@@ -10,6 +10,7 @@ asking the configuration in every `apply_async` would cost each publish 10 micro
 from __future__ import annotations
 
 import sys
+from time import time_ns
 from typing import Any
 
 from opentelemetry import propagate
@@ -23,9 +24,13 @@ from clew.core.detector import hub
 from clew.core.light_span import LightSpan
 from clew.core.seam import Patch, Seam, SpanDoc
 from clew.core.transactions import PUBLISHED_HEADER, Publish
+from clew.seams.celery import metrics
+from clew.seams.celery.attempts import attempts_header
 from clew.seams.celery.contrib import TakeOver
+from clew.seams.celery.headers import ATTEMPTS, PUBLISHED_AT, RECEIVED
 from clew.seams.celery.messaging import message_attributes, publishing_broker, route_attributes
 from clew.seams.celery.receivers import Receivers
+from clew.seams.celery.waiting import eta_attributes
 
 SCOPE = __name__
 # Positional parameters of `Celery.send_task` after the name; the first two are `Task.apply`'s too.
@@ -55,15 +60,18 @@ def _start(task_name: Any, more: dict[str, Any]) -> spans.OpenSpan | None:
 
 def _open(args: tuple[Any, ...], kwargs: dict[str, Any]) -> spans.OpenSpan | None:
     name = args[1] if len(args) > 1 else kwargs.get("name")
-    span = _start(name, publishing_broker(args[0], kwargs.get("connection")))
+    broker = publishing_broker(args[0], kwargs.get("connection"))
+    span = _start(name, broker)
     if span is not None:
+        metrics.sending(str(name), broker)
         _tell(span, args[0], name, kwargs.get("task_type"), args[2:6], kwargs)
     return span
 
 
 def _open_eager(args: tuple[Any, ...], kwargs: dict[str, Any]) -> spans.OpenSpan | None:
     task = args[0]
-    if not task.app.conf.task_always_eager:
+    # The next attempt of an eager run: nothing is sent.
+    if not task.app.conf.task_always_eager or ATTEMPTS in (kwargs.get("headers") or ()):
         return None
     span = _start(task.name, {names.CELERY_EAGER: True})
     if span is not None:
@@ -91,8 +99,9 @@ def _tell(
         isolation.report(ours, SCOPE)
 
 
-def _sent(span: Any, _result: Any, _error: BaseException | None) -> None:
+def _sent(span: Any, _result: Any, error: BaseException | None) -> None:
     """Tell the transactions that were open meanwhile how long they have waited for the broker."""
+    metrics.sent(error)
     for connection in transactions.open_connections():
         transaction = transactions.of(connection)
         if transaction is not None:
@@ -109,21 +118,32 @@ def _before_publish(
     **_: Any,
 ) -> None:
     """Tell the message, whose headers are this publish's own dictionary, where it comes from."""
-    # A retry brings the headers of the message before it; half of those must not stay beside ours.
-    headers.pop("tracestate", None)
-    headers.pop(PUBLISHED_HEADER, None)
+    _renew(headers, body)
     if aliases := transactions.open_aliases():
         headers[PUBLISHED_HEADER] = aliases
     propagate.inject(headers)
+    metrics.sending_to(exchange, routing_key)
     span: Any = get_current_span()
     if span.is_recording() and _is_ours(span):
         system = span.attributes.get(names.MESSAGING_SYSTEM)
         attributes = message_attributes(headers, body)
         attributes.update(route_attributes(system, exchange, routing_key, declare))
+        if names.CELERY_ETA in attributes:
+            attributes.update(eta_attributes(attributes[names.CELERY_ETA]))
         # A light span takes what is known to be clean as it is.
         note = getattr(span, "note", span.set_attribute)
         for key, value in attributes.items():
             note(key, value)
+
+
+def _renew(headers: dict[str, Any], body: Any) -> None:
+    """A retry brings the headers of the message before it; those of ours must not stay."""
+    for name in ("tracestate", PUBLISHED_HEADER, RECEIVED, ATTEMPTS):
+        headers.pop(name, None)
+    headers[PUBLISHED_AT] = str(time_ns())
+    about = body if isinstance(body, dict) else headers
+    if about.get("retries") and (attempts := attempts_header(about.get("id"), about["retries"])):
+        headers[ATTEMPTS] = attempts
 
 
 def _is_ours(span: Any) -> bool:
@@ -160,11 +180,14 @@ SEAM = Seam(
                 names.CELERY_ROOT_ID,
                 names.CELERY_PARENT_ID,
                 names.CELERY_GROUP_ID,
+                names.CELERY_GROUP_INDEX,
                 names.CELERY_ETA,
+                names.CELERY_ETA_MS,
                 names.CELERY_EXPIRES,
                 names.CELERY_RETRIES,
                 names.CELERY_EAGER,
                 names.CELERY_PUBLISHED_IN_TRANSACTION,
+                names.CELERY_HAS_CONSUMERS,
                 names.MESSAGING_SYSTEM,
                 names.MESSAGING_OPERATION_NAME,
                 names.MESSAGING_OPERATION_TYPE,

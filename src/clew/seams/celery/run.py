@@ -10,66 +10,40 @@ from __future__ import annotations
 
 from typing import Any
 
-from opentelemetry import propagate
-from opentelemetry.context import Context, get_current
-from opentelemetry.propagators.textmap import Getter
-from opentelemetry.trace import (
-    INVALID_SPAN,
-    Link,
-    SpanKind,
-    format_span_id,
-    format_trace_id,
-    get_current_span,
-    set_span_in_context,
-)
+from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 
 from clew import attributes as names
-from clew.core import configuration, spans
+from clew.core import spans
+from clew.core.pipeline import Pipeline
 from clew.core.seam import Seam, SpanDoc
 from clew.core.transactions import PUBLISHED_HEADER
-from clew.seams.celery import contrib
+from clew.seams.celery import contrib, metrics
+from clew.seams.celery.attempts import header, origin_of
+from clew.seams.celery.headers import CHORD, ids_of, read_chord
 from clew.seams.celery.messaging import run_attributes
+from clew.seams.celery.receive import derives_chord_ids
 from clew.seams.celery.receivers import Receivers
 from clew.seams.celery.running import RunningTask
+from clew.seams.celery.waiting import waits
 
 SCOPE = __name__
-_LINK = {names.CLEW_LINK_KIND: "publish"}
 _MAX_RUNNING = 10_000
+_MAX_HEADER_LINKS = 100
 _running: dict[int, RunningTask] = {}
 
 
-class _RequestGetter(Getter[Any]):
-    """Reads a header from a task's request: protocol 2 makes headers its attributes, protocol 1 keeps them apart."""
-
-    def get(self, carrier: Any, key: str) -> list[str] | None:
-        value = vars(carrier).get(key)
-        if value is None:
-            value = (carrier.headers or {}).get(key)
-        if value is None:
-            return None
-        return [str(each) for each in value] if isinstance(value, (list, tuple)) else [str(value)]
-
-    def keys(self, carrier: Any) -> list[str]:
-        return [*vars(carrier), *(carrier.headers or {})]
-
-
-_getter = _RequestGetter()
-
-
-def _origin(request: Any, attributes: dict[str, Any]) -> tuple[Context, tuple[Link, ...]]:
-    """Context a run starts in, and its link; notes the link's target, which backends drop, among the attributes."""
-    if request.is_eager:
-        return get_current(), ()
-    # Nothing of the worker's own context: what a task leaves behind must not become the parent of the next.
-    context = propagate.extract(request, Context(), _getter)
-    published = get_current_span(context).get_span_context()
-    if not published.is_valid:
-        return context, ()
-    attributes[names.CELERY_LINKED_TRACE_ID] = format_trace_id(published.trace_id)
-    attributes[names.CELERY_LINKED_SPAN_ID] = format_span_id(published.span_id)
-    if configuration.settings.task_parent == "link" or contrib.State.use_span_links:
-        context = set_span_in_context(INVALID_SPAN, context)
-    return context, (Link(published, _LINK),)
+def _to_header(request: Any, attributes: dict[str, Any], pipeline: Pipeline) -> tuple[Link, ...]:
+    """Links from a chord's body to the first run of each task of its header."""
+    chord = read_chord(header(request, CHORD))
+    if chord is None or request.is_eager:
+        return ()
+    attributes[names.CELERY_CHORD_GROUP_ID], attributes[names.CELERY_CHORD_SIZE] = chord.group_id, chord.size
+    if not derives_chord_ids(pipeline):
+        return ()
+    kind, flags, found = {names.CLEW_LINK_KIND: "chord_header"}, TraceFlags(TraceFlags.SAMPLED), []
+    for index in range(min(chord.size, _MAX_HEADER_LINKS)):
+        found.append(Link(SpanContext(*chord.run_ids(index), is_remote=True, trace_flags=flags), kind))
+    return tuple(found)
 
 
 def _prerun(task: Any, **_: Any) -> None:
@@ -78,16 +52,20 @@ def _prerun(task: Any, **_: Any) -> None:
         return
     request = task.request
     attributes = run_attributes(task, request)
-    context, links = _origin(request, attributes)
-    root = spans.start_root(pipeline, SCOPE, f"run/{task.name}", SpanKind.CONSUMER, context, attributes, links)
+    waited = waits(request, attributes)
+    origin = origin_of(request, attributes)
+    links = (*origin.links, *_to_header(request, attributes, pipeline))
+    name, ids = f"run/{task.name}", (0, 0) if request.is_eager else ids_of(request)
+    root = spans.start_root(pipeline, SCOPE, name, SpanKind.CONSUMER, origin.context, attributes, links, ids=ids)
     if root is None:
         return
     if len(_running) >= _MAX_RUNNING:
         _running.pop(next(iter(_running)), None)
-    root.enter(context)
+    root.enter(origin.context)
     running = _running[id(request)] = RunningTask(task, request, root, pipeline.max_spans_per_trace)
-    if aliases := _getter.get(request, PUBLISHED_HEADER):
-        running.note_published_in(aliases[0])
+    running.begin(waited, attributes, origin.first)
+    if aliases := header(request, PUBLISHED_HEADER):
+        running.note_published_in(str(aliases))
 
 
 def _postrun(task: Any, state: str | None = None, retval: Any = None, **_: Any) -> None:
@@ -109,6 +87,7 @@ def _uninstall() -> None:
     RECEIVERS.disconnect()
     CONTRIB.give_back()
     contrib.forget()
+    metrics.forget()
     _running.clear()
 
 
@@ -125,8 +104,21 @@ SEAM = Seam(
                 names.CELERY_TASK_NAME,
                 names.CELERY_STATE,
                 names.CELERY_OUTCOME,
+                names.CELERY_ETA_MS,
+                names.CELERY_QUEUE_MS,
+                names.CELERY_PREFETCH_MS,
+                names.CELERY_CLOCK_SKEW_MS,
+                names.CELERY_REDELIVERED,
+                names.CELERY_RUN_NUMBER,
                 names.CELERY_RETRIES,
+                names.CELERY_MAX_RETRIES,
+                names.CELERY_RETRIES_EXHAUSTED,
                 names.CELERY_RETRY_REASON,
+                names.CELERY_RETRY_DELAY_MS,
+                names.CELERY_PREVIOUS_TRACE_ID,
+                names.CELERY_PREVIOUS_SPAN_ID,
+                names.CELERY_REQUEUE,
+                names.PROCESS_MEMORY_DELTA,
                 names.CELERY_HOSTNAME,
                 names.CELERY_ORIGIN,
                 names.CELERY_DELIVERY_INFO,
@@ -140,6 +132,11 @@ SEAM = Seam(
                 names.CELERY_ROOT_ID,
                 names.CELERY_PARENT_ID,
                 names.CELERY_GROUP_ID,
+                names.CELERY_GROUP_INDEX,
+                names.CELERY_CHORD_GROUP_ID,
+                names.CELERY_CHORD_SIZE,
+                names.CELERY_MAPPED_TASK,
+                names.CELERY_MAPPED_COUNT,
                 names.CELERY_LINKED_TRACE_ID,
                 names.CELERY_LINKED_SPAN_ID,
                 names.CODE_FUNCTION_NAME,

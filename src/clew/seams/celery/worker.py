@@ -3,27 +3,62 @@
 A child of the prefork pool leaves by `os._exit`, without the SDK's exit handler, and takes the batch that waits for the
 export with it (upstream-defects, celery 3; contrib #4916). We stand at `worker_process_shutdown`, which the child sends
 before it tells the pool of its death, so that the pool waits for the flush and does not kill it, and at
-`worker_shutdown`, for the process of the solo and threads pools. Both wait `flush_timeout_ms` at most.
+`worker_shutdown`, for the process of the solo and threads pools. Metrics and logs are sent at the same time.
+
+A child that is killed (SIGKILL, out of memory, the hard time limit) sends nothing any more. So from
+`worker_process_init` on its spans wait half a second for their export, not the SDK's five.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
-from clew.core import configuration, spans
-from clew.core.flush import flush_before_exit
+from clew.core import spans
+from clew.core.flush import batches, flush_before_exit, undisturbed
 from clew.core.seam import Seam
 from clew.seams.celery.receivers import Receivers
 
 SCOPE = __name__
+_SCHEDULE_DELAY = "OTEL_BSP_SCHEDULE_DELAY"
+_SDK_SECONDS, _CHILD_SECONDS = 5.0, 0.5
 
 
-def _flush(**_: Any) -> None:
+def _child_starts(**_: Any) -> None:
+    pipeline = spans.pipeline()
+    if pipeline is None or _SCHEDULE_DELAY in os.environ:
+        return
+    for batch in batches(pipeline.provider):
+        if getattr(batch, "_schedule_delay", None) == _SDK_SECONDS:
+            SEAM.patch_attribute(batch, "_schedule_delay", lambda _: _CHILD_SECONDS)
+            batch._worker_awaken.set()  # it sleeps for the longer time now
+
+
+def _child_leaves(**_: Any) -> None:
     pipeline = spans.pipeline()
     if pipeline is not None:
-        flush_before_exit(pipeline.provider, configuration.settings.flush_timeout_ms)
+        with undisturbed():
+            flush_before_exit(pipeline.provider, is_last=True)
 
 
-RECEIVERS = Receivers(SCOPE, worker_process_shutdown=_flush, worker_shutdown=_flush)
+def _worker_leaves(**_: Any) -> None:
+    pipeline = spans.pipeline()
+    if pipeline is not None:
+        flush_before_exit(pipeline.provider)
 
-SEAM = Seam("celery.worker", patches=RECEIVERS.patches, on_uninstall=RECEIVERS.disconnect)
+
+def _install() -> None:
+    process = sys.modules.get("billiard.process")
+    if process is not None and process.current_process()._name != "MainProcess":
+        _child_starts()  # set up in `worker_process_init`: this child's signal is being sent
+
+
+RECEIVERS = Receivers(
+    SCOPE,
+    worker_process_init=_child_starts,
+    worker_process_shutdown=_child_leaves,
+    worker_shutdown=_worker_leaves,
+)
+
+SEAM = Seam("celery.worker", patches=RECEIVERS.patches, on_install=_install, on_uninstall=RECEIVERS.disconnect)

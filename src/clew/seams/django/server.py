@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from clew.core import configuration, isolation, spans
-from clew.core.flush import bounded_flush
+from clew.core import isolation, spans
+from clew.core.flush import flush_before_exit
 from clew.core.seam import Patch, Seam, like
 
 
@@ -30,7 +30,7 @@ async def _flush() -> None:
     if pipeline is None:
         return
     try:
-        await asyncio.to_thread(bounded_flush, pipeline.provider, configuration.settings.flush_timeout_ms)
+        await asyncio.to_thread(flush_before_exit, pipeline.provider, is_last=True)
     except Exception as error:  # noqa: BLE001 - ours must not reach the application
         isolation.report(error, __name__)
 

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST
 
 from clew.cli.demo_site.mistakes import carrier
 from clew.cli.demo_site.models import Customer, Order, Stock
-from clew.cli.demo_site.tasks import send_invoice, tell_warehouse
+from clew.cli.demo_site.tasks import count_points, send_invoice, tell_warehouse
 
 logger = logging.getLogger(__name__)
 _REELS = 3
@@ -84,6 +84,14 @@ def twice(request: HttpRequest) -> HttpResponse:
     _close(order)
     # Wrong: closing the order has sent this already: `duplicate_publish`, on the second of the two.
     tell_warehouse.delay(order.pk)
+    return _thank(request, order)
+
+
+@require_POST
+def points(request: HttpRequest) -> HttpResponse:
+    """Have the points of the latest order counted; the mistake is in the task."""
+    order = Order.objects.all()[0]
+    count_points.delay(order.pk)
     return _thank(request, order)
 
 

@@ -19,5 +19,6 @@ urlpatterns = [
     path("early/", transactions.early, name="early"),
     path("shipping/", transactions.shipping, name="shipping"),
     path("twice/", transactions.twice, name="twice"),
+    path("points/", transactions.points, name="points"),
     path("carrier/", carrier.answer, name="carrier"),
 ]

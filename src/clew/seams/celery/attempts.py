@@ -1,0 +1,176 @@
+"""Where a run comes from: its parent and its links, the same for a run and for what the main process tells of it.
+
+Its parent is the publish span. Attempts of one task are siblings below the first publish, each linked to the one before
+and to the publish that sent it: contrib nests them, publish below run below publish, and a task that is tried ten times
+is twenty levels deep (upstream-defects, celery 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+from opentelemetry import propagate
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.context import Context, get_current
+from opentelemetry.propagators.textmap import Getter
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    format_span_id,
+    format_trace_id,
+    get_current_span,
+    set_span_in_context,
+)
+
+from clew import attributes as names
+from clew.core import configuration
+from clew.seams.celery import contrib
+from clew.seams.celery.headers import ATTEMPTS, read_attempts, write_attempts
+
+Attributes = dict[str, Any]
+
+
+class HeaderGetter(Getter[Any]):
+    """Reads a header from Celery's context of a request, where it is an attribute or, by protocol 1, kept apart."""
+
+    def get(self, carrier: Any, key: str) -> list[str] | None:
+        """The header's values."""
+        value = vars(carrier).get(key)
+        if value is None:
+            value = self._apart(carrier).get(key)
+        if value is None:
+            return None
+        return [str(each) for each in value] if isinstance(value, (list, tuple)) else [str(value)]
+
+    def keys(self, carrier: Any) -> list[str]:
+        """Names of all headers."""
+        return [*vars(carrier), *self._apart(carrier)]
+
+    @staticmethod
+    def _apart(carrier: Any) -> Mapping[str, Any]:
+        headers = carrier.headers
+        return headers if isinstance(headers, Mapping) else {}
+
+
+getter = HeaderGetter()
+
+
+def header(request: Any, key: str) -> Any:
+    """A header of clew's own, as it was sent; None where it is not there."""
+    value = vars(request).get(key)
+    if value is None:
+        apart = request.headers
+        value = apart.get(key) if isinstance(apart, dict) else None
+    return value
+
+
+class Origin(NamedTuple):
+    """Where a run comes from.
+
+    Args:
+        context: that it starts in, with its parent and the baggage.
+        links: to its publish, and to the attempt before.
+        first: the publish of the first attempt; None where nobody knows.
+    """
+
+    context: Context
+    links: tuple[Link, ...]
+    first: SpanContext | None
+
+
+class _Attempt(NamedTuple):
+    task_id: Any
+    retries: int
+    first: SpanContext | None
+    span: Any
+
+
+_current: ContextVar[_Attempt | None] = ContextVar("clew_attempt", default=None)
+
+
+def enter(task_id: Any, retries: int, first: SpanContext | None, span: Any) -> Any:
+    """From now on, a retry of this task that is sent is its next attempt; give what is returned to `leave`."""
+    return _current.set(_Attempt(task_id, retries or 0, first, span))
+
+
+def leave(token: Any) -> None:
+    """Undo `enter`. A token of another context is ignored."""
+    try:
+        _current.reset(token)
+    except ValueError:
+        pass
+
+
+@contextmanager
+def attempting(task_id: Any, retries: int, first: SpanContext | None, span: Any) -> Iterator[None]:
+    """A retry of this task that is sent inside is its next attempt, linked to `span`."""
+    token = enter(task_id, retries, first, span)
+    try:
+        yield
+    finally:
+        leave(token)
+
+
+def attempts_header(task_id: Any, retries: Any) -> str | None:
+    """What the message of a retry says of the attempts before; None for any other message."""
+    attempt = _current.get()
+    if attempt is None or attempt.task_id != task_id or not isinstance(retries, int) or retries <= attempt.retries:
+        return None
+    return write_attempts(attempt.first, attempt.span.get_span_context())
+
+
+def origin_of(request: Any, attributes: Attributes) -> Origin:
+    """Where a run comes from; notes the links' targets, which backends drop, among the attributes.
+
+    Args:
+        request: Celery's context of it.
+        attributes: those its span will have.
+    """
+    first, previous = read_attempts(header(request, ATTEMPTS))
+    if request.is_eager:
+        return _eager(first, previous, attributes)
+    # Nothing of the worker's own context: what a task leaves behind must not become the parent of the next.
+    context = propagate.extract(request, Context(), getter)
+    published = get_current_span(context).get_span_context()
+    if not published.is_valid:
+        return Origin(context, _to_previous(previous, attributes), None)
+    attributes[names.CELERY_LINKED_TRACE_ID] = format_trace_id(published.trace_id)
+    attributes[names.CELERY_LINKED_SPAN_ID] = format_span_id(published.span_id)
+    links = (_link(published, "publish"), *_to_previous(previous, attributes))
+    if first is not None and first.span_id != published.span_id:
+        links = (_link(first, "first_publish"), *links)
+        context = set_span_in_context(NonRecordingSpan(first), context)
+    if configuration.settings.task_parent == "link" or contrib.State.use_span_links:
+        context = set_span_in_context(INVALID_SPAN, context)
+    return Origin(context, links, first or published)
+
+
+def _eager(first: SpanContext | None, previous: SpanContext | None, attributes: Attributes) -> Origin:
+    context = get_current()
+    if first is not None:
+        context = set_span_in_context(NonRecordingSpan(first), context)
+    above = first or get_current_span(context).get_span_context()
+    return Origin(context, _to_previous(previous, attributes), above if above.is_valid else None)
+
+
+def _to_previous(previous: SpanContext | None, attributes: Attributes) -> tuple[Link, ...]:
+    if previous is None:
+        return ()
+    attributes[names.CELERY_PREVIOUS_TRACE_ID] = format_trace_id(previous.trace_id)
+    attributes[names.CELERY_PREVIOUS_SPAN_ID] = format_span_id(previous.span_id)
+    return (_link(previous, "previous_attempt"),)
+
+
+_KINDS = {
+    kind: BoundedAttributes(attributes={names.CLEW_LINK_KIND: kind})
+    for kind in ("publish", "first_publish", "previous_attempt")
+}
+
+
+def _link(to: SpanContext, kind: str) -> Link:
+    return Link(to, _KINDS[kind])

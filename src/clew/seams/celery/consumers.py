@@ -1,0 +1,218 @@
+"""`celery.has_consumers` on the PRODUCER span, and `queue <name>`: a task was sent to a queue nobody reads.
+
+We stand at `Producer.publish`, which knows the connection and the queue, and at `Queue.queue_declare`: a publisher
+declares its queue once for each connection, and RabbitMQ's answer says who reads it, for nothing. What is older than
+that, and Redis, which knows nothing of readers, is asked by a thread with a connection of its own, never by the
+publish. For Redis workers keep a registry (`consumers_registry.py`), from `worker_ready` to `worker_shutdown`. The span
+`queue <name>` is there where the answer came after the request's end; a finding needs a span to be on.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextvars import ContextVar
+from typing import Any
+
+from opentelemetry.trace import get_current_span
+
+from clew import attributes as names
+from clew.core import isolation, local_trace, spans
+from clew.core.call_site import call_site
+from clew.core.detector import hub
+from clew.core.local_trace import LocalTrace
+from clew.core.seam import Patch, Seam, SpanDoc, like
+from clew.seams.celery import consumers_known, consumers_look
+from clew.seams.celery.consumers_known import AMQP, Key, Known, key_of
+from clew.seams.celery.consumers_registry import Registrar, keeps_registry
+from clew.seams.celery.consumers_telling import Sent, Waiting, root_of
+from clew.seams.celery.receivers import Receivers
+
+SCOPE = __name__
+_PUBLISH = "clew.seams.celery.publish"
+_ASKED = "queues asked about"
+_MAX_ASKED = 100
+# Only a publisher's declaration counts: a worker declares its queues before it reads them.
+_is_sending: ContextVar[bool] = ContextVar("clew_is_sending", default=False)
+
+
+class State:
+    """What the worker this process belongs to reads, as it was when it started, and its entry in the registry."""
+
+    reads: frozenset[str] | None = None
+    registrar: Registrar | None = None
+
+
+def _publishing(original: Any) -> Any:
+    def publish(self: Any, body: Any, *args: Any, **kwargs: Any) -> Any:
+        to = _destination(self, body, args, kwargs)
+        if to is None:
+            return original(self, body, *args, **kwargs)
+        token = _is_sending.set(True)
+        try:
+            result = original(self, body, *args, **kwargs)
+        finally:
+            _is_sending.reset(token)
+        try:
+            _sent(self.connection, *to)
+        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(ours, SCOPE)
+        return result
+
+    return like(original, publish)
+
+
+def _destination(producer: Any, body: Any, args: Any, kwargs: dict[str, Any]) -> tuple[str, str] | None:
+    """Queue and task, if a task goes to one queue: by the broker's own exchange, where the key is the queue."""
+    try:
+        usual = producer.exchange
+        if args or kwargs.get("exchange") or getattr(usual, "name", usual) or spans.pipeline() is None:
+            return None
+        queue, headers = kwargs.get("routing_key"), kwargs.get("headers")
+        about = body if type(body) is dict else headers
+        task = about.get("task") if isinstance(about, dict) else None
+        return (queue, task) if type(queue) is str and queue and type(task) is str else None
+    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+        isolation.report(ours, SCOPE)
+        return None
+
+
+def _declaring(original: Any) -> Any:
+    def queue_declare(self: Any, nowait: bool = False, passive: bool = False, channel: Any = None) -> Any:
+        answer = original(self, nowait, passive, channel)
+        try:
+            if answer is not None and _is_sending.get():
+                key = key_of((channel or self.channel).connection.client, self.name)
+                if key is not None and key[0] == AMQP:
+                    consumers_known.keep(key, Known(answer[2] > 0, answer[1]))
+        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(ours, SCOPE)
+        return answer
+
+    return like(original, queue_declare)
+
+
+def _sent(connection: Any, queue: str, task_name: str) -> None:
+    """A task is with the broker: say who reads its queue, or have that asked."""
+    key = key_of(connection, queue)
+    if key is None or spans.is_suppressed() or _reads(queue):
+        return
+    known = consumers_known.of(key)
+    span: Any = get_current_span()
+    is_ours = span.is_recording() and _is_publish(span)
+    if known is None:
+        _ask(key, connection, span, task_name)
+    elif known.is_read is not None and is_ours:
+        getattr(span, "note", span.set_attribute)(names.CELERY_HAS_CONSUMERS, known.is_read)
+    if known is None or known.is_read is not False or not hub.on_queue:
+        return
+    local = _local()
+    sent = Sent(queue, task_name, call_site(sys._getframe(2)), local)
+    if local is not None:
+        sent.tell(local, known, span if is_ours else None)
+    else:
+        sent.tell_alone(root_of(span), known)
+
+
+def _ask(key: Key, connection: Any, span: Any, task_name: str) -> None:
+    local, publish, queue = _local(), span.get_span_context(), key[-1]
+    waiting = None
+    if hub.on_queue and (publish.is_valid or local is not None) and _is_first(local, key):
+        waiting = Waiting(Sent(queue, task_name, call_site(sys._getframe(3)), local), publish)
+        if local is not None:
+            local.at_end.append(waiting.ended)
+    consumers_look.watcher().ask(key, connection, waiting.answered if waiting is not None else None)
+
+
+def _local() -> LocalTrace | None:
+    return local_trace.current() or local_trace.of_current_span()
+
+
+def _is_first(local: LocalTrace | None, key: Key) -> bool:
+    """Whether this request or task has not asked yet: it says it once for each queue."""
+    if local is None:
+        return True
+    asked: set[Key] = local.notes.setdefault(_ASKED, set())
+    if key in asked or len(asked) >= _MAX_ASKED:
+        return False
+    asked.add(key)
+    return True
+
+
+def _is_publish(span: Any) -> bool:
+    scope = getattr(span, "instrumentation_scope", None)
+    return scope is not None and scope.name == _PUBLISH
+
+
+def _reads(queue: str) -> bool:
+    """Whether this process belongs to a worker that reads the queue itself."""
+    if State.reads is not None:
+        return queue in State.reads
+    # Set up in a pool's child, after the signal.
+    trace = sys.modules.get("celery.app.trace")
+    if trace is None or not trace._localized:
+        return False
+    app = sys.modules["celery._state"].default_app
+    return app is not None and queue in app.amqp.queues.consume_from
+
+
+def _worker_starts(sender: Any, **_: Any) -> None:
+    # Taken now: before Celery 5.7, every queue that is sent to is among these, too.
+    State.reads = frozenset(sender.app.amqp.queues.consume_from)
+
+
+def _ready(sender: Any, **_: Any) -> None:
+    if State.registrar is None and keeps_registry(sender):
+        State.registrar = Registrar(sender)
+        State.registrar.start()
+
+
+def _shutting_down(**_: Any) -> None:
+    # A warm shutdown reads no more, but may last; this is a signal's handler, which waits for nothing.
+    if State.registrar is not None:
+        State.registrar.stop(0)
+
+
+def _shut_down(**_: Any) -> None:
+    registrar, State.registrar, State.reads = State.registrar, None, None
+    if registrar is not None:
+        registrar.stop()
+
+
+def _child_ends(**_: Any) -> None:
+    consumers_look.wait_for_answers()
+
+
+RECEIVERS = Receivers(
+    SCOPE,
+    worker_init=_worker_starts,
+    worker_ready=_ready,
+    worker_shutting_down=_shutting_down,
+    worker_shutdown=_shut_down,
+    worker_process_shutdown=_child_ends,
+)
+
+
+def _uninstall() -> None:
+    RECEIVERS.disconnect()
+    _shut_down()
+    consumers_look.stop()
+    consumers_known.forget()
+
+
+SEAM = Seam(
+    "celery.consumers",
+    patches=(
+        Patch("kombu.messaging", "Producer.publish", _publishing),
+        Patch("kombu.entity", "Queue.queue_declare", _declaring),
+        *RECEIVERS.patches,
+    ),
+    spans=(
+        SpanDoc(
+            "queue mail",
+            "INTERNAL",
+            "below a publish span that has ended: nobody reads the queue, as the broker said later; a point in time",
+            (names.MESSAGING_DESTINATION_NAME, names.CELERY_HAS_CONSUMERS),
+        ),
+    ),
+    on_uninstall=_uninstall,
+)

@@ -1,0 +1,93 @@
+"""What this process knows of who reads which queue; it grows old in seconds, because workers come and go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from time import monotonic
+from typing import Any
+
+AMQP, REDIS = "amqp", "redis"
+# Broker, and queue in it.
+Key = tuple[Any, ...]
+_MAX_QUEUES = 1000
+# That nobody reads a queue is asked again soon: a worker may have started meanwhile.
+_READ_SECONDS, _UNREAD_SECONDS = 30.0, 5.0
+_TAKEN_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a queue.
+
+    Args:
+        is_read: whether somebody reads it; None: the broker could not say.
+        messages: how many wait.
+        does_exist: whether the broker has it.
+        at: when that was so, by the monotonic clock.
+        read_at: when it was last known to be read.
+        taken_at: when messages were taken by somebody who is not in the registry.
+    """
+
+    is_read: bool | None
+    messages: int = 0
+    does_exist: bool = True
+    at: float = field(default_factory=monotonic)
+    read_at: float | None = None
+    taken_at: float | None = None
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it can still be relied on."""
+        return monotonic() - self.at < (_UNREAD_SECONDS if self.is_read is False else _READ_SECONDS)
+
+    @property
+    def read_seconds_ago(self) -> float | None:
+        """How long ago it was known to be read."""
+        return None if self.read_at is None else monotonic() - self.read_at
+
+
+_known: dict[Key, Known] = {}
+
+
+def key_of(connection: Any, queue: str) -> Key | None:
+    """Key of a queue of that broker; None: it is no broker that can say who reads."""
+    kind = connection.transport.driver_type
+    if kind not in (AMQP, REDIS):
+        return None
+    prefix = (connection.transport_options or {}).get("global_keyprefix", "")
+    return kind, connection.hostname, connection.port, connection.virtual_host, prefix, queue
+
+
+def of(key: Key) -> Known | None:
+    """What is known of a queue, as long as it can be relied on."""
+    found = _known.get(key)
+    return found if found is not None and found.is_fresh else None
+
+
+def keep(key: Key, known: Known) -> Known:
+    """Take what a broker has said; returns it with what was known before."""
+    before = _known.pop(key, None)
+    if known.is_read:
+        known = replace(known, read_at=known.at)
+    elif before is not None:
+        known = replace(known, read_at=before.read_at, taken_at=known.taken_at or before.taken_at)
+    if key[0] == REDIS and known.is_read is False:
+        known = _unless_taken(known, before)
+    if len(_known) >= _MAX_QUEUES:
+        _known.pop(next(iter(_known)), None)
+    _known[key] = known
+    return known
+
+
+def _unless_taken(known: Known, before: Known | None) -> Known:
+    """Nobody in the registry reads it; but where messages go, a worker without clew does."""
+    if before is not None and before.is_read is not True and known.messages < before.messages:
+        known = replace(known, taken_at=known.at)
+    if known.taken_at is not None and known.at - known.taken_at < _TAKEN_SECONDS:
+        return replace(known, is_read=None)
+    return known
+
+
+def forget() -> None:
+    """Know nothing."""
+    _known.clear()

@@ -1,0 +1,91 @@
+"""No span of its own: an `exception` event on a run that logged an exception as an error and yet succeeded.
+
+We stand at `logging.Logger.filter`, the last place in `Logger.handle` that has returned before a handler runs: handlers
+that look for the caller on the stack (loguru's, Sentry's) find no frame of ours there, and what a logger's own filter
+drops does not count. A record without `exc_info` costs one test. What Celery, kombu and OpenTelemetry log themselves,
+and Django of a request, is not the task's.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from types import FrameType
+from typing import Any
+
+from clew import attributes as names
+from clew.core import frames, isolation, local_trace, logged_errors
+from clew.core.call_site import CallSite, call_site, raised_at
+from clew.core.local_trace import LocalTrace
+from clew.core.logged_errors import LoggedErrors
+from clew.core.seam import Patch, Seam, like
+from clew.core.transactions import TASK_END
+
+SCOPE = __name__
+_MACHINERY = {"amqp", "billiard", "celery", "clew", "kombu", "opentelemetry", "vine"}
+_OF_REQUESTS = ("django.request", "django.security", "django.server")
+_MAX_FRAMES = 50
+
+
+def _noting(original: Any) -> Any:
+    def filter_and_note(logger: Any, record: Any) -> Any:
+        is_kept = original(logger, record)
+        try:
+            if record.exc_info and is_kept and record.levelno >= logging.ERROR:
+                _note(record)
+        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(ours, SCOPE)
+        return is_kept
+
+    return like(original, filter_and_note)
+
+
+def _note(record: Any) -> None:
+    local = local_trace.current()
+    if local is None or names.CELERY_TASK_NAME not in local.where or _is_not_the_tasks(record):
+        return
+    given = record.exc_info
+    error = given[1] if type(given) is tuple and len(given) == 3 else None
+    if not isinstance(error, BaseException):
+        return  # logged outside an `except`
+    errors: LoggedErrors | None = local.notes.get(logged_errors.NOTE)
+    if errors is None:
+        errors = local.notes[logged_errors.NOTE] = LoggedErrors()
+        if local.is_recording:
+            local.at_end.append(lambda: _say(local, errors))
+    errors.add(error, record.name, _line(record), raised_at(error.__traceback__), local.is_recording)
+
+
+def _is_not_the_tasks(record: Any) -> bool:
+    name = str(record.name)
+    if name.startswith(_OF_REQUESTS):
+        return True
+    # An application may log under Celery's name.
+    return name.partition(".")[0] in _MACHINERY and not frames.is_application(record.pathname)
+
+
+def _line(record: Any) -> CallSite:
+    """The application's line that logged, or that called the library which did; `stacklevel` counts."""
+    frame: FrameType | None = sys._getframe(3)
+    for _ in range(_MAX_FRAMES):
+        if frame is None:
+            break
+        if frame.f_lineno == record.lineno and frame.f_code.co_filename == record.pathname:
+            return call_site(frame) or CallSite(record.pathname, record.lineno, record.funcName or "")
+        frame = frame.f_back
+    return CallSite(record.pathname, record.lineno, record.funcName or "")
+
+
+def _say(local: LocalTrace, errors: LoggedErrors) -> None:
+    if TASK_END in local.notes and local.notes[TASK_END][0] == "succeeded":
+        for each in errors:
+            local.root.span.add_event("exception", each.event, each.time_ns)
+
+
+def _watch_loggers(signal: Any) -> Any:
+    """Celery is imported: only then there are tasks."""
+    SEAM.patch_attribute(logging.Logger, "filter", _noting)
+    return signal
+
+
+SEAM = Seam("celery.log", patches=(Patch("celery.signals", "task_prerun", _watch_loggers),))

@@ -1,0 +1,45 @@
+"""No span of its own: `process.memory.delta` on the span of every run, and the readings `memory_growth` lives on.
+
+We stand at `task_prerun`, after the run has begun, and read again when it ends. In a prefork child one task runs at a
+time and the difference is its own; in a threads, gevent or eventlet pool it is that of whatever ran meanwhile.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clew import attributes as names
+from clew.core import local_trace, memory
+from clew.core.local_trace import LocalTrace
+from clew.core.memory import Reading
+from clew.core.seam import Seam
+from clew.seams.celery.receivers import Receivers
+
+SCOPE = __name__
+
+
+def _prerun(**_: Any) -> None:
+    local = local_trace.current()
+    # A run that is not traced, inside a request or another task: what is current is not its own.
+    if local is None or names.CELERY_TASK_NAME not in local.where or memory.NOTE in local.notes:
+        return
+    before = memory.resident_bytes()
+    if before is None:
+        return
+    reading = local.notes[memory.NOTE] = Reading(before)
+    if local.is_recording:
+        local.at_end.append(lambda: _say(local, reading))
+
+
+def _say(local: LocalTrace, reading: Reading) -> None:
+    local.root.note(names.PROCESS_MEMORY_DELTA, reading.after - reading.before)
+
+
+def _uninstall() -> None:
+    RECEIVERS.disconnect()
+    memory.close()
+
+
+RECEIVERS = Receivers(SCOPE, task_prerun=_prerun)
+
+SEAM = Seam("celery.memory", patches=RECEIVERS.patches, on_uninstall=_uninstall)

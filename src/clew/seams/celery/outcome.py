@@ -1,0 +1,90 @@
+"""How a run has ended, as its span says it: outcome, status, the exception event, and what a retry will do.
+
+Only what nobody asked for is an ERROR: a retry, an Ignore, a Reject or one of the task's `throws` says what it is, and
+why.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry.trace import Status, StatusCode
+
+from clew import attributes as names
+from clew.core import spans
+from clew.core.exception_event import error_description, exception_attributes, message_of, type_name
+from clew.core.task_run import TaskRun
+from clew.seams.celery.headers import ATTEMPTS, write_attempts
+
+_ERRORS = ("failed", "soft_timed_out")
+# What `Task.on_replace` raises, in every version.
+_REPLACED = "Replaced by new task"
+
+
+def outcome_of(task: Any, error: BaseException | None) -> str:
+    """The value of `celery.outcome`, of those a run can have."""
+    if error is None:
+        return "succeeded"
+    from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
+
+    if isinstance(error, Ignore):
+        return "replaced" if error.args[:1] == (_REPLACED,) else "ignored"
+    for kind, outcome in ((Retry, "retried"), (Reject, "rejected")):
+        if isinstance(error, kind):
+            return outcome
+    throws = task.throws
+    if throws and isinstance(error, throws):
+        return "expected_failure"
+    return "soft_timed_out" if isinstance(error, SoftTimeLimitExceeded) else "failed"
+
+
+def describe(root: spans.OpenSpan, run: TaskRun, state: str | None) -> None:
+    """Note on the run's span how it has ended.
+
+    Args:
+        root: the span, recording.
+        run: the run, with its outcome and error.
+        state: Celery's; None where an exception is on its way through Celery itself.
+    """
+    outcome, error = run.outcome, run.error
+    root.note(names.CELERY_OUTCOME, outcome)
+    if state is not None:
+        root.note(names.CELERY_STATE, state)
+    if run.request.retries or outcome == "retried":
+        _note_retries(root, run)
+    if error is None:
+        return
+    recorded: Any = error
+    if outcome in _ERRORS:
+        root.note(names.ERROR_TYPE, type_name(error))
+        root.span.set_status(Status(StatusCode.ERROR, error_description(error)))
+    elif outcome == "retried":
+        root.note(names.CELERY_RETRY_REASON, message_of(error))
+        recorded = getattr(error, "exc", None) or error
+    elif outcome in ("ignored", "replaced", "rejected"):
+        recorded = getattr(error, "reason", None)
+        if outcome == "rejected":
+            root.note(names.CELERY_REQUEUE, bool(getattr(error, "requeue", False)))
+    if isinstance(recorded, BaseException):
+        root.span.add_event("exception", exception_attributes(recorded))
+
+
+def _note_retries(root: spans.OpenSpan, run: TaskRun) -> None:
+    held = vars(run.task)
+    limit = held.get("override_max_retries", run.task.max_retries)
+    if isinstance(limit, int):
+        root.note(names.CELERY_MAX_RETRIES, limit)
+        if run.outcome in _ERRORS and run.request.retries >= limit:
+            root.note(names.CELERY_RETRIES_EXHAUSTED, True)
+    when = getattr(run.error, "when", None)
+    if isinstance(when, (int, float)):
+        root.note(names.CELERY_RETRY_DELAY_MS, round(when * 1000))
+
+
+def hand_on(run: TaskRun, first: Any, span: Any) -> None:
+    """An eager retry is no message: its signature says what the headers of one would (see `attempts`)."""
+    signature = getattr(run.error, "sig", None)
+    options = getattr(signature, "options", None)
+    if isinstance(options, dict):
+        headers = options.get("headers") or {}
+        options["headers"] = {**headers, ATTEMPTS: write_attempts(first, span.get_span_context())}

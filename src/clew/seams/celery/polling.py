@@ -1,0 +1,86 @@
+"""No span of its own: it keeps a driver's spans of kombu's own traffic with Redis from being traces of their own.
+
+A worker asks its broker for messages all day, acknowledges, restores, and talks to other workers; with
+`opentelemetry-instrumentation-redis` each of these commands is a root span (upstream-defects, celery 11). We stand at
+`Channel._create_client`, where every client of the transport comes from: its class is exchanged for a subclass whose
+commands suppress instrumentation while no span records. What runs below a span keeps the driver's span there: a publish
+below its PRODUCER span. The application's own clients, and those of the result backend, are others.
+
+There is nothing to do for AMQP: kombu speaks it by py-amqp or librabbitmq, which nobody instruments.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry.context import attach, detach, set_value
+from opentelemetry.trace import get_current_span
+
+from clew.core import isolation
+from clew.core.seam import Patch, Seam, like
+
+SCOPE = __name__
+_SUPPRESS = "suppress_instrumentation"
+_COMMANDS = ("execute_command", "immediate_execute_command", "execute")
+_MAX_CLASSES = 100
+_quiet: dict[type, type] = {}
+
+
+def quieten(client: Any) -> Any:
+    """Exchange the class of a client or pipeline; one whose class does not allow it stays as it is."""
+    try:
+        client.__class__ = _quiet.get(type(client)) or _quiet_class(type(client))
+    except Exception as ours:  # noqa: BLE001 - ours must not reach the transport
+        isolation.report(ours, SCOPE)
+    return client
+
+
+def _quiet_class(own: type) -> type:
+    if "_is_quiet" in vars(own):
+        return own
+    commands = [name for name in _COMMANDS if hasattr(own, name)]
+    held: dict[str, Any] = {name: _quietened(own, name) for name in commands}
+    if hasattr(own, "pipeline"):
+        held["pipeline"] = _with_quiet_pipelines(own)
+    # Named as the original: nobody who prints a client shall wonder.
+    held |= {"__module__": own.__module__, "__qualname__": own.__qualname__, "__doc__": own.__doc__}
+    made = type(own.__name__, (own,), {**held, "__slots__": (), "_is_quiet": True})
+    if len(_quiet) < _MAX_CLASSES:
+        _quiet[own] = made
+    return made
+
+
+def _quietened(own: Any, name: str) -> Any:
+    def command(client: Any, *args: Any, **options: Any) -> Any:
+        token = None
+        if SEAM.is_installed and not get_current_span().is_recording():
+            token = attach(set_value(_SUPPRESS, True))
+        try:
+            # Looked up again each time: an instrumentation may come after us.
+            return getattr(own, name)(client, *args, **options)
+        finally:
+            if token is not None:
+                detach(token)
+
+    return like(getattr(own, name), command)
+
+
+def _with_quiet_pipelines(own: Any) -> Any:
+    def pipeline(client: Any, *args: Any, **options: Any) -> Any:
+        return quieten(own.pipeline(client, *args, **options))
+
+    return like(own.pipeline, pipeline)
+
+
+def _creating(original: Any) -> Any:
+    def _create_client(channel: Any, *args: Any, **kwargs: Any) -> Any:
+        return quieten(original(channel, *args, **kwargs))
+
+    return like(original, _create_client)
+
+
+SEAM = Seam(
+    "celery.polling",
+    patches=(Patch("kombu.transport.redis", "Channel._create_client", _creating),),
+    on_uninstall=_quiet.clear,
+)

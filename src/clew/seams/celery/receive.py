@@ -1,0 +1,105 @@
+"""No span of its own: when a worker got a message and when it handed it to its pool, for the span of the run.
+
+A task waits three times: for its ETA, in the broker, and in the worker until a pool process is free. Only the worker's
+main process knows where the second ends and the third begins. We stand at `task_received`, and at
+`WorkController._process_task`, which every message passes on its way to the pool (after its ETA and its rate limit), so
+that a second run of one task id can be told. Both write into the request's dictionary, which Celery sends to the child.
+
+The span id of the run is made here as well, one for each delivery: should the child die, the main process can tell of
+the run under the very id that the child's spans name as their parent. That of a chord's header task follows from its
+group and index, so that the body can link to it without anybody's asking a broker or backend.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from time import time_ns
+from typing import Any
+
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+
+from clew.core import isolation, spans
+from clew.core.pipeline import Pipeline
+from clew.core.seam import Patch, Seam, like
+from clew.seams.celery.headers import RECEIVED, Received, chord_run_ids, read_received
+from clew.seams.celery.metrics import consumed
+from clew.seams.celery.receivers import Receivers
+
+SCOPE = __name__
+_MAX_REMEMBERED = 10_000
+# Runs handed to the pool, by task id: which attempt, and how many of it.
+_started: OrderedDict[str, tuple[tuple[Any, Any], int]] = OrderedDict()
+# Derived ids that have been given out: before Celery 5.7 a chord that is sent twice has one group id.
+_given: OrderedDict[int, None] = OrderedDict()
+
+
+def derives_chord_ids(pipeline: Pipeline) -> bool:
+    """Whether a chord's header tasks have ids that follow from group and index: not where the site makes its own."""
+    return pipeline.allows_light_roots and type(pipeline.provider.id_generator) is RandomIdGenerator
+
+
+def _received(sender: Any, request: Any, **_: Any) -> None:
+    pipeline = spans.pipeline()
+    if pipeline is None:
+        return
+    eta = request.eta
+    eta_ns = int(eta.timestamp() * 1e9) if eta is not None else 0
+    held = request.request_dict
+    held[RECEIVED] = Received(time_ns(), eta_ns, *_ids(pipeline, request, held), 1).text()
+    consumed(request.task.app, held)
+
+
+def _ids(pipeline: Pipeline, request: Any, held: dict[str, Any]) -> tuple[int, int]:
+    """Trace and span id of a run, unique for each delivery, also where a chord's are derived."""
+    index = held.get("group_index")
+    is_first = not (held.get("retries") or held["delivery_info"]["redelivered"])
+    if index is not None and is_first and request.chord and derives_chord_ids(pipeline):
+        ids = chord_run_ids(str(held.get("group")), index, held.get("replaced_task_nesting") or 0)
+        if ids[1] not in _given:
+            _given[ids[1]] = None
+            if len(_given) > _MAX_REMEMBERED:
+                _given.popitem(last=False)
+            return ids
+    return pipeline.new_trace_id(), pipeline.new_span_id()
+
+
+def _process(original: Any) -> Any:
+    def _process_task(worker: Any, request: Any) -> Any:
+        try:
+            _count(request)
+        except Exception as ours:  # noqa: BLE001 - ours must not reach the worker
+            isolation.report(ours, SCOPE)
+        return original(worker, request)
+
+    return like(original, _process_task)
+
+
+def _count(request: Any) -> None:
+    """Say in the request which run of its id it is."""
+    held = request.request_dict
+    received = read_received(held.get(RECEIVED))
+    if received is None:
+        return
+    attempt = held.get("retries"), held.get("replaced_task_nesting")
+    before, number = _started.pop(request.id, (attempt, 0))
+    number = number + 1 if before == attempt else 1
+    _started[request.id] = attempt, number
+    if len(_started) > _MAX_REMEMBERED:
+        _started.popitem(last=False)
+    if number > 1:
+        held[RECEIVED] = received._replace(number=number).text()
+
+
+def _uninstall() -> None:
+    RECEIVERS.disconnect()
+    _started.clear()
+    _given.clear()
+
+
+RECEIVERS = Receivers(SCOPE, task_received=_received)
+
+SEAM = Seam(
+    "celery.receive",
+    patches=(*RECEIVERS.patches, Patch("celery.worker.worker", "WorkController._process_task", _process)),
+    on_uninstall=_uninstall,
+)

@@ -1,0 +1,70 @@
+"""How long a task has waited when its run starts: for its ETA, in the broker, in the worker.
+
+The three add up to the time from the publish to the start. Publish and ETA are by the sender's clock, the rest by the
+worker's; where the sender's is ahead nothing becomes negative, and the span says so.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from time import time_ns
+from typing import Any, NamedTuple
+
+from clew import attributes as names
+from clew.seams.celery.attempts import header
+from clew.seams.celery.headers import PUBLISHED_AT, read_time, received_of
+
+_SKEW_NS = 1_000_000
+
+
+class Waited(NamedTuple):
+    """Times of a run, in nanoseconds since the epoch, 0 where unknown; its waits, in milliseconds by attribute."""
+
+    published_ns: int
+    eta_ns: int
+    received_ns: int
+    started_ns: int
+    ms: dict[str, float]
+
+
+def waits(request: Any, attributes: dict[str, Any]) -> Waited:
+    """How long the run that starts now has waited; noted among the attributes, too.
+
+    Args:
+        request: Celery's context of it.
+        attributes: those its span will have.
+    """
+    now = time_ns()
+    ms: dict[str, float] = {}
+    if request.is_eager:
+        return Waited(0, 0, 0, now, ms)
+    published, received = read_time(header(request, PUBLISHED_AT)), received_of(request)
+    if received is None:
+        return Waited(published, 0, 0, now, ms)
+    eta, got = received.eta_ns, received.received_ns
+    if eta and published:
+        ms[names.CELERY_ETA_MS] = _ms(eta - published)
+    if published:
+        ms[names.CELERY_QUEUE_MS] = _ms(got - (eta if published < eta <= got else published))
+        if published - got > _SKEW_NS:
+            attributes[names.CELERY_CLOCK_SKEW_MS] = _ms(published - got)
+    ms[names.CELERY_PREFETCH_MS] = _ms(now - max(got, eta))
+    attributes.update(ms)
+    if received.number > 1:
+        attributes[names.CELERY_RUN_NUMBER] = received.number
+    return Waited(published, eta, got, now, ms)
+
+
+def eta_attributes(eta: str) -> dict[str, float]:
+    """How long a message that is sent now is asked to wait; nothing where its ETA has no time zone."""
+    try:
+        when = datetime.fromisoformat(eta)
+    except ValueError:
+        return {}
+    if when.tzinfo is None:
+        return {}
+    return {names.CELERY_ETA_MS: _ms(int(when.timestamp() * 1e9) - time_ns())}
+
+
+def _ms(nanoseconds: int) -> float:
+    return round(max(nanoseconds, 0) / 1e6, 3)

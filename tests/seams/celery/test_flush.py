@@ -1,0 +1,206 @@
+"""However a process of a worker ends, spans of finished tasks arrive, or it is said how many did not."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.celery_site.worker import DEADLINE, Receiver
+from tests.seams.celery.test_worker import Site, finished, site, wait_for_finished
+
+SLOW_SECONDS = 2.5
+REDIS, RABBITMQ = pytest.mark.redis, pytest.mark.rabbitmq
+# Nothing is sent but by the flush, or all the time: an export is under way when the process wants to leave.
+NEVER, ALWAYS = {"OTEL_BSP_SCHEDULE_DELAY": "3600000"}, {"OTEL_BSP_SCHEDULE_DELAY": "100"}
+
+
+@pytest.fixture(autouse=True)
+def _slow_collector(monkeypatch, request):
+    """Every answer takes its time, those of different senders at the same time."""
+    if "is_down" in request.fixturenames:
+        return
+    start = Receiver.start
+
+    def start_slowly(self: Receiver) -> None:
+        take = self._intake.take
+        self._intake.take = lambda export: (time.sleep(SLOW_SECONDS), take(export))[1]
+        start(self)
+
+    monkeypatch.setattr(Receiver, "start", start_slowly)
+
+
+def wait_until(is_true: Callable[[], object]) -> None:
+    until = time.monotonic() + DEADLINE
+    while not is_true() and time.monotonic() < until:
+        time.sleep(0.05)
+
+
+def children(here: Site) -> list[int]:
+    pid = here.worker._process.pid
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def runs_of_finished(here: Site) -> list[str]:
+    done = set(finished(here.worker))
+    runs = [span.attributes["messaging.message.id"] for span in here.gathered.runs() if span.name.startswith("run/")]
+    return sorted(each for each in runs if each in done)
+
+
+def assert_nothing_is_lost(here: Site) -> None:
+    """Exactly one run for every task the log says is finished."""
+    expected = sorted(finished(here.worker))
+    assert expected
+    wait_until(lambda: len(runs_of_finished(here)) >= len(expected))  # what was sent is still being answered
+    assert runs_of_finished(here) == expected
+    assert "were lost" not in here.worker.log.read_text(errors="replace")
+
+
+@pytest.mark.parametrize(
+    ("broker", "protocol", "limit", "delay"),
+    [
+        pytest.param("redis", "grpc", "--max-tasks-per-child=3", ALWAYS, marks=REDIS),
+        pytest.param("rabbitmq", "http", "--max-memory-per-child=1", ALWAYS, marks=RABBITMQ),
+        ("filesystem", "grpc", "--max-tasks-per-child=3", NEVER),
+    ],
+)
+def test_a_recycled_child(tmp_path, broker, protocol, limit, delay):
+    with site(tmp_path, broker, protocol, "-c", "2", limit, environment=delay) as here:
+        for _ in range(12):
+            here.app.tasks["nap"].delay(0.05)
+        wait_for_finished(here.worker, 12)
+        here.worker.stop()
+        assert_nothing_is_lost(here)
+
+
+@pytest.mark.parametrize(
+    ("broker", "protocol", "pool", "number", "grace"),
+    [
+        pytest.param("redis", "grpc", "prefork", signal.SIGTERM, "0", marks=REDIS, id="warm, prefork"),
+        pytest.param("rabbitmq", "http", "threads", signal.SIGTERM, "0", marks=RABBITMQ, id="warm, threads"),
+        pytest.param("rabbitmq", "grpc", "prefork", signal.SIGQUIT, "0", marks=RABBITMQ, id="cold, prefork"),
+        pytest.param("redis", "http", "prefork", signal.SIGQUIT, "1", marks=REDIS, id="soft, prefork"),
+        pytest.param("redis", "grpc", "solo", signal.SIGQUIT, "0", marks=REDIS, id="cold, solo"),
+        pytest.param("rabbitmq", "grpc", "threads", signal.SIGQUIT, "0", marks=RABBITMQ, id="cold, threads"),
+    ],
+)
+def test_a_shutdown_in_the_middle(tmp_path, broker, protocol, pool, number, grace):
+    environment = {**ALWAYS, "CELERY_SITE_GRACE": grace}
+    arguments = ("-P", pool, "-c", "2", "-I", "tests.seams.celery.leaving")
+    with site(tmp_path, broker, protocol, *arguments, environment=environment) as here:
+        for _ in range(50):
+            here.app.tasks["nap"].delay(0.05)
+        wait_for_finished(here.worker, 12)
+        here.worker.stop(number)
+        assert_nothing_is_lost(here)
+
+
+@pytest.mark.rabbitmq
+def test_autoscale_takes_children_away(tmp_path):
+    environment = {**NEVER, "AUTOSCALE_KEEPALIVE": "0.5"}
+    with site(tmp_path, "rabbitmq", "grpc", "--autoscale", "3,1", environment=environment) as here:
+        for _ in range(40):
+            here.app.tasks["nap"].delay(0.1)
+        here.worker.wait_for_log("Scaling up")
+        wait_for_finished(here.worker, 40)
+        here.worker.wait_for_log("Scaling down")
+        here.worker.stop()
+        assert_nothing_is_lost(here)
+
+
+def tell_a_child(here: Site) -> None:
+    os.kill(children(here)[0], signal.SIGTERM)
+
+
+def tell_everybody(here: Site) -> None:
+    os.killpg(here.worker._process.pid, signal.SIGTERM)
+
+
+def tell_everybody_again_and_again(here: Site) -> None:
+    """A deploy that is in a hurry."""
+    for _ in range(3):
+        tell_everybody(here)
+        time.sleep(0.7)
+
+
+@pytest.mark.parametrize(
+    ("broker", "protocol", "tell"),
+    [
+        pytest.param("redis", "grpc", tell_a_child, marks=REDIS),
+        pytest.param("rabbitmq", "http", tell_everybody, marks=RABBITMQ),
+        pytest.param("redis", "grpc", tell_everybody_again_and_again, marks=REDIS),
+    ],
+)
+def test_sigterm_to_idle_children(tmp_path, broker, protocol, tell):
+    with site(tmp_path, broker, protocol, "-c", "2", environment=NEVER) as here:
+        for _ in range(12):
+            here.app.tasks["nap"].delay(0.05)
+        wait_for_finished(here.worker, 12)
+        tell(here)
+        here.worker.stop()
+        assert_nothing_is_lost(here)
+
+
+@contextlib.contextmanager
+def nobody_listens() -> Iterator[int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        yield probe.getsockname()[1]  # bound, so that nobody else takes it, but refusing
+
+
+@contextlib.contextmanager
+def no_connection_is_made() -> Iterator[int]:
+    """As behind a firewall that drops what it does not let through: the queue of connections is full."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.socket())
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(4):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        yield server.getsockname()[1]
+
+
+@contextlib.contextmanager
+def nothing_is_answered() -> Iterator[int]:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(50)
+        yield server.getsockname()[1]
+
+
+LOST = re.compile(r"clew: (\d+) spans? w\w+ lost: (?:http://)?127.0.0.1:\d+\S* (could not be reached|did not answer)")
+WHY = {nobody_listens: "could not be reached", no_connection_is_made: "could not be reached"}
+
+
+@pytest.mark.parametrize("is_down", [nobody_listens, no_connection_is_made, nothing_is_answered])
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_what_a_collector_that_is_down_loses_is_counted(tmp_path, is_down, protocol):
+    """And nobody waits for it longer than the settings say."""
+    with is_down() as port:
+        environment = {
+            **NEVER,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
+            "CLEW_FLUSH_TIMEOUT_MS": "3000",
+            "CLEW_FLUSH_UNREACHABLE_TIMEOUT_MS": "500",
+            "CLEW_CELERY_LIFECYCLE": "false",
+        }
+        arguments = ("-c", "1", "--max-tasks-per-child", "1")
+        with site(tmp_path, "filesystem", protocol, *arguments, environment=environment) as here:
+            for number in range(3):
+                here.app.tasks["add"].delay(number, 1)
+            wait_for_finished(here.worker, 3)
+            assert here.worker.stop() < 30  # two leave, 3.5 s at most each, and Celery takes its time
+            log = here.worker.log.read_text(errors="replace")
+    said = [(int(count), why) for count, why in LOST.findall(log)]
+    assert sum(count for count, _ in said) == 3, log
+    assert {why for _, why in said} == {WHY.get(is_down, "did not answer")}
+    assert "internal error" not in log
