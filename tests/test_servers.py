@@ -119,3 +119,19 @@ def test_every_request_arrives_whole(command, protocol):
     assert servers["GET broken/"].status == "ERROR"
     assert servers["GET plain/"].service == "site"
     assert "internal error" not in output
+
+
+def test_gunicorn_with_max_requests_and_a_slow_collector(monkeypatch):
+    """Every answer takes two seconds; workers leave after two requests all the same, and take nothing with them."""
+    received = []
+    with Receiver(received.extend, grpc_port=0, http_port=0) as receiver:
+        take = receiver._intake.take
+        monkeypatch.setattr(receiver._intake, "take", lambda export: (time.sleep(2), take(export))[1])
+        with serving("gunicorn --preload", "grpc", receiver) as (url, said):
+            for _ in range(10):
+                fetch(url + "/plain/")
+        wait_for(lambda: sum(record.kind == "SERVER" for record in received) >= 10)
+    servers = [record for record in received if record.kind == "SERVER"]
+    assert len({record.span_id for record in servers}) == len(servers) == 10, "".join(said)
+    assert "were lost" not in "".join(said)
+    assert "WORKER TIMEOUT" not in "".join(said)

@@ -17,7 +17,7 @@ _WHY = {
         "start the collector or set OTEL_EXPORTER_OTLP_ENDPOINT and _PROTOCOL (`clew doctor` tries them)",
     ),
     "timeout": (
-        "{endpoint} did not answer in time",
+        "{endpoint} did not answer in time, though it may have some of them",
         "see why the collector is slow; CLEW_FLUSH_TIMEOUT_MS lets a process that leaves wait longer for it",
     ),
     "rejected": (

@@ -33,7 +33,7 @@ from opentelemetry import trace as otel
 from clew.cli.receiver import SpanRecord
 from clew.core import isolation, spans
 from clew.seams.celery import fate, fate_child, fate_marks, fate_request
-from clew.seams.celery.fate_span import Fate, tell
+from clew.seams.celery.fate_span import Fate, telling
 from clew.seams.celery.headers import RECEIVED
 from clew.testing import tracing
 from tests.celery_site.worker import DEADLINE
@@ -217,6 +217,12 @@ def _einfo(error: BaseException) -> ExceptionInfo:
         return ExceptionInfo()
 
 
+def _tell(*what: Any) -> None:
+    told = telling(*what)
+    assert told is not None
+    told.end()
+
+
 def _failed(request: Any, error: BaseException, then: Callable[..., Any] = lambda *_, **__: None, **more: Any) -> None:
     """`Request.on_failure`, in which Celery does `then`."""
     fate_request.below(fate_request.failing)(then)(request, _einfo(error), **more)
@@ -226,7 +232,7 @@ def _failed(request: Any, error: BaseException, then: Callable[..., Any] = lambd
 def test_a_fate_lasts_from_the_start_of_the_run(app, is_light):
     with tracing() as trace:
         spans.pipeline().allows_light_roots = is_light
-        tell(app.tasks["add"], _context(), Fate("lost", "the child died", WorkerLostError("gone"), started=1000.5))
+        _tell(app.tasks["add"], _context(), Fate("lost", "the child died", WorkerLostError("gone"), started=1000.5))
         span = trace.named("lost/add")
     assert span.start_time == 1_000_500_000_000
     assert span.status.description == "the child died"
@@ -235,7 +241,7 @@ def test_a_fate_lasts_from_the_start_of_the_run(app, is_light):
 
 def test_link_mode_is_a_trace_of_its_own(app):
     with tracing(task_parent="link") as trace:
-        tell(app.tasks["add"], _context(**RUN), Fate("revoked", "revoked"))
+        _tell(app.tasks["add"], _context(**RUN), Fate("revoked", "revoked"))
         span = trace.named("revoked/add")
     assert span.parent is None
     assert [f"{link.context.span_id:x}" for link in span.links] == ["b" * 16]
@@ -245,7 +251,7 @@ def test_link_mode_is_a_trace_of_its_own(app):
 
 def test_a_protocol_1_message_brings_its_headers_apart(app):
     with tracing() as trace:
-        tell(
+        _tell(
             app.tasks["add"],
             Context({"id": "1", "delivery_info": {}, "headers": PUBLISHED}),
             Fate("revoked", "revoked"),

@@ -115,6 +115,37 @@ def test_autoscale_takes_children_away(tmp_path):
         assert_nothing_is_lost(here)
 
 
+METRICS_OF = re.compile(r'"process.pid": (\d+)')
+
+
+def test_metrics_of_a_child_are_sent_too_and_say_whose_they_are(tmp_path):
+    environment = {**NEVER, "OTEL_METRICS_EXPORTER": "console", "OTEL_METRIC_EXPORT_INTERVAL": "3600000"}
+    arguments = ("-c", "1", "--max-tasks-per-child", "1")
+    with site(tmp_path, "filesystem", "grpc", *arguments, environment=environment) as here:
+        for number in range(2):
+            here.app.tasks["add"].delay(number, 1)
+        wait_for_finished(here.worker, 2)
+        here.worker.stop()
+        log = here.worker.log.read_text(errors="replace")
+    pids = set(METRICS_OF.findall(log))
+    assert len(pids - {str(here.worker._process.pid)}) >= 2, log
+    assert "flower.task.runtime.seconds" in log
+
+
+@pytest.mark.redis
+def test_a_child_that_is_killed_has_sent_what_it_had_finished(tmp_path):
+    """Of tasks that ended more than half a second, and an answer, before."""
+    with site(tmp_path, "redis", "grpc", "-c", "1") as here:
+        for number in range(5):
+            here.app.tasks["add"].delay(number, 1)
+        wait_for_finished(here.worker, 5)
+        time.sleep(1.5)
+        os.kill(children(here)[0], signal.SIGKILL)
+        here.gathered.wait_for(lambda _: len(runs_of_finished(here)) >= 5)
+        assert runs_of_finished(here) == sorted(finished(here.worker))
+        here.worker.stop()
+
+
 def tell_a_child(here: Site) -> None:
     os.kill(children(here)[0], signal.SIGTERM)
 

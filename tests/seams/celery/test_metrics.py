@@ -93,6 +93,19 @@ def test_outcomes_are_counted(reader, app, name, args, outcomes, error):
     assert durations[0].attributes.get("error.type") == error
 
 
+def test_what_the_main_process_tells_is_counted(reader):
+    app = make_app(queue=f"clew-{uuid.uuid4().hex[:12]}")
+    with tracing(), start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=DEADLINE):
+        app.send_task("nobody.knows")
+        until(lambda: metrics.TASKS in points(reader))
+    (point,) = points(reader)[metrics.TASKS]
+    assert dict(point.attributes) == {
+        "celery.task_name": "nobody.knows",
+        "messaging.destination.name": app.conf.task_default_queue,
+        "celery.outcome": "unknown",
+    }
+
+
 def test_a_publish_the_broker_refuses(reader):
     app = make_app("redis://127.0.0.1:1/0", broker_connection_timeout=0.1)
     with tracing(), pytest.raises(OperationalError):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from celery.app.task import Context
 
-from clew.seams.celery.headers import PUBLISHED_AT, RECEIVED, Received, read_received
+from clew.seams.celery.headers import PUBLISHED_AT, RECEIVED, Received, read_received, received_of
 from clew.seams.celery.waiting import eta_attributes, waits
 from tests.seams.celery.test_worker import Site, _connections, site  # noqa: F401 - a fixture
 
@@ -21,7 +21,7 @@ def waited(**more):
     """Milliseconds of a run that starts now, by attribute name, and the attributes noted."""
     attributes = {}
     request = SimpleNamespace(is_eager=False, headers=None, **more)
-    found = waits(request, attributes)
+    found = waits(request, received_of(request), attributes)
     assert {key: attributes[key] for key in found.ms} == found.ms
     return {key.removeprefix("celery."): round(value / 1000) for key, value in attributes.items()}
 
@@ -54,7 +54,7 @@ def test_the_waits_add_up_and_are_never_negative(times, expected):
 
 
 def test_an_eager_run_has_not_waited():
-    assert waits(Context({"is_eager": True}), {}).ms == {}
+    assert waits(Context({"is_eager": True}), None, {}).ms == {}
 
 
 @pytest.mark.parametrize("eta", ["2026-01-01T00:00:00", "tomorrow"])

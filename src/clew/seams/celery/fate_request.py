@@ -72,15 +72,15 @@ def guarded(ours: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 def failing(request: Any, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Telling | None:
     """`Request.on_failure`: the child has reported an error, or the pool has killed or lost the child."""
-    from billiard.einfo import ExceptionWithTraceback
     from celery.exceptions import Reject
 
     error = exc_info.exception
-    if isinstance(error, ExceptionWithTraceback):
+    if isinstance(error, sys.modules["billiard.einfo"].ExceptionWithTraceback):
         error = error.exc
     if return_ok:
         # Celery 5.7 marks a task that rejects its message as failed, here and not in the child.
-        return below_run(request._context) if isinstance(error, Reject) and not error.requeue else None
+        does_fail = isinstance(error, Reject) and not getattr(error, "requeue", False)
+        return below_run(request._context) if does_fail else None
     if request in State.told:
         return State.told[request].again()
     fate = fate_of(request, error)

@@ -28,6 +28,7 @@ from clew import attributes as names
 from clew.core import isolation, spans
 from clew.core.exception_event import message_of, type_name
 from clew.core.pipeline import Pipeline
+from clew.seams.celery import metrics
 from clew.seams.celery.attempts import Origin, attempting, origin_of
 from clew.seams.celery.fate_marks import Ended
 from clew.seams.celery.headers import ids_of
@@ -112,6 +113,8 @@ class Telling:
         self._request, self.origin, self._root, self.above = request, origin, root, above
         self.fate = fate
         self.ended_ns = time_ns()
+        # Its task, and the attributes of broker and queue, for the metric.
+        self.counted_as: tuple[str, Attributes] | None = None
         self._inside = ExitStack()
 
     def again(self) -> Telling:
@@ -145,13 +148,8 @@ class Telling:
         if KINDS[fate.outcome].is_error:
             root.span.set_status(Status(StatusCode.ERROR, fate.reason))
         root.span.end(self.ended_ns)
-
-
-def tell(task: Any, request: Any, fate: Fate) -> None:
-    """Open and end the span of a task's fate, as `telling`."""
-    told = telling(task, request, fate)
-    if told is not None:
-        told.end()
+        if self.counted_as is not None:
+            metrics.told(self.counted_as[0], fate.outcome, self.counted_as[1])
 
 
 def telling(task: Any, request: Any, fate: Fate, over: Ended | None = None) -> Telling | None:
@@ -176,7 +174,12 @@ def telling(task: Any, request: Any, fate: Fate, over: Ended | None = None) -> T
     name, kind = f"{KINDS[fate.outcome].verb}/{task.name}", SpanKind.CONSUMER
     start_ns = None if fate.started is None else int(fate.started * 1e9)
     root = spans.start_root(pipeline, SCOPE, name, kind, origin.context, attributes, origin.links, start_ns, ids)
-    return None if root is None else Telling(request, origin, root, root.span, fate)
+    if root is None:
+        return None
+    found = Telling(request, origin, root, root.span, fate)
+    if metrics.is_metered():
+        found.counted_as = str(task.name), dict(attributes)
+    return found
 
 
 def below_run(request: Any) -> Telling | None:

@@ -17,7 +17,7 @@ from clew.core import isolation
 from clew.core.seam import Patch, Seam, like
 
 SCOPE = __name__
-_IMPORTED_EARLY = ("amqp", "celery", "kombu", "vine")
+_IMPORTED_EARLY = ("amqp", "celery", "clew", "kombu", "vine")
 _EVENTIO, _COMPAT = "kombu.utils.eventio", "kombu.utils.compat"
 
 

@@ -26,6 +26,7 @@ _SYSTEMS = {
     "gcpubsub": "gcp_pubsub",
     "confluentkafka": "kafka",
 }
+_PLAIN = (str, int)
 _MAPPING = ("celery.map", "celery.starmap", "celery.chunks")
 _IN_PROCESS = ("memory", "filesystem")
 _OF_MESSAGE = (
@@ -176,7 +177,7 @@ def _put(found: Attributes, about: Mapping[str, Any], wanted: tuple[tuple[str, s
     for key, name in wanted:
         value = get(key)
         if value is not None and value != "":
-            found[name] = value if type(value) is int else _text(value)
+            found[name] = value if type(value) in _PLAIN else str(value)
     if root := get("root_id"):
         found[names.MESSAGING_CONVERSATION_ID] = _text(root)
     if retries := get("retries"):

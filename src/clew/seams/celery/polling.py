@@ -11,6 +11,7 @@ There is nothing to do for AMQP: kombu speaks it by py-amqp or librabbitmq, whic
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from opentelemetry.context import attach, detach, set_value
@@ -21,6 +22,7 @@ from clew.core.seam import Patch, Seam, like
 
 SCOPE = __name__
 _SUPPRESS = "suppress_instrumentation"
+_INSTRUMENTATION = "opentelemetry.instrumentation.redis"
 _COMMANDS = ("execute_command", "immediate_execute_command", "execute")
 _MAX_CLASSES = 100
 _quiet: dict[type, type] = {}
@@ -74,7 +76,9 @@ def _with_quiet_pipelines(own: Any) -> Any:
 
 def _creating(original: Any) -> Any:
     def _create_client(channel: Any, *args: Any, **kwargs: Any) -> Any:
-        return quieten(original(channel, *args, **kwargs))
+        client = original(channel, *args, **kwargs)
+        # kombu makes two of them for each task.
+        return quieten(client) if _INSTRUMENTATION in sys.modules else client
 
     return like(original, _create_client)
 

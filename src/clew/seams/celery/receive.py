@@ -77,16 +77,13 @@ def _process(original: Any) -> Any:
 def _count(request: Any) -> None:
     """Say in the request which run of its id it is."""
     held = request.request_dict
-    received = read_received(held.get(RECEIVED))
-    if received is None:
-        return
     attempt = held.get("retries"), held.get("replaced_task_nesting")
-    before, number = _started.pop(request.id, (attempt, 0))
-    number = number + 1 if before == attempt else 1
+    before = _started.pop(request.id, None)
+    number = before[1] + 1 if before is not None and before[0] == attempt else 1
     _started[request.id] = attempt, number
     if len(_started) > _MAX_REMEMBERED:
         _started.popitem(last=False)
-    if number > 1:
+    if number > 1 and (received := read_received(held.get(RECEIVED))) is not None:
         held[RECEIVED] = received._replace(number=number).text()
 
 

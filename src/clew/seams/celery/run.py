@@ -19,7 +19,7 @@ from clew.core.seam import Seam, SpanDoc
 from clew.core.transactions import PUBLISHED_HEADER
 from clew.seams.celery import contrib, metrics
 from clew.seams.celery.attempts import header, origin_of
-from clew.seams.celery.headers import CHORD, ids_of, read_chord
+from clew.seams.celery.headers import CHORD, read_chord, received_of
 from clew.seams.celery.messaging import run_attributes
 from clew.seams.celery.receive import derives_chord_ids
 from clew.seams.celery.receivers import Receivers
@@ -52,10 +52,11 @@ def _prerun(task: Any, **_: Any) -> None:
         return
     request = task.request
     attributes = run_attributes(task, request)
-    waited = waits(request, attributes)
+    received = None if request.is_eager else received_of(request)
+    waited = waits(request, received, attributes)
     origin = origin_of(request, attributes)
     links = (*origin.links, *_to_header(request, attributes, pipeline))
-    name, ids = f"run/{task.name}", (0, 0) if request.is_eager else ids_of(request)
+    name, ids = f"run/{task.name}", received[2:4] if received is not None else (0, 0)
     root = spans.start_root(pipeline, SCOPE, name, SpanKind.CONSUMER, origin.context, attributes, links, ids=ids)
     if root is None:
         return

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from clew import attributes as names
 from clew.seams.celery.attempts import header
-from clew.seams.celery.headers import PUBLISHED_AT, read_time, received_of
+from clew.seams.celery.headers import PUBLISHED_AT, Received, read_time
 
 _SKEW_NS = 1_000_000
 
@@ -27,18 +27,19 @@ class Waited(NamedTuple):
     ms: dict[str, float]
 
 
-def waits(request: Any, attributes: dict[str, Any]) -> Waited:
+def waits(request: Any, received: Received | None, attributes: dict[str, Any]) -> Waited:
     """How long the run that starts now has waited; noted among the attributes, too.
 
     Args:
         request: Celery's context of it.
+        received: what the main process said of its delivery.
         attributes: those its span will have.
     """
     now = time_ns()
     ms: dict[str, float] = {}
     if request.is_eager:
         return Waited(0, 0, 0, now, ms)
-    published, received = read_time(header(request, PUBLISHED_AT)), received_of(request)
+    published = read_time(header(request, PUBLISHED_AT))
     if received is None:
         return Waited(published, 0, 0, now, ms)
     eta, got = received.eta_ns, received.received_ns

@@ -11,6 +11,7 @@ A child that is killed (SIGKILL, out of memory, the hard time limit) sends nothi
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from typing import Any
@@ -22,6 +23,7 @@ from clew.seams.celery.receivers import Receivers
 
 SCOPE = __name__
 _SCHEDULE_DELAY = "OTEL_BSP_SCHEDULE_DELAY"
+_PR_SET_PDEATHSIG = 1
 _SDK_SECONDS, _CHILD_SECONDS = 5.0, 0.5
 
 
@@ -35,9 +37,19 @@ def _child_starts(**_: Any) -> None:
             batch._worker_awaken.set()  # it sleeps for the longer time now
 
 
+def _outlive_the_forking_thread() -> None:
+    """Celery has the kernel kill a child when the thread that forked it ends.
+
+    With brokers that have no event loop that is the pool's supervisor, which ends before the pool waits for its children.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
+
+
 def _child_leaves(**_: Any) -> None:
     pipeline = spans.pipeline()
     if pipeline is not None:
+        _outlive_the_forking_thread()
         with undisturbed():
             flush_before_exit(pipeline.provider, is_last=True)
 
