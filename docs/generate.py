@@ -107,7 +107,7 @@ def metrics() -> str:
         "# Metrics",
         "",
         "Generated from the code by `docs/generate.py`. Recorded where a meter provider is there (under",
-        "`opentelemetry-instrument` it is, unless `OTEL_METRICS_EXPORTER=none`), for unsampled tasks too. Attributes are",
+        "`opentelemetry-instrument` it is, unless `OTEL_METRICS_EXPORTER=none`), for unsampled tasks too. Attributes:",
         "the broker (`messaging.system`, `server.*`), the queue (`messaging.destination.name`), the task",
         "(`celery.task_name`), `celery.outcome` and `error.type`; never an id.",
         "",
@@ -117,8 +117,8 @@ def metrics() -> str:
     lines += [f"| `{name}` | {kind}, `{unit}` | {text} |" for name, (kind, unit, text) in sorted(METRICS.items())]
     lines += [
         "",
-        "`messaging.*` by the semantic conventions for messaging. Beside them `clew.findings` by type ([findings.md]"
-        "(findings.md)), and",
+        "`messaging.*` by the semantic conventions for messaging. Beside them `clew.spans.lost` (what a process that left could",
+        "not send), `clew.findings` by type ([findings.md](findings.md)), and",
         "contrib's own: `flower.task.runtime.seconds`, `http.server.request.duration`, `http.server.active_requests`.",
     ]
     return "\n".join(lines) + "\n"

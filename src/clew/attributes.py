@@ -104,13 +104,15 @@ CELERY_OUTCOME: Final = _name(
 )
 CELERY_ETA_MS: Final = _name("celery.eta_ms", "milliseconds the task was asked to wait (countdown or ETA)")
 CELERY_QUEUE_MS: Final = _name(
-    "celery.queue_ms", "milliseconds from the publish, or from the ETA if that was later, until a worker had the message"
+    "celery.queue_ms",
+    "milliseconds from the publish, or from the ETA if that was later, until a worker had the message",
 )
 CELERY_PREFETCH_MS: Final = _name(
     "celery.prefetch_ms", "milliseconds the worker had it, its ETA not counted, before a pool process started on it"
 )
 CELERY_CLOCK_SKEW_MS: Final = _name(
-    "celery.clock_skew_ms", "how far the sender's clock is ahead of the worker's, at least; then the waits are not exact"
+    "celery.clock_skew_ms",
+    "how far the sender's clock is ahead of the worker's, at least; then the waits are not exact",
 )
 CELERY_REDELIVERED: Final = _name("celery.redelivered", "true when the broker has delivered the message before")
 CELERY_RUN_NUMBER: Final = _name(
@@ -240,8 +242,8 @@ CELERY_CHILD_EXIT_CODE: Final = _name("celery.child.exit_code", "exit code it di
 CELERY_CHILD_SIGNAL: Final = _name("celery.child.signal", "signal that killed it: SIGKILL is also the OOM killer's")
 CELERY_CHILD_EXIT_REASON: Final = _name(
     "celery.child.exit_reason",
-    "max_tasks_per_child, max_memory_per_child, autoscale, pool_shrink, hard_time_limit, terminated (a task was revoked "
-    "while it ran), shutdown, signal (somebody else's), exit_code or unknown",
+    "max_tasks_per_child, max_memory_per_child, autoscale, pool_shrink, hard_time_limit, terminated (a task was "
+    "revoked while it ran), shutdown, signal (somebody else's), exit_code or unknown",
 )
 CELERY_CHILD_TASK_COUNT: Final = _name("celery.child.task_count", "tasks the process of the pool has finished")
 CELERY_CHILD_MAX_RSS_BYTES: Final = _name(
@@ -269,7 +271,9 @@ CELERY_SHUTDOWN: Final = _name(
     "celery.shutdown",
     "how a worker ended: warm (it waited for its tasks), soft (for a while, then it cut them short), cold or hard",
 )
-CELERY_SHUTDOWN_STEPS: Final = _name("celery.shutdown.steps", "the ways it was asked to, in order: warm, soft, cold, hard")
+CELERY_SHUTDOWN_STEPS: Final = _name(
+    "celery.shutdown.steps", "the ways it was asked to, in order: warm, soft, cold, hard"
+)
 CELERY_SHUTDOWN_SIGNALS: Final = _name("celery.shutdown.signals", "signals that asked for it, in order")
 CELERY_SHUTDOWN_RUNNING_COUNT: Final = _name("celery.shutdown.running_count", "tasks that ran when it began")
 CELERY_SHUTDOWN_RESTORED_COUNT: Final = _name(

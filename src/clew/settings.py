@@ -83,7 +83,9 @@ class Settings:
     celery_canvas: bool = _doc(True, "seam celery.canvas: a canvas is one trace, a chord's body linked to its header")
     celery_run: bool = _doc(True, "seam celery.run: the CONSUMER span")
     celery_worker: bool = _doc(True, "seam celery.worker: spans outlive a child's exit")
-    celery_green: bool = _doc(True, "seam celery.green: workers of the gevent pool run under `opentelemetry-instrument`")
+    celery_green: bool = _doc(
+        True, "seam celery.green: workers of the gevent pool run under `opentelemetry-instrument`"
+    )
     celery_consumers: bool = _doc(True, "seam celery.consumers: queues nobody reads")
     celery_fate: bool = _doc(True, "seam celery.fate: tasks that never ran, or whose child died")
     celery_log: bool = _doc(True, "seam celery.log: exceptions a task logs and then succeeds")

@@ -1,9 +1,9 @@
 """Greenlets: `celery worker -P gevent` and `-P eventlet` replace threads, locks and sockets of the standard library.
 
-Celery does that first of all, but under `opentelemetry-instrument` OpenTelemetry, Celery and Django are imported before.
-eventlet then looks at every object there is, and ends the worker with an error of Django's lazy settings: so what Celery
-is about to do is done here, before them. gevent cannot be told while a module is being imported and a thread is running
-(the SDK's); it comes in its time, and the seam `celery.green` mends what has been decided too early.
+Celery does that first of all, but under `opentelemetry-instrument` OpenTelemetry, Celery and Django come before it.
+eventlet then looks at every object there is, and ends the worker with an error of Django's lazy settings: so what
+Celery is about to do is done here, before them. gevent cannot come while a module is being imported and a thread (the
+SDK's) is running; it comes in its time, and the seam `celery.green` mends what has been decided too early.
 """
 
 from __future__ import annotations

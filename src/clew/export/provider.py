@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 
-from clew.core import flush, isolation
+from clew.core import flush, green, isolation
 from clew.core.flush import bounded_flush as bounded_flush
 from clew.core.seam import Patch, Seam
 from clew.export import encoding, forks, losses
@@ -219,10 +219,21 @@ def _protocol_of(name: str) -> str:
     if name != "otlp":
         return name
     protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
-    chosen = (protocol or "grpc").strip()
+    chosen = (protocol or "").strip() or _default_protocol()
+    if chosen == "grpc" and (library := green.patched_by()):
+        isolation.warn(
+            f"clew: exports over gRPC stop every greenlet of {library} until the collector answers; set "
+            "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf (and the collector's HTTP port, 4318, in the endpoint)"
+        )
     if chosen not in _PROTOCOLS:
         raise ValueError(f"OTEL_EXPORTER_OTLP_PROTOCOL={chosen!r} is not one of {', '.join(_PROTOCOLS)}")
     return _PROTOCOLS[chosen]
+
+
+def _default_protocol() -> str:
+    """gRPC; among greenlets HTTP, unless an endpoint is set, which then is one for gRPC."""
+    is_endpoint_set = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{name}ENDPOINT") for name in ("", "TRACES_"))
+    return "http/protobuf" if green.patched_by() and not is_endpoint_set else "grpc"
 
 
 def _sampler() -> Sampler | None:

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from clew.core import green
+from clew.export import provider
 from tests.celery_site.worker import Receiver
 from tests.seams.celery.test_worker import assert_parented_and_linked, finished, ids, site, wait_for_finished
 
@@ -68,3 +69,25 @@ def test_every_run_arrives(tmp_path, monkeypatch, pool, broker, protocol):
 def test_the_pool_a_command_asks_for(monkeypatch, words, pool):
     monkeypatch.setattr("sys.orig_argv", words)
     assert green.pool_of_the_command() == pool
+
+
+@pytest.mark.parametrize(
+    ("library", "environment", "protocol", "is_said"),
+    [
+        ("gevent", {}, "otlp_proto_http", False),
+        ("gevent", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317"}, "otlp_proto_grpc", True),
+        ("eventlet", {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "otlp_proto_grpc", True),
+        ("", {}, "otlp_proto_grpc", False),
+    ],
+)
+def test_set_up_among_greenlets_it_exports_over_http(monkeypatch, library, environment, protocol, is_said):
+    """gRPC waits in C, and every greenlet with it."""
+    said = []
+    for name in ("PROTOCOL", "TRACES_PROTOCOL", "ENDPOINT", "TRACES_ENDPOINT"):
+        monkeypatch.delenv(f"OTEL_EXPORTER_OTLP_{name}", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(green, "patched_by", lambda: library)
+    monkeypatch.setattr(provider.isolation, "warn", said.append)
+    assert provider._protocol_of("otlp") == protocol
+    assert bool(said) is is_said

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,7 +29,6 @@ from clew.seams.celery import lifecycle, lifecycle_child, lifecycle_worker
 from clew.testing import tracing
 from tests.celery_site.worker import DEADLINE, Gathered, Receiver, Worker
 from tests.seams.celery import fates, lives
-from tests.seams.celery.test_fate import _started as started
 from tests.seams.celery.test_worker import URLS, Site, _connections, site, wait_for_finished  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.filterwarnings("ignore:Call to 'get_connection':DeprecationWarning")
@@ -84,11 +84,20 @@ def _run(count: int) -> Callable[[Site, Path], None]:
     return act
 
 
+def _started(here: Site, folder: Path) -> None:
+    """Send `hang`, wait for it."""
+    file, until = folder / uuid.uuid4().hex, time.monotonic() + DEADLINE
+    here.app.tasks["hang"].delay(str(file))
+    while not file.exists():
+        assert time.monotonic() < until, here.worker.log.read_text()
+        time.sleep(0.02)
+
+
 def _stop(*numbers: int, pauses_s: float = 1.0) -> Callable[[Site, Path], None]:
     """Stop it in the middle of a task, by one signal after the other."""
 
     def act(here: Site, folder: Path) -> None:
-        started(here, folder)
+        _started(here, folder)
         for number in numbers[:-1]:
             here.worker._process.send_signal(number)
             time.sleep(pauses_s)

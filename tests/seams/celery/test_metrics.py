@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 import pytest
+from celery.app.task import Context
 from celery.contrib.testing.worker import start_worker
 from kombu.exceptions import OperationalError
 from opentelemetry import metrics as api
@@ -12,6 +13,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from clew.seams.celery import metrics
+from clew.seams.celery.fate_span import Fate, Unregistered, telling
 from clew.testing import tracing
 from tests.celery_site.app import make_app
 from tests.celery_site.worker import DEADLINE
@@ -93,15 +95,14 @@ def test_outcomes_are_counted(reader, app, name, args, outcomes, error):
     assert durations[0].attributes.get("error.type") == error
 
 
-def test_what_the_main_process_tells_is_counted(reader):
-    app = make_app(queue=f"clew-{uuid.uuid4().hex[:12]}")
-    with tracing(), start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=DEADLINE):
-        app.send_task("nobody.knows")
-        until(lambda: metrics.TASKS in points(reader))
+def test_what_the_main_process_tells_is_counted(reader, app):
+    request = Context({"id": "1", "delivery_info": {"exchange": "", "routing_key": "mail"}})
+    with tracing():
+        telling(Unregistered("nobody.knows", app), request, Fate("unknown", "not registered")).end()
     (point,) = points(reader)[metrics.TASKS]
     assert dict(point.attributes) == {
         "celery.task_name": "nobody.knows",
-        "messaging.destination.name": app.conf.task_default_queue,
+        "messaging.destination.name": "mail",
         "celery.outcome": "unknown",
     }
 

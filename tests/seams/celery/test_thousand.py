@@ -76,5 +76,8 @@ def test_a_thousand_tasks_and_a_restart(tmp_path: Path, broker: str) -> None:
         published = publish(app)
         assert len(published) == TASKS
         done = work_through(lambda: Worker(URLS[broker], queue, receiver.grpc_endpoint, tmp_path, *RECYCLED), gathered)
-    assert sorted(done) == sorted(published)
-    assert sorted(told(gathered)) == sorted(published.items())
+    # Celery restores what it has not acknowledged when it stops, also what a child has just begun: that runs twice.
+    assert set(done) == set(published)
+    assert len(done) <= TASKS + 2
+    assert sorted(told(gathered)) == sorted((each, published[each]) for each in done)
+    assert len({run.span_id for run in gathered.runs()}) == len(done)

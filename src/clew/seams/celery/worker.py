@@ -40,7 +40,7 @@ def _child_starts(**_: Any) -> None:
 def _outlive_the_forking_thread() -> None:
     """Celery has the kernel kill a child when the thread that forked it ends.
 
-    With brokers that have no event loop that is the pool's supervisor, which ends before the pool waits for its children.
+    Where the broker has no event loop that is the pool's supervisor, which ends before the pool waits for its children.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
