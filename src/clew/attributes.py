@@ -112,11 +112,12 @@ CELERY_PREFETCH_MS: Final = _name(
 )
 CELERY_CLOCK_SKEW_MS: Final = _name(
     "celery.clock_skew_ms",
-    "how far the sender's clock is ahead of the worker's, at least; then the waits are not exact",
+    "how far the sender's clock is ahead of the worker's, at least; celery.queue_ms is then too small",
 )
 CELERY_REDELIVERED: Final = _name("celery.redelivered", "true when the broker has delivered the message before")
 CELERY_RUN_NUMBER: Final = _name(
-    "celery.run_number", "2 and more: this worker has started the same task id before, without a retry"
+    "celery.run_number",
+    "2 and more: this worker has started this task id before, not as a retry (redelivered, or sent again)",
 )
 CELERY_MAX_RETRIES: Final = _name("celery.max_retries", "how often the task may be tried again; absent: without limit")
 CELERY_RETRIES_EXHAUSTED: Final = _name("celery.retries_exhausted", "true when the last of the retries has failed")

@@ -82,6 +82,7 @@ class Settings:
     celery_receive: bool = _doc(True, "seam celery.receive: how long a task waited in the broker and in the worker")
     celery_canvas: bool = _doc(True, "seam celery.canvas: a canvas is one trace, a chord's body linked to its header")
     celery_run: bool = _doc(True, "seam celery.run: the CONSUMER span")
+    celery_time_limit: bool = _doc(True, "seam celery.time_limit: a soft time limit is not lost in clew's own code")
     celery_worker: bool = _doc(True, "seam celery.worker: spans outlive a child's exit")
     celery_green: bool = _doc(
         True, "seam celery.green: workers of the gevent pool run under `opentelemetry-instrument`"

@@ -7,7 +7,9 @@ application, so it is not strict (docs/rationale.md).
 from __future__ import annotations
 
 import logging
+import os
 import threading
+from types import FrameType
 
 logger = logging.getLogger("clew")
 
@@ -15,6 +17,14 @@ is_strict = False
 _MAX_REPORTED = 1000
 _reported: set[tuple[str, str]] = set()
 _lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread may have held it when this process was forked
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def report(error: BaseException, where: str) -> None:
@@ -27,7 +37,7 @@ def report(error: BaseException, where: str) -> None:
     Raises:
         BaseException: the error itself, in clew's own tests only (`is_strict`).
     """
-    if is_strict:
+    if is_strict or _is_of_a_signal(error):
         raise error
     key = (where, type(error).__qualname__)
     with _lock:
@@ -40,6 +50,18 @@ def report(error: BaseException, where: str) -> None:
         error,
         exc_info=error,
     )
+
+
+def _is_of_a_signal(error: BaseException) -> bool:
+    """Whether a signal's handler raised it while our code ran: it is the application's (a time limit of its own)."""
+    step = error.__traceback__
+    while step is not None:
+        code, held = step.tb_frame.f_code, step.tb_frame.f_locals
+        names = code.co_varnames[: code.co_argcount]
+        if len(names) == 2 and isinstance(held.get(names[1]), FrameType) and isinstance(held.get(names[0]), int):
+            return True
+        step = step.tb_next
+    return False
 
 
 def warn(line: str) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.trace import get_current_span
 
 from clew import attributes as names
+from clew.core import isolation
 
 if TYPE_CHECKING:
     from clew.core.findings import Findings
@@ -82,7 +83,10 @@ class LocalTrace:
     def finish(self) -> None:
         """Let every seam say what it has to say on the root; then the root may end."""
         for say in self.at_end:
-            say()
+            try:
+                say()
+            except Exception as ours:  # noqa: BLE001 - ours must not reach the application, nor the next one's words
+                isolation.report(ours, "at_end")
         self.at_end.clear()
         self.cursor = None
         for on_end in ends:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Tracer
+from opentelemetry.trace import SpanContext, Tracer
 
 from clew.core import isolation
 from clew.version import VERSION
@@ -45,6 +45,7 @@ class Pipeline:
         self.new_trace_flags = _flags_of_new_traces(provider.id_generator)
         self.allows_light_spans = _follows_parent(provider.sampler)
         self.allows_light_roots = _is_plain(provider)
+        self._drops_unsampled = _drops_with_parent(provider.sampler)
         count = self.limits.max_span_attributes
         self.has_plain_attributes = (count is None or count >= 64) and self.limits.max_span_attribute_length is None
         self._tracers: dict[str, Tracer] = {}
@@ -52,6 +53,10 @@ class Pipeline:
         self._processors: Any = ()
         self._starters: tuple[SpanProcessor, ...] = ()
         self._enders: tuple[SpanProcessor, ...] = ()
+
+    def drops(self, above: SpanContext) -> bool:
+        """Whether a root below this span is not recorded for certain, so that nothing need be worked out for it."""
+        return self._drops_unsampled and above.is_valid and not above.trace_flags & 1
 
     def tracer(self, scope: str) -> Tracer:
         """The provider's tracer of that scope; looking it up there costs as much as a span."""
@@ -109,6 +114,16 @@ def _is_plain(provider: TracerProvider) -> bool:
 def _flags_of_new_traces(generator: Any) -> int:
     is_random = getattr(generator, "is_trace_id_random", None)  # from SDK 1.44 on
     return 2 if is_random is not None and is_random() else 0
+
+
+def _drops_with_parent(sampler: Any) -> bool:
+    """Whether an unsampled parent's child is never recorded, here or in another process."""
+    return (
+        isinstance(sampler, ParentBased)
+        and type(sampler).should_sample is ParentBased.should_sample
+        and sampler._local_parent_not_sampled is ALWAYS_OFF
+        and sampler._remote_parent_not_sampled is ALWAYS_OFF
+    )
 
 
 def _method(processor: SpanProcessor, name: str) -> Any:

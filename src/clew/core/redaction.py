@@ -89,6 +89,8 @@ class Redactor:
             text = text[:MAX_TEXT]
         if "://" in text:
             text = _USERINFO.sub(rf"\g<1>{REDACTED}@", text)
+        if _RETRIED in text:
+            text = _ARGUMENTS.sub(rf"\g<1> args:{REDACTED} kwargs:{REDACTED}", text)
         if "eyJ" in text:
             text = _JWT.sub(REDACTED, text)
         if "=" in text or ":" in text:
@@ -109,6 +111,9 @@ class Redactor:
 
 _USERINFO = re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.\-]{0,20}://)[^/@\s]{1,200}@")
 _JWT = re.compile(r"\beyJ[\w\-]{8,}\.[\w\-]{8,}\.[\w\-]*")
+# Celery puts a task's arguments into the message of its MaxRetriesExceededError.
+_RETRIED = "Can't retry "
+_ARGUMENTS = re.compile(r"(Can't retry [^\n\[]{1,300}\[[^\n\]]{0,300}\]) args:[^\n]*")
 _BEARER = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9+/=_.\-]{8,}", re.IGNORECASE)
 
 redactor = Redactor()

@@ -26,6 +26,7 @@ class UnreadQueue:
         messages: how many wait in it.
         does_exist: False: the broker does not have it and drops what is sent there.
         read_seconds_ago: when this process last knew it to be read; None: never.
+        strangers: workers that do not say what they read, and may read it.
     """
 
     local: LocalTrace
@@ -36,3 +37,4 @@ class UnreadQueue:
     messages: int = 0
     does_exist: bool = True
     read_seconds_ago: float | None = None
+    strangers: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """`memory_growth`: the memory of a worker's child grows from task to task and is not given back.
 
-We stand at the end of every run, where the seam celery.memory has the process' resident memory, and keep its lower
-envelope over the child's life (see memory_trend.py): warm-up, garbage, one big allocation, and caches that have filled
+We stand at the end of every run, where the seam celery.memory has the process' resident memory, and keep the lowest
+readings over the child's life (see memory_trend.py): warm-up, garbage, one big allocation, and caches that have filled
 are left alone. Said on the run at which it is certain and `memory_growth_threshold_mb` are gained, and again when it
 has doubled; it names the task in whose runs most of the growth came. Reported though it may be meant: a cache larger
 than the threshold, while it fills evenly; garbage that waits for its first full collection (then it is information).

@@ -1,4 +1,4 @@
-"""Whether a series of readings grows for good: its lower envelope, in a fixed number of buckets over its whole life.
+"""Whether a series of readings grows for good: its lowest readings over time, in a fixed number of buckets.
 
 What goes down again (garbage, an allocator's saw) lifts no minimum; what goes up once (an import, one big list) is one
 step of many; what fills and stays (a cache) rises less and less. Only what rises in each third of the time is a trend.
@@ -24,7 +24,7 @@ class Growth(NamedTuple):
     """A trend.
 
     Args:
-        gained: by how much the lower envelope has risen.
+        gained: by how much the lowest readings over time have risen.
         readings: over how many readings.
     """
 
@@ -33,7 +33,7 @@ class Growth(NamedTuple):
 
 
 class Trend:
-    """The lower envelope of a series; its size does not depend on the series' length."""
+    """The lowest readings of a series over time; its size does not depend on the series' length."""
 
     def __init__(self) -> None:
         self.count = 0

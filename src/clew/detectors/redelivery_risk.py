@@ -3,8 +3,9 @@
 On Redis and SQS a message that a worker has but has not acknowledged within the visibility timeout goes to another
 worker as well. A worker acknowledges when it starts a task, with `acks_late` when the task is over, and it holds a task
 with an ETA all the while. Said before a publish, on its span, if the ETA is further away than the timeout; at the end
-of a run that kept its message for longer; and of a run whose message was delivered before, for that reason. The timeout
-is the one of this process' app, so one that only the other side has set is not seen. Not found: a long `acks_late` task
+of a run that kept its message for longer; and of a run whose message was delivered before, for that reason. Without an
+ETA the last is only information: a worker that stops gives its messages back, and they are delivered again, too. The
+timeout is the one of this process' app, so one that only the other side has set is not seen. Not found: a long `acks_late` task
 before it ran long (most have no time limit to tell it from); RabbitMQ, whose `consumer_timeout` no client can ask for;
 queues of SQS that others have made (`predefined_queues`), unless the timeout is in the transport's options too.
 """
@@ -18,7 +19,7 @@ from typing import Any
 
 from clew.core import findings
 from clew.core.detector import Detector
-from clew.core.findings import Finding
+from clew.core.findings import INFORMATION, WARNING, Finding
 from clew.core.task_run import TaskRun
 from clew.core.transactions import Publish
 
@@ -130,12 +131,14 @@ def _held_s(run: TaskRun, is_late: bool) -> float:
 
 def _report_again(run: TaskRun, timeout_s: float, waited_s: float) -> None:
     why = "its ETA was" if run.eta_ns else "it was started"
+    ends = "" if run.eta_ns else ", if it was not given back by a worker that stopped"
     _report(
         run,
         f"{run.task_name} was delivered again: {why} {_said(waited_s)} after it was sent, and {_NAMES[run.system]} "
-        f"delivers what is unacknowledged again after {_said(timeout_s)} (visibility_timeout); it has run before, or "
-        "runs elsewhere",
+        f"delivers what is unacknowledged again after {_said(timeout_s)} (visibility_timeout); it may have run before, "
+        f"or run elsewhere{ends}",
         {"waited_s": round(waited_s, 3), "visibility_timeout_s": round(timeout_s, 3), "redelivered": True},
+        WARNING if run.eta_ns else INFORMATION,
     )
 
 
@@ -149,12 +152,12 @@ def _report_held(run: TaskRun, timeout_s: float, held_s: float, is_late: bool) -
     )
 
 
-def _report(run: TaskRun, message: str, evidence: dict[str, Any]) -> None:
+def _report(run: TaskRun, message: str, evidence: dict[str, Any], severity: str = WARNING) -> None:
     longest = "longest ETA" if run.eta_ns else "longest run" if evidence.get("acks_late", True) else "longest wait"
     fix = f"set {_TIMEOUT} above the {longest} in every worker, and make the task safe to run twice"
     if longest == "longest wait":
         fix += "; worker_prefetch_multiplier = 1 leaves in the broker what no process is free for"
-    finding = Finding(_TYPE, message, fix, None, {"task": run.task_name, **evidence})
+    finding = Finding(_TYPE, message, fix, None, {"task": run.task_name, **evidence}, severity)
     findings.report(run.local, finding, (_TYPE, "run"), run.local.root.span)
 
 

@@ -3,7 +3,8 @@
 Two kinds, told at the end of the run. An exception was logged as an error (`logger.exception`, `exc_info=`; the seam
 celery.log notes it) and the task went on to succeed: nobody who waits for the task, counts its failures or would try it
 again hears of it. Or the task returned a coroutine: Celery does not await `async def` tasks, so nothing of it ran; with
-`ignore_result` that is a SUCCESS, with a result backend a failure to encode the coroutine, and it is said of both. The
+`ignore_result` that is a SUCCESS, with a result backend a failure to encode the coroutine, and it is said of both, but
+not where the application's own code was sending one. The
 coroutine itself is left alone: only its type is looked at, and Python's own warning comes as it would. Reported though
 it may be meant: an exception that is expected and logged as an error all the same. Not found: errors logged without
 their exception; tasks that fail, are tried again or ignored; coroutines that a library or the task's base class awaits.
@@ -16,7 +17,7 @@ from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
 
 from clew import attributes as names
-from clew.core import findings, logged_errors
+from clew.core import findings, frames, logged_errors
 from clew.core.call_site import CallSite
 from clew.core.code_location import code_attributes
 from clew.core.detector import Detector
@@ -82,8 +83,21 @@ def _never_awaited(run: TaskRun) -> str:
         return "async_generator" if issubclass(kind, AsyncGenerator) else ""
     if type(run.error).__name__ != "EncodeError" or not type(run.error).__module__.startswith("kombu."):
         return ""
+    if _is_from_inside(run):
+        return ""
     found = _UNENCODABLE.search(message_of(run.error))
     return found.group(1) if found is not None else ""
+
+
+def _is_from_inside(run: TaskRun) -> bool:
+    """Whether the error came while the task ran, not while Celery stored its result."""
+    body = getattr(run.task.run, "__code__", None)
+    at = run.error.__traceback__ if run.error is not None else None
+    while at is not None:
+        if at.tb_frame.f_code is body or frames.kind_of(at.tb_frame) == frames.APPLICATION:
+            return True
+        at = at.tb_next
+    return False
 
 
 def _report_coroutine(run: TaskRun, kind: str) -> None:

@@ -71,14 +71,26 @@ def _readers() -> list[Any]:
 def renew_metrics(process: Resource) -> None:
     """After a fork, in the child: its metrics have a connection of their own and say which process they are of.
 
-    Without the process two children send different numbers as one time series.
+    Without the process two children send different numbers as one time series. What its parent has counted is the
+    parent's to send.
     """
     try:
-        config = getattr(metrics.get_meter_provider(), "_sdk_config", None)
+        provider = metrics.get_meter_provider()
+        config = getattr(provider, "_sdk_config", None)
         if config is not None:
             config.resource = config.resource.merge(process)
+        _forget_counts(provider)
         for reader in _readers():
             reader._export_lock = threading.Lock()  # held by its parent, or by us
             _renew(reader._exporter)
     except Exception as error:  # noqa: BLE001 - a provider of another version, or of someone else
         isolation.report(error, "fork of the meter provider")
+
+
+def _forget_counts(provider: Any) -> None:
+    consumer = getattr(provider, "_measurement_consumer", None)
+    if hasattr(consumer, "_lock"):
+        consumer._lock = threading.Lock()  # the parent may have been collecting
+    for storage in getattr(consumer, "_reader_storages", {}).values():
+        storage._lock = threading.RLock()
+        storage._instrument_view_instrument_matches.clear()

@@ -24,6 +24,7 @@ SEAMS = (
     "celery.canvas",
     "celery.receive",
     "celery.run",
+    "celery.time_limit",
     "celery.consumers",
     "celery.worker",
     "celery.green",

@@ -17,6 +17,12 @@ def declare(app: Any) -> None:
         if times:
             app.tasks["sends itself"].delay(times - 1)
 
+    @app.task(name="passes headers on", bind=True, shared=False)
+    def passes_headers_on(self: Any, *args: Any) -> None:
+        if not self.request.retries:
+            raise self.retry(countdown=0.01)
+        app.tasks["add"].apply_async((1, 2), headers=self.request.headers)
+
     @app.task(name="requeued", bind=True, acks_late=True, shared=False)
     def requeued(self: Any) -> None:
         if not self.request.delivery_info["redelivered"]:

@@ -6,6 +6,7 @@ import itertools
 import uuid
 
 import pytest
+from celery.app.task import Context
 from celery.contrib.testing.worker import start_worker
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
@@ -140,10 +141,26 @@ def test_what_else_a_run_sends_is_no_attempt(trace, app):
     ]
 
 
+def test_headers_a_site_gives_on_do_not_make_an_attempt_of_another_task(trace, app, eager):
+    """`headers=self.request.headers` brings ours along."""
+    ran(trace, lambda: app.tasks["passes headers on"].delay(), "add")
+    (run,) = runs_of(trace.spans, "add")
+    assert [kind for kind, _ in links(run)] == ["publish"]
+    trace.clear()
+    eager.tasks["passes headers on"].delay()
+    assert trace.tree("celery.outcome").splitlines() == [
+        "PRODUCER apply_async/passes headers on",
+        "  CONSUMER run/passes headers on outcome=retried",
+        "  CONSUMER run/passes headers on outcome=succeeded",
+        "    PRODUCER apply_async/add",
+        "      CONSUMER run/add outcome=succeeded",
+    ]
+
+
 def test_a_retry_sent_on_behalf_of_a_dead_run_is_its_attempt():
     span = NonRecordingSpan(SpanContext(7, 8, False, TraceFlags(1)))
     assert attempts.attempts_header("id", 1) is None
-    with attempts.attempting("id", 0, SpanContext(7, 9, False, TraceFlags(1)), span):
+    with attempts.attempting(Context({"id": "id"}), SpanContext(7, 9, False, TraceFlags(1)), span):
         first, previous = read_attempts(attempts.attempts_header("id", 1))
         assert attempts.attempts_header("id", 0) is None
         assert attempts.attempts_header("other", 1) is None

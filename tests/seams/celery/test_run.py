@@ -16,10 +16,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 
 import clew
 from clew.seams.celery import contrib, run
+from clew.testing import tracing
 from tests.celery_site.app import ExpectedError, make_app
 from tests.celery_site.worker import DEADLINE
 from tests.seams.celery.conftest import instrumented, is_error, records_of, upstream
@@ -327,3 +328,33 @@ def test_contrib_warns_of_nothing(app, caplog):
         ran(app, spans, "fail")
     assert records_of(caplog, "opentelemetry") == []
     assert otel.get_current_span() is otel.INVALID_SPAN
+
+
+def test_arguments_in_celerys_own_message_are_not_recorded(trace, app):
+    """`Can't retry poll[id] args:(...) kwargs:{...}`, when the retries are exhausted."""
+
+    @app.task(name="exhausted", bind=True, max_retries=0, shared=False)
+    def exhausted(self, card, **more):
+        raise self.retry()
+
+    exhausted.apply(("4111-1111",), {"note": "4222-2222"})
+    span = trace.named("run/exhausted")
+    said = str([dict(event.attributes) for event in span.events]) + str(span.status.description)
+    assert "MaxRetriesExceededError" in said
+    assert "4111" not in said
+    assert "4222" not in said
+
+
+def test_an_unsampled_run_is_not_described(app, monkeypatch):
+    """What would be thrown away is not worked out."""
+    asked = []
+    described = run.run_attributes
+    monkeypatch.setattr(run, "run_attributes", lambda *args: asked.append(args) or described(*args))
+    unsampled = NonRecordingSpan(SpanContext(7, 8, False, TraceFlags(0)))
+    with tracing() as trace:
+        token = context.attach(otel.set_span_in_context(unsampled))
+        app.tasks["add"].apply((1, 2))
+        assert not asked
+        context.detach(token)
+        app.tasks["add"].apply((1, 2))
+        assert len(asked) == len(trace.spans) == 1

@@ -30,7 +30,7 @@ from opentelemetry.trace import (
 from clew import attributes as names
 from clew.core import configuration
 from clew.seams.celery import contrib
-from clew.seams.celery.headers import ATTEMPTS, read_attempts, write_attempts
+from clew.seams.celery.headers import ATTEMPTS, CHORD, read_attempts, write_attempts
 
 Attributes = dict[str, Any]
 
@@ -88,14 +88,15 @@ class _Attempt(NamedTuple):
     retries: int
     first: SpanContext | None
     span: Any
+    chord: Any
 
 
 _current: ContextVar[_Attempt | None] = ContextVar("clew_attempt", default=None)
 
 
-def enter(task_id: Any, retries: int, first: SpanContext | None, span: Any) -> Any:
+def enter(request: Any, first: SpanContext | None, span: Any) -> Any:
     """From now on, a retry of this task that is sent is its next attempt; give what is returned to `leave`."""
-    return _current.set(_Attempt(task_id, retries or 0, first, span))
+    return _current.set(_Attempt(request.id, request.retries or 0, first, span, chord_of(request)))
 
 
 def leave(token: Any) -> None:
@@ -107,9 +108,9 @@ def leave(token: Any) -> None:
 
 
 @contextmanager
-def attempting(task_id: Any, retries: int, first: SpanContext | None, span: Any) -> Iterator[None]:
+def attempting(request: Any, first: SpanContext | None, span: Any) -> Iterator[None]:
     """A retry of this task that is sent inside is its next attempt, linked to `span`."""
-    token = enter(task_id, retries, first, span)
+    token = enter(request, first, span)
     try:
         yield
     finally:
@@ -124,6 +125,17 @@ def attempts_header(task_id: Any, retries: Any) -> str | None:
     return write_attempts(attempt.first, attempt.span.get_span_context())
 
 
+def chord_of(request: Any) -> Any:
+    """What the message of a chord's body says of its header; None of any other, also of the task that waits for both."""
+    return header(request, CHORD) if vars(request).get("task") != "celery.chord_unlock" else None
+
+
+def is_others_chord(task_id: Any, chord: Any) -> bool:
+    """Whether a message says the chord of the run that sends it: passed on with `headers=self.request.headers`."""
+    attempt = _current.get()
+    return attempt is not None and attempt.chord == chord and attempt.task_id != task_id
+
+
 def origin_of(request: Any, attributes: Attributes) -> Origin:
     """Where a run comes from; notes the links' targets, which backends drop, among the attributes.
 
@@ -131,7 +143,8 @@ def origin_of(request: Any, attributes: Attributes) -> Origin:
         request: Celery's context of it.
         attributes: those its span will have.
     """
-    first, previous = read_attempts(header(request, ATTEMPTS))
+    # Only a retry's: a site may give its request's headers on to another task.
+    first, previous = read_attempts(header(request, ATTEMPTS)) if request.retries else (None, None)
     if request.is_eager:
         return _eager(first, previous, attributes)
     # Nothing of the worker's own context: what a task leaves behind must not become the parent of the next.

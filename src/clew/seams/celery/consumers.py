@@ -101,7 +101,7 @@ def _sent(connection: Any, queue: str, task_name: str) -> None:
     is_ours = span.is_recording() and _is_publish(span)
     if known is None:
         _ask(key, connection, span, task_name)
-    elif known.is_read is not None and is_ours:
+    elif known.is_certain and is_ours:
         getattr(span, "note", span.set_attribute)(names.CELERY_HAS_CONSUMERS, known.is_read)
     if known is None or known.is_read is not False or not hub.on_queue:
         return

@@ -26,6 +26,7 @@ class Known:
         at: when that was so, by the monotonic clock.
         read_at: when it was last known to be read.
         taken_at: when messages were taken by somebody who is not in the registry.
+        strangers: workers that are not in the registry, and may read it; or they have died.
     """
 
     is_read: bool | None
@@ -34,6 +35,12 @@ class Known:
     at: float = field(default_factory=monotonic)
     read_at: float | None = None
     taken_at: float | None = None
+    strangers: tuple[str, ...] = ()
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether it is known who reads it, or that nobody does."""
+        return self.is_read is not None and not self.strangers
 
     @property
     def is_fresh(self) -> bool:

@@ -151,12 +151,13 @@ def look(connection: Any, queue: str) -> Known:
     if connection.transport.driver_type == AMQP:
         return _look_at_amqp(connection, queue)
     channel = connection.default_channel
-    readers, messages = Registry(channel).readers(queue), channel._size(queue)
+    registry = Registry(channel)
+    readers, messages = registry.readers(queue), channel._size(queue)
     if readers is None:
         return Known(None, messages)
     if not readers and not _stays(channel, queue, messages):
         return Known(False, messages, taken_at=time.monotonic())
-    return Known(readers > 0, messages)
+    return Known(True, messages) if readers else Known(False, messages, strangers=registry.strangers())
 
 
 def _stays(channel: Any, queue: str, messages: int) -> bool:

@@ -1,7 +1,9 @@
 """The registry in a Redis broker of who reads which queue: Redis itself does not know.
 
 A sorted set for each queue: the workers that read it, each with the time, by Redis's own clock, it last said so. A
-marker says that there is a registry at all: without it nobody has said anything, and nothing is known.
+marker says that there is a registry at all: without it nobody has said anything, and nothing is known. One more set has
+the nodes that keep it. Where kombu's bindings of remote control name others, workers run without clew, as while it is
+rolled out; or they have died, for a killed worker's binding stays. Workers without remote control are not seen.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ _EXPIRES_SECONDS = 60
 _MARKER_EXPIRES_SECONDS = 7 * 24 * 3600
 _STOP_SECONDS = 0.2
 _MAX_QUEUES = 200
+_MAX_NODES = 1000
+_MAX_STRANGERS = 3
+_MAILBOX = "celery.pidbox"
 
 
 class Registry:
@@ -39,6 +44,8 @@ class Registry:
         # kombu's client puts the prefix before the keys of some commands only.
         self._client = Redis(connection_pool=channel.pool)
         self._prefix = f"{channel.global_keyprefix}clew:"
+        self._mailboxes = f"{channel.global_keyprefix}{channel.keyprefix_queue % _MAILBOX}"
+        self._separator = channel.sep
 
     def _key(self, queue: str) -> str:
         return f"{self._prefix}readers:{queue}"
@@ -53,12 +60,22 @@ class Registry:
             return None
         return int(self._client.zcount(self._key(queue), now - _EXPIRES_SECONDS, "+inf"))
 
+    def strangers(self) -> tuple[str, ...]:
+        """Some of the nodes with remote control that do not keep the registry, and never did."""
+        pipe: Any = self._client.pipeline(transaction=False)
+        pipe.srandmember(self._mailboxes, _MAX_NODES)
+        pipe.zrevrange(f"{self._prefix}nodes", 0, _MAX_NODES - 1)
+        bindings, known = ([each.decode(errors="replace") for each in answer] for answer in pipe.execute())
+        nodes = {each.rpartition(self._separator)[2].removesuffix(f".{_MAILBOX}") for each in bindings}
+        return tuple(sorted(nodes.difference(known))[:_MAX_STRANGERS])
+
     def say(self, worker: str, queues: set[str], before: set[str]) -> None:
         """A worker reads these queues, and no longer those it read before."""
         client: Any = self._client
         now = client.time()[0]
         pipe: Any = self._client.pipeline(transaction=False)
         pipe.set(f"{self._prefix}registry", "1", ex=_MARKER_EXPIRES_SECONDS)
+        self._say_node(pipe, worker.rpartition("/")[0], bool(queues), now)
         for queue in queues:
             pipe.zadd(self._key(queue), {worker: now})
             pipe.zremrangebyscore(self._key(queue), "-inf", now - _EXPIRES_SECONDS)
@@ -66,6 +83,16 @@ class Registry:
         for queue in before - queues:
             pipe.zrem(self._key(queue), worker)
         pipe.execute()
+
+    def _say_node(self, pipe: Any, node: str, is_there: bool, now: int) -> None:
+        key = f"{self._prefix}nodes"
+        # Who dies stays: its binding does, too. Who leaves may come back without clew.
+        if is_there:
+            pipe.zadd(key, {node: now})
+            pipe.expire(key, _MARKER_EXPIRES_SECONDS)
+        else:
+            pipe.zrem(key, node)
+        pipe.zremrangebyscore(key, "-inf", now - _MARKER_EXPIRES_SECONDS)
 
 
 class Registrar:

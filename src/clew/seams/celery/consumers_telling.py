@@ -34,8 +34,8 @@ class Sent:
 
     def tell(self, local: LocalTrace, known: Known, span: Any = None) -> None:
         """Tell the detectors that nobody reads it."""
-        ago = known.read_seconds_ago
-        queue = UnreadQueue(local, self.queue, self.task_name, span, self.site, known.messages, known.does_exist, ago)
+        queue = UnreadQueue(local, self.queue, self.task_name, span, self.site, known.messages, known.does_exist)
+        queue.read_seconds_ago, queue.strangers = known.read_seconds_ago, known.strangers
         for on_queue in hub.on_queue:
             on_queue(queue)
 
@@ -93,7 +93,9 @@ class Waiting:
 
     def _tell_late(self, known: Known) -> None:
         publish = NonRecordingSpan(self._publish)
-        attributes = {names.MESSAGING_DESTINATION_NAME: self._sent.queue, names.CELERY_HAS_CONSUMERS: False}
+        attributes: dict[str, Any] = {names.MESSAGING_DESTINATION_NAME: self._sent.queue}
+        if known.is_certain:
+            attributes[names.CELERY_HAS_CONSUMERS] = False
         span = SCOPE.under(publish, f"queue {self._sent.queue}", attributes) if self._publish.is_valid else None
         root = span or spans.SdkSpan(publish)
         try:

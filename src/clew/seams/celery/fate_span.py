@@ -125,7 +125,7 @@ class Telling:
         request, inside = self._request, self._inside
         try:
             inside.callback(detach, attach(set_span_in_context(self.above, self.origin.context)))
-            inside.enter_context(attempting(request.id, request.retries, self.origin.first, self.above))
+            inside.enter_context(attempting(request, self.origin.first, self.above))
         except Exception as ours:  # noqa: BLE001 - ours must not reach the worker
             isolation.report(ours, SCOPE)
         return self

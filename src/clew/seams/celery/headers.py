@@ -29,7 +29,7 @@ class Received(NamedTuple):
         eta_ns: its ETA, 0 where it has none.
         trace_id: of the run's span, if it is the first of a trace.
         span_id: of the run's span.
-        number: the how manyth run of this task's id in this worker it is.
+        number: which run of this task's id it is in this worker, from 1.
     """
 
     received_ns: int

@@ -6,8 +6,10 @@ and task.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from clew import attributes as names
@@ -29,6 +31,9 @@ _SYSTEMS = {
 _PLAIN = (str, int)
 _MAPPING = ("celery.map", "celery.starmap", "celery.chunks")
 _IN_PROCESS = ("memory", "filesystem")
+# RabbitMQ's exchanges of delayed messages; the routing key begins with the countdown, bit by bit (kombu 5.5 and newer).
+_DELAYED = re.compile(r"(.+_)?celery_delayed_(\d+|delivery)")
+_COUNTDOWN = re.compile(r"^(?:(?:[01]\.){28})+")
 _OF_MESSAGE = (
     ("id", names.MESSAGING_MESSAGE_ID),
     ("root_id", names.CELERY_ROOT_ID),
@@ -84,12 +89,28 @@ def _broker(connect: Callable[[], Any]) -> Attributes:
         kind, port = loaded.driver_type or kind, port or loaded.default_port
     except Exception:  # noqa: BLE001 - the transport's library is not installed: the publish itself says so
         pass
+    kind = _text(kind)
     found: Attributes = {names.MESSAGING_SYSTEM: _SYSTEMS.get(kind, kind) or "celery"}
-    if connection.hostname and kind not in _IN_PROCESS:
-        found[names.SERVER_ADDRESS] = connection.hostname.rpartition("@")[2]
-        if port and "://" not in connection.hostname:
+    address = _address(connection.hostname)
+    if address and kind not in _IN_PROCESS:
+        found[names.SERVER_ADDRESS] = address
+        if type(port) is int and port and "://" not in _text(connection.hostname):
             found[names.SERVER_PORT] = port
     return found
+
+
+def _address(hostname: Any) -> str:
+    """A broker's host. Some transports have a whole URL for a hostname: its path and query may be a password."""
+    hostname = _text(hostname or "")
+    if "://" not in hostname:
+        return str(hostname.rpartition("@")[2])
+    try:
+        parts = urlsplit(hostname)
+    except ValueError:  # no URL after all
+        return ""
+    # The password has a slash of its own: what looks like the host is a part of it.
+    is_cut = "@" in parts.path + parts.query + parts.fragment
+    return "" if is_cut else parts.hostname or ""
 
 
 def message_attributes(headers: Mapping[str, Any], body: Any) -> Attributes:
@@ -116,16 +137,23 @@ def route_attributes(system: Any, exchange: Any, routing_key: Any, declare: Any)
 
 def task_attributes(task: Any) -> Attributes:
     """What is the same for every run of a task."""
-    found = _tasks.get(task)
-    if found is None:
-        found = _tasks[task] = {
-            names.CELERY_ACTION: "run",
-            names.CELERY_TASK_NAME: task.name,
-            names.MESSAGING_OPERATION_NAME: "run",
-            names.MESSAGING_OPERATION_TYPE: "process",
-            **code_attributes(task.run),
-        }
+    try:
+        found = _tasks.get(task)
+        if found is None:
+            found = _tasks[task] = _attributes_of(task)
+    except TypeError:  # a class with an `__eq__` of its own and no `__hash__`
+        found = _attributes_of(task)
     return found
+
+
+def _attributes_of(task: Any) -> Attributes:
+    return {
+        names.CELERY_ACTION: "run",
+        names.CELERY_TASK_NAME: task.name,
+        names.MESSAGING_OPERATION_NAME: "run",
+        names.MESSAGING_OPERATION_TYPE: "process",
+        **code_attributes(task.run),
+    }
 
 
 def run_attributes(task: Any, request: Any) -> Attributes:
@@ -189,6 +217,9 @@ def _put_destination(found: Attributes, system: str | None, exchange: Any, routi
         routing_key = found[names.MESSAGING_DESTINATION] = _text(routing_key)
         if system == "rabbitmq":
             found[names.MESSAGING_ROUTING_KEY] = routing_key
+        if exchange and _DELAYED.fullmatch(_text(exchange)):
+            # A countdown of its own for each message would make a time series of each.
+            exchange, routing_key = "", _COUNTDOWN.sub("", routing_key, 1)
     if exchange or routing_key:
         # As the conventions want it: the queue alone where the exchange is the broker's own.
         found[names.MESSAGING_DESTINATION_NAME] = f"{exchange}:{routing_key or ''}" if exchange else routing_key

@@ -34,7 +34,7 @@ TASKS = "clew.celery.tasks"
 _HISTOGRAMS = {
     OPERATION_DURATION: ("Duration of a publish, until the broker has the message or has refused it.", _SHORT_S),
     PROCESS_DURATION: ("Duration of a task's run.", _SHORT_S),
-    QUEUE_DURATION: ("How long a message waited in the broker, its ETA not counted.", _LONG_S),
+    QUEUE_DURATION: ("How long a message waited in the broker; from its ETA on, if that was over by then.", _LONG_S),
     PREFETCH_DURATION: ("How long a worker had a message before a pool process started on it.", _LONG_S),
     ETA_DURATION: ("How long a task was asked to wait (countdown or ETA).", _LONG_S),
 }
@@ -80,12 +80,14 @@ def _labels(known: Mapping[str, Any], operation: str, kind: str, task_name: str)
     return found
 
 
-_sending: ContextVar[tuple[str, float, dict[str, Any]] | None] = ContextVar("clew_sending", default=None)
+# Task, start, attributes, and the publish that this one is inside of.
+_sending: ContextVar[tuple[str, float, dict[str, Any], Any] | None] = ContextVar("clew_sending", default=None)
 
 
 def sending(task_name: str, broker: Mapping[str, Any]) -> None:
     """A publish begins."""
-    _sending.set((task_name, perf_counter(), dict(broker)) if is_metered() else None)
+    if is_metered():
+        _sending.set((task_name, perf_counter(), dict(broker), _sending.get()))
 
 
 def sending_to(exchange: Any, routing_key: Any) -> None:
@@ -100,8 +102,8 @@ def sent(error: BaseException | None) -> None:
     held = _sending.get()
     if held is None:
         return
-    _sending.set(None)
-    task_name, began, known = held
+    task_name, began, known, outer = held
+    _sending.set(outer)
     labels = _labels(known, "apply_async", "send", task_name)
     if error is not None:
         labels[names.ERROR_TYPE] = type_name(error)

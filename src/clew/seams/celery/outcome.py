@@ -60,7 +60,8 @@ def describe(root: spans.OpenSpan, run: TaskRun, state: str | None) -> None:
         root.span.set_status(Status(StatusCode.ERROR, error_description(error)))
     elif outcome == "retried":
         root.note(names.CELERY_RETRY_REASON, message_of(error))
-        recorded = getattr(error, "exc", None) or error
+        within = getattr(error, "exc", None)
+        recorded = error if within is None else within
     elif outcome in ("ignored", "replaced", "rejected"):
         recorded = getattr(error, "reason", None)
         if outcome == "rejected":

@@ -25,9 +25,9 @@ from clew.core.light_span import LightSpan
 from clew.core.seam import Patch, Seam, SpanDoc
 from clew.core.transactions import PUBLISHED_HEADER, Publish
 from clew.seams.celery import metrics
-from clew.seams.celery.attempts import attempts_header
+from clew.seams.celery.attempts import attempts_header, is_others_chord
 from clew.seams.celery.contrib import TakeOver
-from clew.seams.celery.headers import ATTEMPTS, PUBLISHED_AT, RECEIVED
+from clew.seams.celery.headers import ATTEMPTS, CHORD, PUBLISHED_AT, RECEIVED
 from clew.seams.celery.messaging import message_attributes, publishing_broker, route_attributes
 from clew.seams.celery.receivers import Receivers
 from clew.seams.celery.waiting import eta_attributes
@@ -70,9 +70,9 @@ def _open(args: tuple[Any, ...], kwargs: dict[str, Any]) -> spans.OpenSpan | Non
 
 def _open_eager(args: tuple[Any, ...], kwargs: dict[str, Any]) -> spans.OpenSpan | None:
     task = args[0]
-    # The next attempt of an eager run: nothing is sent.
-    if not task.app.conf.task_always_eager or ATTEMPTS in (kwargs.get("headers") or ()):
-        return None
+    is_attempt = kwargs.get("retries") and ATTEMPTS in (kwargs.get("headers") or ())
+    if is_attempt or not task.app.conf.task_always_eager:
+        return None  # the next attempt of an eager run is not sent
     span = _start(task.name, {names.CELERY_EAGER: True})
     if span is not None:
         _tell(span, task.app, task.name, task, args[1:3], kwargs, True)
@@ -124,7 +124,7 @@ def _before_publish(
     propagate.inject(headers)
     metrics.sending_to(exchange, routing_key)
     span: Any = get_current_span()
-    if span.is_recording() and _is_ours(span):
+    if span.is_recording() and _is_ours(span) and not spans.is_suppressed():
         system = span.attributes.get(names.MESSAGING_SYSTEM)
         attributes = message_attributes(headers, body)
         attributes.update(route_attributes(system, exchange, routing_key, declare))
@@ -142,6 +142,8 @@ def _renew(headers: dict[str, Any], body: Any) -> None:
         headers.pop(name, None)
     headers[PUBLISHED_AT] = str(time_ns())
     about = body if isinstance(body, dict) else headers
+    if CHORD in headers and is_others_chord(about.get("id"), headers[CHORD]):
+        del headers[CHORD]
     if about.get("retries") and (attempts := attempts_header(about.get("id"), about["retries"])):
         headers[ATTEMPTS] = attempts
 

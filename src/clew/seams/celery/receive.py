@@ -12,6 +12,7 @@ group and index, so that the body can link to it without anybody's asking a brok
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from time import time_ns
 from typing import Any
@@ -33,9 +34,12 @@ _started: OrderedDict[str, tuple[tuple[Any, Any], int]] = OrderedDict()
 _given: OrderedDict[int, None] = OrderedDict()
 
 
-def derives_chord_ids(pipeline: Pipeline) -> bool:
+def derives_chord_ids(pipeline: Pipeline, nesting: int) -> bool:
     """Whether a chord's header tasks have ids that follow from group and index: not where the site makes its own."""
-    return pipeline.allows_light_roots and type(pipeline.provider.id_generator) is RandomIdGenerator
+    # Before 5.7 the tasks of a group that replaces another task all have the index of that one.
+    is_index_unique = not nesting or sys.modules["celery"].VERSION >= (5, 7)
+    is_random = type(pipeline.provider.id_generator) is RandomIdGenerator
+    return is_index_unique and is_random and pipeline.allows_light_roots
 
 
 def _received(sender: Any, request: Any, **_: Any) -> None:
@@ -52,9 +56,10 @@ def _received(sender: Any, request: Any, **_: Any) -> None:
 def _ids(pipeline: Pipeline, request: Any, held: dict[str, Any]) -> tuple[int, int]:
     """Trace and span id of a run, unique for each delivery, also where a chord's are derived."""
     index = held.get("group_index")
+    nesting = held.get("replaced_task_nesting") or 0
     is_first = not (held.get("retries") or held["delivery_info"]["redelivered"])
-    if index is not None and is_first and request.chord and derives_chord_ids(pipeline):
-        ids = chord_run_ids(str(held.get("group")), index, held.get("replaced_task_nesting") or 0)
+    if index is not None and is_first and request.chord and derives_chord_ids(pipeline, nesting):
+        ids = chord_run_ids(str(held.get("group")), index, nesting)
         if ids[1] not in _given:
             _given[ids[1]] = None
             if len(_given) > _MAX_REMEMBERED:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, get_current_span
 
 from clew import attributes as names
 from clew.core import spans
@@ -18,9 +18,9 @@ from clew.core.pipeline import Pipeline
 from clew.core.seam import Seam, SpanDoc
 from clew.core.transactions import PUBLISHED_HEADER
 from clew.seams.celery import contrib, metrics
-from clew.seams.celery.attempts import header, origin_of
-from clew.seams.celery.headers import CHORD, read_chord, received_of
-from clew.seams.celery.messaging import run_attributes
+from clew.seams.celery.attempts import chord_of, header, origin_of
+from clew.seams.celery.headers import read_chord, received_of
+from clew.seams.celery.messaging import consuming_broker, run_attributes
 from clew.seams.celery.receive import derives_chord_ids
 from clew.seams.celery.receivers import Receivers
 from clew.seams.celery.running import RunningTask
@@ -34,11 +34,11 @@ _running: dict[int, RunningTask] = {}
 
 def _to_header(request: Any, attributes: dict[str, Any], pipeline: Pipeline) -> tuple[Link, ...]:
     """Links from a chord's body to the first run of each task of its header."""
-    chord = read_chord(header(request, CHORD))
+    chord = read_chord(chord_of(request))
     if chord is None or request.is_eager:
         return ()
     attributes[names.CELERY_CHORD_GROUP_ID], attributes[names.CELERY_CHORD_SIZE] = chord.group_id, chord.size
-    if not derives_chord_ids(pipeline):
+    if not derives_chord_ids(pipeline, chord.nesting):
         return ()
     kind, flags, found = {names.CLEW_LINK_KIND: "chord_header"}, TraceFlags(TraceFlags.SAMPLED), []
     for index in range(min(chord.size, _MAX_HEADER_LINKS)):
@@ -51,19 +51,27 @@ def _prerun(task: Any, **_: Any) -> None:
     if pipeline is None or spans.is_suppressed():
         return
     request = task.request
-    attributes = run_attributes(task, request)
+    attributes: dict[str, Any] = {}
+    links: tuple[Link, ...] = ()
     received = None if request.is_eager else received_of(request)
     waited = waits(request, received, attributes)
     origin = origin_of(request, attributes)
-    links = (*origin.links, *_to_header(request, attributes, pipeline))
+    if pipeline.drops(get_current_span(origin.context).get_span_context()) and not metrics.is_metered():
+        attributes = consuming_broker(task.app)
+    else:
+        attributes.update(run_attributes(task, request))
+        links = (*origin.links, *_to_header(request, attributes, pipeline))
     name, ids = f"run/{task.name}", received[2:4] if received is not None else (0, 0)
     root = spans.start_root(pipeline, SCOPE, name, SpanKind.CONSUMER, origin.context, attributes, links, ids=ids)
     if root is None:
         return
     if len(_running) >= _MAX_RUNNING:
         _running.pop(next(iter(_running)), None)
+    if (stale := _running.pop(id(request), None)) is not None:
+        stale.end(None, None)  # somebody has sent the signal twice
+    running = RunningTask(task, request, root, pipeline.max_spans_per_trace)
     root.enter(origin.context)
-    running = _running[id(request)] = RunningTask(task, request, root, pipeline.max_spans_per_trace)
+    _running[id(request)] = running
     running.begin(waited, attributes, origin.first)
     if aliases := header(request, PUBLISHED_HEADER):
         running.note_published_in(str(aliases))

@@ -74,7 +74,7 @@ class RunningTask:
         run.published_ns, run.eta_ns, run.received_ns, run.started_ns, self._waits_ms = waited
         run.system = attributes.get(names.MESSAGING_SYSTEM, "")
         self._first = first
-        self._attempt = attempts.enter(run.request.id, run.request.retries, first, self._root.span)
+        self._attempt = attempts.enter(run.request, first, self._root.span)
         if metrics.is_metered():
             self._known = dict(attributes)
 
@@ -86,9 +86,10 @@ class RunningTask:
     def end(self, state: str | None, retval: Any) -> None:
         """The run is over: say how, end the span, put back what was current before."""
         elapsed, run = perf_counter() - self._started, self.run
+        run.ended_ns = time_ns()
         error = run.error = self._error(state, retval)
         try:
-            run.outcome, run.ended_ns = outcome_of(run.task, error), time_ns()
+            run.outcome = outcome_of(run.task, error)
             run.result = None if error is not None else retval
             self._local.notes[TASK_END] = (run.outcome, error)
             if self._root.span.is_recording():

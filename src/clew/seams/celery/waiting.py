@@ -1,7 +1,8 @@
 """How long a task has waited when its run starts: for its ETA, in the broker, in the worker.
 
-The three add up to the time from the publish to the start. Publish and ETA are by the sender's clock, the rest by the
-worker's; where the sender's is ahead nothing becomes negative, and the span says so.
+Together they are the time from the publish to the start; where the worker has the message before its ETA, the wait in
+the broker is part of the wait for the ETA. Publish and ETA are by the sender's clock, the rest by the worker's; where
+the sender's is ahead nothing becomes negative, and the span says so.
 """
 
 from __future__ import annotations

@@ -1,0 +1,44 @@
+"""Tasks of test_time_limit.py: nearly all of their time is spent in clew's code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from celery.exceptions import SoftTimeLimitExceeded
+
+logger = logging.getLogger("limits")
+logger.propagate = False
+logger.addHandler(logging.NullHandler())
+
+
+def declare(app: Any) -> None:
+    @app.task(name="logs", soft_time_limit=0.3, shared=False)
+    def logs(folder: str, number: int) -> None:
+        until = time.monotonic() + 1.5
+        try:
+            while time.monotonic() < until:
+                try:
+                    raise ValueError("a row")
+                except ValueError:
+                    logger.exception("a row could not be read")
+        except SoftTimeLimitExceeded:
+            Path(folder, f"limit-{number}").touch()
+
+    @app.task(name="sends", soft_time_limit=0.3, shared=False)
+    def sends(folder: str, number: int) -> None:
+        until = time.monotonic() + 1.5
+        try:
+            while time.monotonic() < until:
+                app.send_task("nobody.knows", queue=f"{app.conf.task_default_queue}.nobody", expires=5)
+        except SoftTimeLimitExceeded:
+            Path(folder, f"limit-{number}").touch()
+
+
+if "CELERY_SITE_BROKER" in os.environ:
+    from tests.celery_site import app as site
+
+    declare(site.app)
