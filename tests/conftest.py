@@ -9,6 +9,10 @@ from clew.core import isolation
 LEVEL = logging.getLogger().level
 
 
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def root_logger():
     """A Celery worker in this process sets the root logger's level, and leaves it so."""

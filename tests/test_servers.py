@@ -64,7 +64,7 @@ def serving(command, protocol, receiver):
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         try:
-            output.append(process.communicate(timeout=20)[0])
+            output.append(process.communicate(timeout=45)[0])
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

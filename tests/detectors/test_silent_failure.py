@@ -232,6 +232,26 @@ def test_no_false_positive_for_another_result_that_cannot_be_stored(trace):
     assert not found(trace, TYPE)
 
 
+@pytest.mark.parametrize("serializer", ["json", "pickle"])
+def test_no_false_positive_for_a_coroutine_that_was_to_be_sent(trace, serializer):
+    """The task fails, and with an error of the same kind, but it returned nothing."""
+    app = make_app()
+
+    async def work():
+        pass
+
+    def sends():
+        coroutine = work()
+        try:
+            app.send_task("add", (1, coroutine), serializer=serializer)
+        finally:
+            coroutine.close()
+
+    run_once(app, sends)
+    assert trace.named("run/task").attributes["error.type"] == "kombu.exceptions.EncodeError"
+    assert not found(trace, TYPE)
+
+
 def looks_at_a_lazy_result():
     app, looks = make_app(task_always_eager=True), []
 

@@ -5,9 +5,10 @@ worker as well. A worker acknowledges when it starts a task, with `acks_late` wh
 with an ETA all the while. Said before a publish, on its span, if the ETA is further away than the timeout; at the end
 of a run that kept its message for longer; and of a run whose message was delivered before, for that reason. Without an
 ETA the last is only information: a worker that stops gives its messages back, and they are delivered again, too. The
-timeout is the one of this process' app, so one that only the other side has set is not seen. Not found: a long `acks_late` task
-before it ran long (most have no time limit to tell it from); RabbitMQ, whose `consumer_timeout` no client can ask for;
-queues of SQS that others have made (`predefined_queues`), unless the timeout is in the transport's options too.
+timeout is the one of this process' app, so one that only the other side has set is not seen. Not found: a long
+`acks_late` task before it ran long (most have no time limit to tell it from); RabbitMQ, whose `consumer_timeout` no
+client can ask for; queues of SQS that others have made (`predefined_queues`), unless the timeout is in the transport's
+options too.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def renew_metrics(process: Resource) -> None:
 
 
 def _forget_counts(provider: Any) -> None:
-    consumer = getattr(provider, "_measurement_consumer", None)
+    consumer: Any = getattr(provider, "_measurement_consumer", None)
     if hasattr(consumer, "_lock"):
         consumer._lock = threading.Lock()  # the parent may have been collecting
     for storage in getattr(consumer, "_reader_storages", {}).values():

@@ -37,6 +37,9 @@ from tests.seams.celery.fate_rows import ROWS, Place, Row
 from tests.seams.celery.span_sink import Sink, sink
 from tests.seams.celery.test_worker import URLS, _clean_up
 
+# Who reads a queue of Redis is uncertain where workers without clew have been killed, as other tests' are.
+OWN = {**URLS, "redis": "redis://127.0.0.1:6379/11"}
+
 _QUEUE = re.compile("clew-[0-9a-f]{12}")
 WORKER = ("-P", "prefork", "-c", "4", "-I", all_fates.__name__)
 
@@ -105,7 +108,7 @@ def _sending(received: Sink) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _place(broker: str, folder: Path, received: Sink, port: int) -> Iterator[Place]:
-    queue, url, backend = f"clew-{uuid.uuid4().hex[:12]}", URLS[broker], URLS["redis"]
+    queue, url, backend = f"clew-{uuid.uuid4().hex[:12]}", OWN[broker], OWN["redis"]
     app = make_app(url, queue, backend)
     all_fates.declare(app)
     environment = {"CELERY_SITE_BACKEND": backend, "OTEL_BSP_SCHEDULE_DELAY": "100"}

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Call to 'get_connection':Depreca
 
 OFTEN = {"OTEL_BSP_SCHEDULE_DELAY": "100"}
 FULL = [
-    "INTERNAL beat every second",
+    "INTERNAL beat entry every second",
     "  PRODUCER apply_async/add",
     "    CONSUMER run/add",
 ]
@@ -84,7 +84,7 @@ def test_a_due_entry_is_a_trace_from_beat_to_the_run(tmp_path, broker):
         here.worker.stop()
         found = here.gathered.spans
     assert {tuple(tree) for tree in forest(found)} >= {tuple(FULL), ("INTERNAL beat tick",)}
-    entries = sorted((span for span in found if span.name == "beat every second"), key=lambda span: span.start_ns)
+    entries = sorted((span for span in found if span.name == "beat entry every second"), key=lambda span: span.start_ns)
     ticks = {span.span_id: span for span in found if span.name == "beat tick"}
     assert normalised(entries[0]) == {
         "celery.beat.entry": "every second",
@@ -142,8 +142,8 @@ def test_a_scheduler_with_methods_of_its_own_tells_an_entry_once(app, monkeypatc
         scheduler = scheduler_of(app, monkeypatch, kind, "every second")
         assert scheduler.tick() == 0
         assert scheduler.tick() > 0
-        assert trace.tree() == "beat tick\nbeat every second\n  PRODUCER apply_async/add"
-        entry = trace.named("beat every second")
+        assert trace.tree() == "beat tick\nbeat entry every second\n  PRODUCER apply_async/add"
+        entry = trace.named("beat entry every second")
         assert entry.attributes["celery.beat.scheduler"].endswith(kind.__name__)
         assert 2000 <= entry.attributes["celery.beat.delay_ms"] < 60_000
         scheduler.close()
@@ -153,8 +153,8 @@ def test_a_publish_that_fails_ends_the_entry_with_its_error(app, monkeypatch):
     with tracing() as trace:
         scheduler = scheduler_of(app, monkeypatch, Scheduler, "unsendable")
         scheduler.tick()
-        assert trace.tree() == "beat tick\nbeat unsendable ERROR\n  PRODUCER apply_async/add ERROR"
-        assert trace.named("beat unsendable").attributes["error.type"] == "celery.beat.SchedulingError"
+        assert trace.tree() == "beat tick\nbeat entry unsendable ERROR\n  PRODUCER apply_async/add ERROR"
+        assert trace.named("beat entry unsendable").attributes["error.type"] == "celery.beat.SchedulingError"
         scheduler.close()
 
 
@@ -163,7 +163,7 @@ def test_a_tick_that_fails_says_so(app, monkeypatch):
         scheduler = scheduler_of(app, monkeypatch, schedule.OwnScheduler, "unsendable")
         with pytest.raises(SchedulingError):
             scheduler.tick()
-        assert trace.tree() == "beat tick ERROR\nbeat unsendable ERROR\n  PRODUCER apply_async/add ERROR"
+        assert trace.tree() == "beat tick ERROR\nbeat entry unsendable ERROR\n  PRODUCER apply_async/add ERROR"
         scheduler.close()
 
 
@@ -185,7 +185,7 @@ def test_a_schedule_that_knows_no_remaining_time_has_no_delay(app, monkeypatch):
         scheduler = scheduler_of(app, monkeypatch, Scheduler, "every second")
         monkeypatch.setattr(type(scheduler.schedule["every second"].schedule), "remaining_estimate", None)
         scheduler.apply_async(scheduler.schedule["every second"])
-        assert "celery.beat.delay_ms" not in trace.named("beat every second").attributes
+        assert "celery.beat.delay_ms" not in trace.named("beat entry every second").attributes
         scheduler.close()
 
 
@@ -205,7 +205,7 @@ def test_both_kinds_of_spans_are_linked(app, monkeypatch, is_light):
         spans.pipeline().allows_light_roots = is_light
         scheduler = scheduler_of(app, monkeypatch, Scheduler, "every second")
         scheduler.tick()
-        tick, entry = trace.named("beat tick"), trace.named("beat every second")
+        tick, entry = trace.named("beat tick"), trace.named("beat entry every second")
         assert [link.context.span_id for link in entry.links] == [tick.context.span_id]
         assert [link.context.span_id for link in tick.links] == [entry.context.span_id]
         scheduler.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -127,6 +128,16 @@ def ask(here: Site) -> bool | None:
     return known.is_read
 
 
+def size_of(here: Site) -> int:
+    with here.channel() as channel:
+        return int(channel._size(here.queue))
+
+
+def purge(here: Site) -> None:
+    with here.channel() as channel:
+        channel._purge(here.queue)
+
+
 def until(is_so: Any) -> None:
     end = time.monotonic() + DEADLINE
     while not is_so():
@@ -204,7 +215,7 @@ def test_what_is_known_after_the_end_has_a_span_of_its_own(here, trace, forgetfu
     }
     assert [event.name for event in span.events] == ["clew.finding"]
     said = [each.getMessage() for each in caplog.records if each.name == "clew"]
-    assert said == [f"clew: nobody reads queue '{here.queue}': the tasks sent there do not run (said once)"]
+    assert said == [f"clew: nobody reads queue '{here.queue}': the tasks sent there do not run (logged once per queue)"]
 
 
 @ON_REDIS
@@ -328,6 +339,53 @@ def test_a_worker_without_clew_is_no_false_positive(here, trace, tmp_path, has_r
             assert ask(here) is None
     assert published(trace) == [None] * 5
     assert not messages(trace)
+
+
+@ON_REDIS
+def test_a_busy_worker_without_clew_is_only_information(here, trace, tmp_path):
+    """While clew is rolled out: it takes nothing meanwhile, so only kombu's bindings tell of it."""
+    here.keep_registry()
+    without = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "redis,django,clew"}
+    with worker(here, tmp_path, "--prefetch-multiplier", "1", environment=without) as (busy, _):
+        with tracing():
+            for _ in range(3):
+                here.app.send_task("nap", (8,))
+            busy.wait_for_log("Task nap[")
+            until(lambda: size_of(here) <= 1)
+            consumers_look.wait_for_answers(DEADLINE)
+        trace.clear()
+        consumers_known.forget()
+        for _ in range(2):
+            here.request()
+        assert published(trace) == [None, None]
+        first, second = found(trace, TYPE)
+        assert (first.severity, second.severity) == ("information", "information")
+        (stranger,) = first.evidence["workers_without_clew"]
+        assert stranger.startswith(f"{here.queue}@")
+        assert first.message == (
+            f"no worker with clew reads queue '{here.queue}' (2 messages wait): add will not run, unless a worker "
+            f"without clew reads it (as it seems there are some: {stranger})"
+        )
+        purge(here)
+
+
+@ON_REDIS
+def test_a_worker_with_clew_is_no_stranger_when_it_is_killed(here, trace, tmp_path):
+    """Its binding stays. Whoever left may come back without clew."""
+    other = f"{here.queue}.other"
+    with worker(here, tmp_path) as (started, _), here.channel() as channel:
+        registry = Registry(channel)
+        until(lambda: registry.readers(here.queue) == 1)
+        assert registry._client.scard(registry._mailboxes) == 1
+        here.request(queue=other)
+        assert [each.severity for each in found(trace, TYPE)] == ["warning"]
+        os.killpg(started._process.pid, signal.SIGKILL)
+        started._process.wait()
+        assert registry._client.scard(registry._mailboxes) == 1
+        assert registry.strangers() == ()
+        node = registry._client.zrange(f"{registry._prefix}nodes", 0, -1)[-1].decode()
+        registry.say(f"{node}/1", set(), set())
+        assert registry.strangers() == (node,)
 
 
 @BOTH

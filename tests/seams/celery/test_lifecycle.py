@@ -31,7 +31,7 @@ from tests.celery_site.worker import DEADLINE, Gathered, Receiver, Worker
 from tests.seams.celery import fates, lives
 from tests.seams.celery.test_worker import URLS, Site, _connections, site, wait_for_finished  # noqa: F401 - a fixture
 
-pytestmark = pytest.mark.filterwarnings("ignore:Call to 'get_connection':DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Call to 'get_connection':DeprecationWarning")]
 
 MODULES = ("-I", lives.__name__)
 MODERN = pytest.mark.skipif(not hasattr(WorkController, "wait_for_soft_shutdown"), reason="Celery 5.5 and later")
@@ -79,6 +79,8 @@ def _run(count: int) -> Callable[[Site, Path], None]:
         for number in range(count):
             here.app.tasks["add"].delay(number, 1)
         wait_for_finished(here.worker, count)
+        # The log speaks before the result is with the main process.
+        here.gathered.wait_for(lambda all_: sum(span.name == "run/add" for span in all_) >= count)
         here.worker.stop()
 
     return act

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+from unittest.mock import Mock
 
 import pytest
 from celery import Celery, chain, chord, group, signature
@@ -321,6 +322,11 @@ def test_uninstalled_is_as_before(app):
         ("sentinel://:secret@one:26380;sentinel://two:26380", ("redis", "one", 26380)),
         ("filesystem://", ("filesystem", None, None)),
         ("memory://", ("memory", None, None)),
+        ("redis+socket:///tmp/redis.sock", ("redis", None, None)),
+        ("sqla+postgresql://user:secret@db.example/name?password=secret", ("sqla", "db.example", None)),
+        ("sqla+postgresql:///name?user=user&password=secret", ("sqla", None, None)),
+        ("sqla+mysql://:sec/ret@db.example/name", ("sqla", None, None)),
+        ("sqla+mysql://[secret/name", ("sqla", None, None)),
     ],
 )
 def test_the_broker_is_named_without_its_credentials(url, expected):
@@ -328,6 +334,12 @@ def test_the_broker_is_named_without_its_credentials(url, expected):
         pytest.importorskip("redis")
     found = publishing_broker(Celery(broker=url, set_as_current=False))
     assert (found.get("messaging.system"), found.get("server.address"), found.get("server.port")) == expected
+
+
+def test_a_connection_that_is_none_at_all_is_no_failure():
+    """As in the tests of Celery itself, and of its users."""
+    found = publishing_broker(None, Mock(hostname=Mock(), port=Mock()))
+    assert {type(value) for value in found.values()} == {str}
 
 
 def test_a_broker_url_that_cannot_be_used_is_the_publishs_own_error(trace):

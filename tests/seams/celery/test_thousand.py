@@ -22,6 +22,7 @@ from tests.seams.celery.test_worker import (
 )
 from tests.services import require
 
+pytestmark = pytest.mark.slow
 TASKS = 1000
 BEFORE_THE_RESTART = 400
 RECYCLED = ("-P", "prefork", "-c", "2", "--max-tasks-per-child", "7", "--prefetch-multiplier", "4")

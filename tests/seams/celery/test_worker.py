@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import signal
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -21,9 +23,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
 from clew.core.flush import bounded_flush, flush_before_exit
+from clew.seams.celery import worker as worker_seam
 from clew.testing import Trace, tracing
 from tests.celery_site.app import make_app
 from tests.celery_site.worker import DEADLINE, Gathered, Receiver, Worker
+from tests.seams.celery import schedule
 from tests.services import require
 
 URLS = {
@@ -312,3 +316,30 @@ def test_a_signal_does_not_cut_the_last_flush_short(slow):
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert processor.span_exporter.exported == ["kept"]
+
+
+def test_files_that_grpc_waits_with_stay_open(monkeypatch):
+    """Beat inside a worker, and a daemon, close all others."""
+    readable, writable = os.pipe()
+    waits = select.epoll()
+    closed: list[Any] = []
+    monkeypatch.setitem(sys.modules, "grpc", sys)
+    worker_seam._closing(lambda keep: closed.extend(keep))([writable])
+    assert {writable, waits.fileno()} <= set(closed)
+    assert readable not in closed
+    os.close(readable)
+    os.close(writable)
+    waits.close()
+
+
+@pytest.mark.redis
+def test_beat_inside_a_worker_goes_on_sending_by_grpc(tmp_path):
+    """gRPC logs without end when its files are closed under it."""
+    arguments = ("-P", "prefork", "-c", "1", "-B", "-s", str(tmp_path / "schedule"), "-I", schedule.__name__)
+    entries = {"CELERY_SITE_ENTRIES": "every second"}
+    with site(tmp_path, "redis", "grpc", *arguments, environment=entries) as here:
+        here.gathered.wait_for(lambda all_: sum(span.name == "beat tick" for span in all_) >= 3)
+        here.worker.stop()
+        log = here.worker.log.read_text(errors="replace")
+    assert sum(span.name == "beat tick" for span in here.gathered.spans) >= 3
+    assert "Completion queue" not in log

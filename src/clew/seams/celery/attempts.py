@@ -126,7 +126,7 @@ def attempts_header(task_id: Any, retries: Any) -> str | None:
 
 
 def chord_of(request: Any) -> Any:
-    """What the message of a chord's body says of its header; None of any other, also of the task that waits for both."""
+    """What the message of a chord's body says of its header; None of any other, and of `chord_unlock`."""
     return header(request, CHORD) if vars(request).get("task") != "celery.chord_unlock" else None
 
 

@@ -1,4 +1,4 @@
-"""`beat <entry>`, the start of the trace of every due entry of beat's schedule, and `beat tick`, in which it was due.
+"""`beat entry <name>`, where the trace of a due entry of beat's schedule starts, and `beat tick`, in which it was due.
 
 We stand at `Scheduler.apply_async`, through which every scheduler sends an entry: Celery's own by `apply_entry`, which
 swallows the error we want to see, and others (RedBeat) at once. The publish is below it, and the worker's run below
@@ -135,7 +135,7 @@ def _open(scheduler: Any, entry: Any, tick: Tick | None) -> spans.OpenSpan | Non
             found[names.CELERY_BEAT_TICK_TRACE_ID] = format_trace_id(above.trace_id)
             found[names.CELERY_BEAT_TICK_SPAN_ID] = format_span_id(above.span_id)
             links = (Link(above, _TO_TICK),)
-        root = _start(f"beat {entry.name}", found, links)
+        root = _start(f"beat entry {entry.name}", found, links)
         if root is not None:
             root.enter(Context())
             if tick is not None:
@@ -243,7 +243,7 @@ SEAM = Seam(
     ),
     spans=(
         SpanDoc(
-            "beat nightly report",
+            "beat entry nightly report",
             "INTERNAL",
             "a due entry of beat's schedule, until the broker has its message",
             (

@@ -5,8 +5,12 @@ export with it (upstream-defects, celery 3; contrib #4916). We stand at `worker_
 before it tells the pool of its death, so that the pool waits for the flush and does not kill it, and at
 `worker_shutdown`, for the process of the solo and threads pools. Metrics and logs are sent at the same time.
 
-A child that is killed (SIGKILL, out of memory, the hard time limit) sends nothing any more. So from
-`worker_process_init` on its spans wait half a second for their export, not the SDK's five.
+A child that is killed (SIGKILL, out of memory, the hard time limit) sends nothing any more. So spans wait half a second
+for their export, not the SDK's five, from `worker_process_init` on; those of the main process and of beat, too, because
+a run whose publish comes five seconds later looks like a run without one.
+
+Beat inside a worker (`-B`) and a daemon close every file they have inherited, also those that gRPC waits with: it then
+fails and logs for ever. We stand at `platforms.close_open_fds` to keep them.
 """
 
 from __future__ import annotations
@@ -14,26 +18,29 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
-from clew.core import spans
+from clew.core import isolation, spans
 from clew.core.flush import batches, flush_before_exit, undisturbed
-from clew.core.seam import Seam
+from clew.core.seam import Patch, Seam, like
 from clew.seams.celery.receivers import Receivers
 
 SCOPE = __name__
 _SCHEDULE_DELAY = "OTEL_BSP_SCHEDULE_DELAY"
 _PR_SET_PDEATHSIG = 1
-_SDK_SECONDS, _CHILD_SECONDS = 5.0, 0.5
+_SDK_SECONDS, _SOON_SECONDS = 5.0, 0.5
+_FILES = "/proc/self/fd"
+_OF_GRPC = ("anon_inode:[eventpoll]", "anon_inode:[eventfd]", "anon_inode:[timerfd]")
 
 
-def _child_starts(**_: Any) -> None:
+def _export_soon(**_: Any) -> None:
     pipeline = spans.pipeline()
     if pipeline is None or _SCHEDULE_DELAY in os.environ:
         return
     for batch in batches(pipeline.provider):
         if getattr(batch, "_schedule_delay", None) == _SDK_SECONDS:
-            SEAM.patch_attribute(batch, "_schedule_delay", lambda _: _CHILD_SECONDS)
+            SEAM.patch_attribute(batch, "_schedule_delay", lambda _: _SOON_SECONDS)
             batch._worker_awaken.set()  # it sleeps for the longer time now
 
 
@@ -60,17 +67,48 @@ def _worker_leaves(**_: Any) -> None:
         flush_before_exit(pipeline.provider)
 
 
+def _closing(original: Any) -> Any:
+    def close_open_fds(keep: Any = None) -> Any:
+        try:
+            kept = [*(keep or ()), *_files_of_grpc()]
+        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(ours, SCOPE)
+            kept = keep
+        return original(kept)
+
+    return like(original, close_open_fds)
+
+
+def _files_of_grpc() -> list[int]:
+    if "grpc" not in sys.modules or not os.path.isdir(_FILES):
+        return []
+    found = []
+    for name in os.listdir(_FILES):
+        with suppress(OSError):  # the one that lists them is closed by now
+            if os.readlink(f"{_FILES}/{name}") in _OF_GRPC:
+                found.append(int(name))
+    return found
+
+
 def _install() -> None:
     process = sys.modules.get("billiard.process")
     if process is not None and process.current_process()._name != "MainProcess":
-        _child_starts()  # set up in `worker_process_init`: this child's signal is being sent
+        _export_soon()  # set up in `worker_process_init`: this child's signal is being sent
 
 
 RECEIVERS = Receivers(
     SCOPE,
-    worker_process_init=_child_starts,
+    worker_init=_export_soon,
+    beat_init=_export_soon,
+    beat_embedded_init=_export_soon,
+    worker_process_init=_export_soon,
     worker_process_shutdown=_child_leaves,
     worker_shutdown=_worker_leaves,
 )
 
-SEAM = Seam("celery.worker", patches=RECEIVERS.patches, on_install=_install, on_uninstall=RECEIVERS.disconnect)
+SEAM = Seam(
+    "celery.worker",
+    patches=(*RECEIVERS.patches, Patch("celery.platforms", "close_open_fds", _closing)),
+    on_install=_install,
+    on_uninstall=RECEIVERS.disconnect,
+)
