@@ -45,7 +45,9 @@ class Pipeline:
         self.new_trace_flags = _flags_of_new_traces(provider.id_generator)
         self.allows_light_spans = _follows_parent(provider.sampler)
         self.allows_light_roots = _is_plain(provider)
-        self._drops_unsampled = _drops_with_parent(provider.sampler)
+        self._sampler = provider.sampler
+        self._drops_unsampled = _decides_with_parent(provider.sampler, "not_sampled", ALWAYS_OFF)
+        self._keeps_sampled = _decides_with_parent(provider.sampler, "sampled", ALWAYS_ON)
         count = self.limits.max_span_attributes
         self.has_plain_attributes = (count is None or count >= 64) and self.limits.max_span_attribute_length is None
         self._tracers: dict[str, Tracer] = {}
@@ -53,6 +55,10 @@ class Pipeline:
         self._processors: Any = ()
         self._starters: tuple[SpanProcessor, ...] = ()
         self._enders: tuple[SpanProcessor, ...] = ()
+
+    def keeps(self, above: SpanContext) -> bool:
+        """Whether a root below this span is recorded for certain: no sampler need be asked."""
+        return self._keeps_sampled and bool(above.trace_flags & 1) and self.provider.sampler is self._sampler
 
     def drops(self, above: SpanContext) -> bool:
         """Whether a root below this span is not recorded for certain, so that nothing need be worked out for it."""
@@ -116,13 +122,13 @@ def _flags_of_new_traces(generator: Any) -> int:
     return 2 if is_random is not None and is_random() else 0
 
 
-def _drops_with_parent(sampler: Any) -> bool:
-    """Whether an unsampled parent's child is never recorded, here or in another process."""
+def _decides_with_parent(sampler: Any, parent: str, decision: Any) -> bool:
+    """Whether the child of a sampled, or unsampled, parent of any process is always decided on like this."""
     return (
         isinstance(sampler, ParentBased)
         and type(sampler).should_sample is ParentBased.should_sample
-        and sampler._local_parent_not_sampled is ALWAYS_OFF
-        and sampler._remote_parent_not_sampled is ALWAYS_OFF
+        and getattr(sampler, f"_local_parent_{parent}") is decision
+        and getattr(sampler, f"_remote_parent_{parent}") is decision
     )
 
 

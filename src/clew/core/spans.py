@@ -253,13 +253,19 @@ def _light_root(
     else:
         trace_id, flags = ids[0] or pipeline.new_trace_id(), pipeline.new_trace_flags
         above = None
-    decided = pipeline.provider.sampler.should_sample(context, trace_id, name, kind, attributes, links)
-    if decided.decision.is_sampled():
-        flags |= TraceFlags.SAMPLED
-    own = SpanContext(trace_id, ids[1] or pipeline.new_span_id(), False, TraceFlags(flags), decided.trace_state)
-    if not decided.decision.is_recording():
-        return SdkSpan(NonRecordingSpan(own))
-    span = LightSpan(pipeline, pipeline.scope(scope), name, own, above, dict(decided.attributes or {}), kind)
+    span_id = ids[1] or pipeline.new_span_id()
+    if above is not None and pipeline.keeps(above):
+        own = SpanContext(trace_id, span_id, False, above.trace_flags, above.trace_state)
+        held = dict(attributes or {})
+    else:
+        decided = pipeline.provider.sampler.should_sample(context, trace_id, name, kind, attributes, links)
+        if decided.decision.is_sampled():
+            flags |= TraceFlags.SAMPLED
+        own = SpanContext(trace_id, span_id, False, TraceFlags(flags), decided.trace_state)
+        if not decided.decision.is_recording():
+            return SdkSpan(NonRecordingSpan(own))
+        held = dict(decided.attributes or {})
+    span = LightSpan(pipeline, pipeline.scope(scope), name, own, above, held, kind)
     if start_ns is not None:
         span._start_time = start_ns
     for link in links:

@@ -38,6 +38,7 @@ class RunningTask:
         "_attempt",
         "_first",
         "_handled",
+        "_is_metered",
         "_known",
         "_local",
         "_root",
@@ -57,6 +58,7 @@ class RunningTask:
         self._handled = sys.exc_info()[1]
         self._started = perf_counter()
         self._attempt: Any = None
+        self._is_metered = True
         self._first: SpanContext | None = None
         self._waits_ms: dict[str, float] = {}
         # Attributes of the broker and the queue, for the metrics.
@@ -75,7 +77,8 @@ class RunningTask:
         run.system = attributes.get(names.MESSAGING_SYSTEM, "")
         self._first = first
         self._attempt = attempts.enter(run.request, first, self._root.span)
-        if metrics.is_metered():
+        self._is_metered = metrics.is_metered()
+        if self._is_metered:
             self._known = dict(attributes)
 
     def note_published_in(self, aliases: str) -> None:
@@ -109,9 +112,12 @@ class RunningTask:
         outer = local_trace.current()
         if outer is not None and error is not None:
             outer.error_id = id(error)
-        labels = {"task": run.task.name, "worker": run.request.hostname}
-        contrib.histogram().record(elapsed, labels)
-        metrics.ran(run, self._known, self._waits_ms)
+        # contrib may have been given a meter provider of its own.
+        if self._is_metered or contrib.State.histogram is not None:
+            labels = {"task": run.task.name, "worker": run.request.hostname}
+            contrib.histogram().record(elapsed, labels)
+        if self._is_metered:
+            metrics.ran(run, self._known, self._waits_ms)
 
     def _error(self, state: str | None, retval: Any) -> BaseException | None:
         raised = sys.exc_info()[1]
