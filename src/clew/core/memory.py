@@ -17,9 +17,10 @@ _MAX_LENGTH = 128
 
 
 class State:
-    """The open file, -1: none; whether there is one to open; bytes of a page."""
+    """The open file, -1: none; whether there is one to open; bytes of a page; bytes after the last run."""
 
     fd = -1
+    last = 0
     is_there = hasattr(os, "pread")
     page_bytes = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
 
@@ -41,7 +42,7 @@ class Reading:
     def after(self) -> int:
         """Bytes when it was asked for first, so that all who ask at the end of a run share one reading."""
         if not self._after:
-            self._after = resident_bytes() or self.before
+            State.last = self._after = resident_bytes() or self.before
         return self._after
 
 
@@ -56,7 +57,7 @@ def resident_bytes() -> int | None:
 
 def close() -> None:
     """Close the file; the next reading opens it again."""
-    fd, State.fd = State.fd, -1
+    fd, State.fd, State.last = State.fd, -1, 0
     try:
         # A program that closes all files (a daemon) may have given the number to one of its own since.
         if fd >= 0 and os.readlink(f"/proc/self/fd/{fd}").endswith("/statm"):

@@ -6,6 +6,7 @@ time and the difference is its own; in a threads, gevent or eventlet pool it is 
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from clew import attributes as names
@@ -18,12 +19,19 @@ from clew.seams.celery.receivers import Receivers
 SCOPE = __name__
 
 
-def _prerun(**_: Any) -> None:
+def _is_pool_child() -> bool:
+    """Whether this process only runs one task after the other: the next begins with what the last has left."""
+    process: Any = sys.modules.get("billiard.process")
+    return process is not None and process.current_process()._name != "MainProcess"
+
+
+def _prerun(task: Any, **_: Any) -> None:
     local = local_trace.current()
     # A run that is not traced, inside a request or another task: what is current is not its own.
     if local is None or names.CELERY_TASK_NAME not in local.where or memory.NOTE in local.notes:
         return
-    before = memory.resident_bytes()
+    is_next = not task.request.is_eager and _is_pool_child()
+    before = (is_next and memory.State.last) or memory.resident_bytes()
     if before is None:
         return
     reading = local.notes[memory.NOTE] = Reading(before)
