@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 
 import pytest
 
@@ -12,6 +13,12 @@ from tests.celery_site.worker import Receiver
 from tests.seams.celery.test_worker import assert_parented_and_linked, finished, ids, site, wait_for_finished
 
 SLOW_SECONDS = 2.0
+
+
+def require(pool):
+    """Not imported here: eventlet then complains of every fork of this process."""
+    if find_spec(pool) is None:
+        pytest.skip(f"{pool} is not installed")
 
 
 def slowly(monkeypatch):
@@ -35,7 +42,7 @@ def slowly(monkeypatch):
 @pytest.mark.parametrize("pool", ["gevent", "eventlet"])
 def test_every_run_arrives(tmp_path, monkeypatch, pool, broker, protocol):
     """With a slow collector: an export stops no greenlet, and the last one is waited for."""
-    pytest.importorskip(pool)
+    require(pool)
     slowly(monkeypatch)
     often = {"OTEL_BSP_SCHEDULE_DELAY": "200"}
     with site(tmp_path, broker, protocol, "-P", pool, "-c", "5", environment=often) as here:
