@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -40,6 +41,8 @@ def patched_places():
     for seam in seams():
         for patch in seam.patches:
             *parents, name = patch.path.split(".")
+            if importlib.util.find_spec(patch.module.partition(".")[0]) is None:
+                continue  # gevent, which the oldest versions are tested without
             owner = importlib.import_module(patch.module)
             try:
                 for parent in parents:
