@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from clew.core import isolation
+from clew.engine import isolation
 
 LEVEL = logging.getLogger().level
 

@@ -17,10 +17,11 @@ from opentelemetry.instrumentation._semconv import _OpenTelemetrySemanticConvent
 from opentelemetry.sdk.trace import TracerProvider
 
 from clew import settings as settings_module
-from clew.core import configuration, detector, frames, isolation, redaction, spans
+from clew.core import configuration, detector, frames, spans
 from clew.core.pipeline import Pipeline
-from clew.core.seam import Patch, Seam, like
 from clew.detectors import DETECTORS, detectors
+from clew.engine import isolation, redaction
+from clew.engine.seam import Patch, Seam, like
 from clew.export import provider as providers
 from clew.export.losses import LOSSES
 from clew.processors import processors

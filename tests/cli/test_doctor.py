@@ -36,7 +36,7 @@ from clew.cli.doctor_export_answer import Answer
 from clew.cli.doctor_project import Project
 from clew.cli.doctor_workers import Worker
 from clew.cli.receiver import Receiver
-from clew.core.seam import Patch
+from clew.engine.seam import Patch
 from clew.export.terminal import Terminal
 from tests.services import require
 

@@ -9,9 +9,9 @@ import pytest
 from opentelemetry import trace as otel
 from opentelemetry.trace import StatusCode
 
-from clew.core import isolation
 from clew.core.around import around
 from clew.core.spans import Scope
+from clew.engine import isolation
 
 SCOPE = Scope("tests.core")
 

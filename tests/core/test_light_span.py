@@ -158,7 +158,7 @@ class Raising(SpanProcessor):
 
 
 def test_a_raising_processor_does_not_reach_the_application(bench, caplog):
-    from clew.core import isolation
+    from clew.engine import isolation
 
     made = bench()
 

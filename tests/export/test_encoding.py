@@ -32,7 +32,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, TraceState
 from opentelemetry.trace.status import Status, StatusCode
 
-from clew.core import isolation
+from clew.engine import isolation
 from clew.export import encoding, wire
 
 TRACE_ID, SPAN_ID = 0x0123456789ABCDEF0123456789ABCDEF, 0x00000000000000FF

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clew.core import isolation
+from clew.engine import isolation
 from clew.export import forks
 from clew.seams.celery import metrics
 from tests.seams.celery.test_worker import _connections, site, wait_for_finished  # noqa: F401 - a fixture

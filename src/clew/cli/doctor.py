@@ -17,7 +17,7 @@ from typing import Any
 
 from clew.cli import doctor_project, doctor_settings, doctor_versions
 from clew.cli.doctor_check import OK, PROBLEM, WARNING, Check, guarded
-from clew.core import redaction
+from clew.engine import redaction
 from clew.export.terminal import Terminal
 
 _STYLES = {OK: "good", WARNING: "finding", PROBLEM: "error"}

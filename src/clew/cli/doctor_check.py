@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from clew.core import redaction
+from clew.engine import redaction
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 # A site has hundreds of tasks, and a line is to stay one line.

@@ -10,7 +10,7 @@ from typing import Any
 
 from clew.cli.doctor_check import OK, PROBLEM, WARNING, Check, listed
 from clew.cli.doctor_project import Project
-from clew.core.seam import Patch, Seam
+from clew.engine.seam import Patch, Seam
 from clew.settings import resolve
 
 _RIVALS = {"ddtrace": "Datadog", "newrelic": "New Relic", "elasticapm": "Elastic APM", "scout_apm": "Scout"}

@@ -15,8 +15,8 @@ from typing import Any
 from opentelemetry.context import attach, detach
 from opentelemetry.trace import set_span_in_context
 
-from clew.core import isolation, seam
 from clew.core.spans import OpenSpan
+from clew.engine import isolation, seam
 
 Open = Callable[[tuple[Any, ...], dict[str, Any]], "OpenSpan | None"]
 Done = Callable[[Any, Any, "BaseException | None"], None]

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from clew.core import isolation, local_trace
+from clew.core import local_trace
+from clew.engine import isolation
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from opentelemetry import metrics
 from opentelemetry._logs import get_logger_provider
 from opentelemetry.sdk.trace import TracerProvider
 
-from clew.core import configuration, isolation
+from clew.core import configuration
+from clew.engine import isolation
 
 # A collector that works has answered by then; of one that does not it is asked whether it can be reached at all.
 _PROBE_AFTER_SECONDS = 0.3

@@ -24,7 +24,7 @@ from opentelemetry.trace.status import Status, StatusCode
 
 from clew import attributes as names
 from clew.core import findings, folding, local_trace
-from clew.core.exception_event import CANCELLED, error_description, exception_attributes, type_name
+from clew.engine.exception_event import CANCELLED, error_description, exception_attributes, type_name
 
 if TYPE_CHECKING:
     from clew.core.pipeline import Pipeline

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.trace import get_current_span
 
 from clew import attributes as names
-from clew.core import isolation
+from clew.engine import isolation
 
 if TYPE_CHECKING:
     from clew.core.findings import Findings

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
-from clew.core.exception_event import exception_attributes, message_of, type_name
+from clew.engine.exception_event import exception_attributes, message_of, type_name
 
 if TYPE_CHECKING:
     from clew.core.call_site import CallSite

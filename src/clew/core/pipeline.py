@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, Tracer
 
-from clew.core import isolation
+from clew.engine import isolation
 from clew.version import VERSION
 
 if TYPE_CHECKING:

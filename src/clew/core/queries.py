@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from clew import attributes as names
-from clew.core import findings, isolation
+from clew.core import findings
 from clew.core.call_site import CallSite, call_site, place_by_way
 from clew.core.detector import hub
 from clew.core.query import AliasLog, Place, Query, Repeats
+from clew.engine import isolation
 
 if TYPE_CHECKING:
     from clew.core.local_trace import LocalTrace

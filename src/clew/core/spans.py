@@ -25,10 +25,11 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation import _SPAN_KEY
 
 from clew import attributes as names
-from clew.core import isolation, local_trace
-from clew.core.exception_event import CANCELLED, error_description, exception_attributes, type_name
+from clew.core import local_trace
 from clew.core.light_span import LightSpan
 from clew.core.pipeline import Pipeline
+from clew.engine import isolation
+from clew.engine.exception_event import CANCELLED, error_description, exception_attributes, type_name
 from clew.version import VERSION
 
 _SUPPRESS = "suppress_instrumentation"

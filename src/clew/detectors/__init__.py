@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import importlib
 
-from clew.core import isolation
 from clew.core.detector import Detector
+from clew.engine import isolation
 
 DETECTORS = (
     "n_plus_one",

@@ -21,10 +21,10 @@ from clew.core import findings, frames, logged_errors
 from clew.core.call_site import CallSite
 from clew.core.code_location import code_attributes
 from clew.core.detector import Detector
-from clew.core.exception_event import message_of
 from clew.core.findings import Finding
 from clew.core.logged_errors import LoggedError, LoggedErrors
 from clew.core.task_run import TaskRun
+from clew.engine.exception_event import message_of
 
 _TYPE = "silent_failure"
 _PLAIN = (type(None), bool, int, float, str, bytes, list, tuple, dict, set)

@@ -18,7 +18,7 @@ from opentelemetry.exporter.otlp.proto.common import trace_encoder as upstream
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
 
-from clew.core import isolation
+from clew.engine import isolation
 from clew.export import wire
 from clew.export.wire import count, field, joined, sized, text
 

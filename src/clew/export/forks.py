@@ -15,8 +15,8 @@ from opentelemetry import metrics
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
-from clew.core import isolation
 from clew.core.flush import batches
+from clew.engine import isolation
 
 _WAIT_SECONDS = 1.0
 _held: list[Any] = []

@@ -19,8 +19,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from clew import attributes as names
-from clew.core import flush, isolation
-from clew.core.seam import Patch, Seam, like
+from clew.core import flush
+from clew.engine import isolation
+from clew.engine.seam import Patch, Seam, like
 from clew.export import loss_report
 from clew.version import VERSION
 

@@ -20,9 +20,10 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 
-from clew.core import flush, green, isolation
+from clew.core import flush, green
 from clew.core.flush import bounded_flush as bounded_flush
-from clew.core.seam import Patch, Seam
+from clew.engine import isolation
+from clew.engine.seam import Patch, Seam
 from clew.export import encoding, forks, losses
 from clew.version import VERSION
 

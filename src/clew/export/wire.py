@@ -13,7 +13,7 @@ from typing import Any
 
 from opentelemetry.attributes import BoundedAttributes
 
-from clew.core import isolation
+from clew.engine import isolation
 
 # Together they bound the bytes: about 4 MB for each kind of value at the very worst.
 MAX_KEPT = 4096

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import Span, SpanProcessor
 from opentelemetry.trace import SpanKind, get_current_span
 
 from clew import attributes as names
-from clew.core import isolation
+from clew.engine import isolation
 
 CONTRIB_CELERY = "opentelemetry.instrumentation.celery"
 

@@ -15,12 +15,13 @@ from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import SpanKind
 
 from clew import attributes as names
-from clew.core import configuration, findings, isolation, local_trace
+from clew.core import configuration, findings, local_trace
 from clew.core.call_site import call_site, phase
 from clew.core.detector import hub
 from clew.core.light_span import LightSpan
 from clew.core.query import Query, running
 from clew.core.spans import SdkSpan
+from clew.engine import isolation
 
 _DRIVERS = "opentelemetry.instrumentation."
 

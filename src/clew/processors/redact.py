@@ -11,7 +11,7 @@ from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
-from clew.core import isolation, redaction
+from clew.engine import isolation, redaction
 
 
 class RedactProcessor(SpanProcessor):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import importlib
 
-from clew.core import isolation
-from clew.core.seam import Seam
+from clew.engine import isolation
+from clew.engine.seam import Seam
 
 SEAMS = (
     "django.request",

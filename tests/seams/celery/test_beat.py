@@ -11,7 +11,8 @@ import pytest
 from celery.beat import Scheduler, SchedulingError
 
 from clew.cli.receiver import SpanRecord
-from clew.core import isolation, spans
+from clew.core import spans
+from clew.engine import isolation
 from clew.seams.celery import beat
 from clew.testing import tracing
 from tests.celery_site.worker import BIN, Worker

@@ -31,7 +31,8 @@ from opentelemetry import propagate
 from opentelemetry import trace as otel
 
 from clew.cli.receiver import SpanRecord
-from clew.core import isolation, spans
+from clew.core import spans
+from clew.engine import isolation
 from clew.seams.celery import fate, fate_child, fate_marks, fate_request
 from clew.seams.celery.fate_span import Fate, telling
 from clew.seams.celery.headers import RECEIVED

@@ -24,7 +24,7 @@ from celery.exceptions import ImproperlyConfigured
 from celery.worker import WorkController
 
 from clew.cli.receiver import SpanRecord
-from clew.core import isolation
+from clew.engine import isolation
 from clew.seams.celery import lifecycle, lifecycle_child, lifecycle_worker
 from clew.testing import tracing
 from tests.celery_site.worker import DEADLINE, Gathered, Receiver, Worker

@@ -13,7 +13,7 @@ import pytest
 import redis
 from opentelemetry import trace as otel
 
-from clew.core import isolation
+from clew.engine import isolation
 from clew.seams.celery import polling
 from clew.testing import Trace, tracing
 from tests.seams.celery.test_worker import URLS, _connections, site, wait_for_finished  # noqa: F401 - a fixture

@@ -46,7 +46,7 @@ def test_the_undo_restores_the_identical_objects():
 
 
 def test_an_error_of_ours_does_not_reach_the_worker(monkeypatch):
-    from clew.core import isolation
+    from clew.engine import isolation
     from clew.seams.celery import receive
 
     monkeypatch.setattr(isolation, "is_strict", False)

@@ -9,7 +9,7 @@ import time
 import billiard.pool
 import pytest
 
-from clew.core import isolation
+from clew.engine import isolation
 from clew.seams.celery import time_limit
 from clew.testing import tracing
 from tests.seams.celery import limits

@@ -20,10 +20,11 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext, SpanKind, format_span_id, format_trace_id
 
 from clew import attributes as names
-from clew.core import isolation, spans
+from clew.core import spans
 from clew.core.code_location import code_attributes
 from clew.core.flush import flush_before_exit, undisturbed
-from clew.core.seam import Patch, Seam, SpanDoc, like
+from clew.engine import isolation
+from clew.engine.seam import Patch, Seam, SpanDoc, like
 
 SCOPE = __name__
 _LONG_NS = 1_000_000_000

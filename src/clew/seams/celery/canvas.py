@@ -18,10 +18,11 @@ from typing import Any
 from opentelemetry.trace import SpanKind, get_current_span
 
 from clew import attributes as names
-from clew.core import configuration, isolation, spans
+from clew.core import configuration, spans
 from clew.core.around import around
 from clew.core.code_location import code_attributes
-from clew.core.seam import Patch, Seam, SpanDoc, like
+from clew.engine import isolation
+from clew.engine.seam import Patch, Seam, SpanDoc, like
 from clew.seams.celery import contrib
 from clew.seams.celery.headers import CHORD, Chord
 

@@ -16,11 +16,12 @@ from typing import Any
 from opentelemetry.trace import get_current_span
 
 from clew import attributes as names
-from clew.core import isolation, local_trace, spans
+from clew.core import local_trace, spans
 from clew.core.call_site import call_site
 from clew.core.detector import hub
 from clew.core.local_trace import LocalTrace
-from clew.core.seam import Patch, Seam, SpanDoc, like
+from clew.engine import isolation
+from clew.engine.seam import Patch, Seam, SpanDoc, like
 from clew.seams.celery import consumers_known, consumers_look
 from clew.seams.celery.consumers_known import AMQP, Key, Known, key_of
 from clew.seams.celery.consumers_registry import Registrar, keeps_registry

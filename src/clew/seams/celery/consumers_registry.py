@@ -16,7 +16,7 @@ from typing import Any
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from clew.core import isolation
+from clew.engine import isolation
 from clew.seams.celery.consumers_connection import own_connection, release, troubles
 from clew.seams.celery.consumers_known import REDIS
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from opentelemetry.metrics import Histogram, get_meter
 
-from clew.core.seam import Patch, like
+from clew.engine.seam import Patch, like
 
 MODULE = "opentelemetry.instrumentation.celery"
 HISTOGRAM = "flower.task.runtime.seconds"

@@ -15,7 +15,7 @@ from typing import Any
 
 from clew import attributes as names
 from clew.core import local_trace
-from clew.core.seam import Patch, Seam, SpanDoc, like
+from clew.engine.seam import Patch, Seam, SpanDoc, like
 from clew.seams.celery import fate_marks
 from clew.seams.celery import fate_request as of
 from clew.seams.celery.fate_child import at_end_of_run

@@ -15,8 +15,8 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from clew import attributes as names
-from clew.core import isolation
-from clew.core.seam import like
+from clew.engine import isolation
+from clew.engine.seam import like
 from clew.seams.celery.fate_child import cold_shutdown_of, ended_before, fate_of
 from clew.seams.celery.fate_span import SCOPE, Fate, Telling, below_run, telling
 from clew.seams.celery.headers import RECEIVED

@@ -25,9 +25,10 @@ from opentelemetry.trace import (
 )
 
 from clew import attributes as names
-from clew.core import isolation, spans
-from clew.core.exception_event import message_of, type_name
+from clew.core import spans
 from clew.core.pipeline import Pipeline
+from clew.engine import isolation
+from clew.engine.exception_event import message_of, type_name
 from clew.seams.celery import metrics
 from clew.seams.celery.attempts import Origin, attempting, origin_of
 from clew.seams.celery.fate_marks import Ended

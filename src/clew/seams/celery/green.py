@@ -13,8 +13,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from clew.core import isolation
-from clew.core.seam import Patch, Seam, like
+from clew.engine import isolation
+from clew.engine.seam import Patch, Seam, like
 
 SCOPE = __name__
 _IMPORTED_EARLY = ("amqp", "celery", "clew", "kombu", "vine")

@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 from clew import attributes as names
-from clew.core.seam import Patch, Seam, SpanDoc, like
+from clew.engine.seam import Patch, Seam, SpanDoc, like
 from clew.seams.celery import lifecycle_pool
 from clew.seams.celery.lifecycle_worker import COLD, HARD, SOFT, WARM, State, WorkerLife, guarded
 from clew.seams.celery.receivers import Receivers

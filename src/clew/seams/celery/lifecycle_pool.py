@@ -13,7 +13,7 @@ import sys
 from time import time_ns
 from typing import Any
 
-from clew.core.seam import Patch, like
+from clew.engine.seam import Patch, like
 from clew.seams.celery import lifecycle_child as children
 from clew.seams.celery.lifecycle_worker import guarded
 

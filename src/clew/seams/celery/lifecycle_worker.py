@@ -16,7 +16,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 
 from clew import attributes as names
-from clew.core import isolation, spans
+from clew.core import spans
+from clew.engine import isolation
 from clew.seams.celery.messaging import Attributes, consuming_broker
 
 SCOPE = "clew.seams.celery.lifecycle"

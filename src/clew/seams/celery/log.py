@@ -14,12 +14,13 @@ from types import FrameType
 from typing import Any
 
 from clew import attributes as names
-from clew.core import frames, isolation, local_trace, logged_errors
+from clew.core import frames, local_trace, logged_errors
 from clew.core.call_site import CallSite, call_site, raised_at
 from clew.core.local_trace import LocalTrace
 from clew.core.logged_errors import LoggedErrors
-from clew.core.seam import Patch, Seam, like
 from clew.core.transactions import TASK_END
+from clew.engine import isolation
+from clew.engine.seam import Patch, Seam, like
 
 SCOPE = __name__
 _MACHINERY = {"amqp", "billiard", "celery", "clew", "kombu", "opentelemetry", "vine"}

@@ -13,7 +13,7 @@ from clew import attributes as names
 from clew.core import local_trace, memory
 from clew.core.local_trace import LocalTrace
 from clew.core.memory import Reading
-from clew.core.seam import Seam
+from clew.engine.seam import Seam
 from clew.seams.celery.receivers import Receivers
 
 SCOPE = __name__

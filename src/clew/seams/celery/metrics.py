@@ -16,8 +16,8 @@ from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.metrics._internal import _ProxyMeterProvider
 
 from clew import attributes as names
-from clew.core.exception_event import type_name
 from clew.core.task_run import TaskRun
+from clew.engine.exception_event import type_name
 from clew.seams.celery.messaging import consuming_broker, destination
 from clew.version import VERSION
 

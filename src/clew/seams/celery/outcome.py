@@ -12,8 +12,8 @@ from opentelemetry.trace import Status, StatusCode
 
 from clew import attributes as names
 from clew.core import spans
-from clew.core.exception_event import error_description, exception_attributes, message_of, type_name
 from clew.core.task_run import TaskRun
+from clew.engine.exception_event import error_description, exception_attributes, message_of, type_name
 from clew.seams.celery.headers import ATTEMPTS, write_attempts
 
 _ERRORS = ("failed", "soft_timed_out")

@@ -17,8 +17,8 @@ from typing import Any
 from opentelemetry.context import attach, detach, set_value
 from opentelemetry.trace import get_current_span
 
-from clew.core import isolation
-from clew.core.seam import Patch, Seam, like
+from clew.engine import isolation
+from clew.engine.seam import Patch, Seam, like
 
 SCOPE = __name__
 _SUPPRESS = "suppress_instrumentation"

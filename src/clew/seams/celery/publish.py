@@ -17,13 +17,14 @@ from opentelemetry import propagate
 from opentelemetry.trace import SpanKind, get_current_span
 
 from clew import attributes as names
-from clew.core import isolation, local_trace, spans, transactions
+from clew.core import local_trace, spans, transactions
 from clew.core.around import around
 from clew.core.call_site import call_site
 from clew.core.detector import hub
 from clew.core.light_span import LightSpan
-from clew.core.seam import Patch, Seam, SpanDoc
 from clew.core.transactions import PUBLISHED_HEADER, Publish
+from clew.engine import isolation
+from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.seams.celery import metrics
 from clew.seams.celery.attempts import attempts_header, is_others_chord
 from clew.seams.celery.contrib import TakeOver

@@ -19,9 +19,10 @@ from typing import Any
 
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
-from clew.core import isolation, spans
+from clew.core import spans
 from clew.core.pipeline import Pipeline
-from clew.core.seam import Patch, Seam, like
+from clew.engine import isolation
+from clew.engine.seam import Patch, Seam, like
 from clew.seams.celery.headers import RECEIVED, Received, chord_run_ids, read_received
 from clew.seams.celery.metrics import consumed
 from clew.seams.celery.receivers import Receivers

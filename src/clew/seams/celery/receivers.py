@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from clew.core import isolation
-from clew.core.seam import Patch
+from clew.engine import isolation
+from clew.engine.seam import Patch
 
 MODULE = "celery.signals"
 

@@ -15,8 +15,8 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, get_cur
 from clew import attributes as names
 from clew.core import spans
 from clew.core.pipeline import Pipeline
-from clew.core.seam import Seam, SpanDoc
 from clew.core.transactions import PUBLISHED_HEADER
+from clew.engine.seam import Seam, SpanDoc
 from clew.seams.celery import contrib, metrics
 from clew.seams.celery.attempts import chord_of, header, origin_of
 from clew.seams.celery.headers import read_chord, received_of

@@ -13,11 +13,12 @@ from typing import Any
 from opentelemetry.trace import SpanContext
 
 from clew import attributes as names
-from clew.core import isolation, local_trace, spans
+from clew.core import local_trace, spans
 from clew.core.detector import hub
 from clew.core.local_trace import LocalTrace
 from clew.core.task_run import TaskRun
 from clew.core.transactions import PUBLISHED_HEADER, TASK_END
+from clew.engine import isolation
 from clew.seams.celery import attempts, contrib, metrics
 from clew.seams.celery.outcome import describe, hand_on, outcome_of
 from clew.seams.celery.waiting import Waited

@@ -15,7 +15,7 @@ import threading
 from types import FrameType
 from typing import Any
 
-from clew.core.seam import Patch, Seam, like
+from clew.engine.seam import Patch, Seam, like
 
 _SOON_SECONDS = 0.002
 _MAX_TIMES = 1000

@@ -21,9 +21,10 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from clew.core import isolation, spans
+from clew.core import spans
 from clew.core.flush import batches, flush_before_exit, undisturbed
-from clew.core.seam import Patch, Seam, like
+from clew.engine import isolation
+from clew.engine.seam import Patch, Seam, like
 from clew.seams.celery.receivers import Receivers
 
 SCOPE = __name__

@@ -11,7 +11,7 @@ from typing import Any
 
 from clew.core import local_trace
 from clew.core.call_site import AWAITING
-from clew.core.seam import Patch, Seam, like
+from clew.engine.seam import Patch, Seam, like
 
 
 def _wrap_call(original: Any) -> Any:

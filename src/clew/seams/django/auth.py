@@ -11,10 +11,11 @@ from contextvars import ContextVar
 from typing import Any
 
 from clew import attributes as names
-from clew.core import around, isolation
-from clew.core.exception_event import CANCELLED
-from clew.core.seam import Patch, Seam, SpanDoc, Wrap, like
+from clew.core import around
 from clew.core.spans import OpenSpan, Scope
+from clew.engine import isolation
+from clew.engine.exception_event import CANCELLED
+from clew.engine.seam import Patch, Seam, SpanDoc, Wrap, like
 from clew.seams.django import auth_backends
 from clew.seams.django.auth_backends import Attempt
 

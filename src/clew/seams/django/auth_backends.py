@@ -15,10 +15,11 @@ from types import FunctionType
 from typing import Any
 
 from clew import attributes as names
-from clew.core import code_location, isolation
-from clew.core.exception_event import CANCELLED
-from clew.core.seam import Seam, like
+from clew.core import code_location
 from clew.core.spans import OpenSpan, Scope
+from clew.engine import isolation
+from clew.engine.exception_event import CANCELLED
+from clew.engine.seam import Seam, like
 
 SCOPE = Scope(__name__)
 _METHODS = ("authenticate", "aauthenticate")

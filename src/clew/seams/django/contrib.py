@@ -15,7 +15,7 @@ from typing import Any
 from opentelemetry.instrumentation import django as contrib_django
 from opentelemetry.instrumentation.django.middleware.otel_middleware import _DjangoMiddleware
 
-from clew.core.seam import Patch, like
+from clew.engine.seam import Patch, like
 
 SQL_COMMENTER = contrib_django.DjangoInstrumentor._sql_commenter_middleware
 MODULE = contrib_django.__name__

@@ -17,14 +17,15 @@ from opentelemetry.trace import SpanKind, get_current_span
 from opentelemetry.trace.propagation import _SPAN_KEY
 
 from clew import attributes as names
-from clew.core import call_site, findings, folding, isolation, local_trace
+from clew.core import call_site, findings, folding, local_trace
 from clew.core.call_site import CallSite
 from clew.core.detector import hub
 from clew.core.light_span import LightSpan
 from clew.core.local_trace import LocalTrace
 from clew.core.query import Query, running
-from clew.core.seam import Patch, Seam, SpanDoc, like
 from clew.core.spans import Scope
+from clew.engine import isolation
+from clew.engine.seam import Patch, Seam, SpanDoc, like
 from clew.seams.django import database_rows, transaction_queries
 from clew.seams.django.database_attributes import query_attributes, statement_of, status_code
 from clew.seams.django.database_counting import repeats_of, run_counted

@@ -10,11 +10,11 @@ from __future__ import annotations
 from time import perf_counter_ns
 from typing import Any
 
-from clew.core import isolation
 from clew.core.detector import hub
 from clew.core.local_trace import LocalTrace
 from clew.core.query import Query, Repeats
 from clew.core.statement import KNOWN_FROM_ORM, KNOWN_RAW, KNOWN_WITH_PARAMETERS
+from clew.engine import isolation
 
 
 def repeats_of(local: LocalTrace, cursor: Any, sql: Any) -> Repeats | None:

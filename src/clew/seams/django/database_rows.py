@@ -11,11 +11,11 @@ from types import GeneratorType
 from typing import Any
 
 from clew import attributes as names
-from clew.core import isolation
 from clew.core.detector import hub
 from clew.core.light_span import LightSpan
 from clew.core.query import Query, running
-from clew.core.seam import Patch, like
+from clew.engine import isolation
+from clew.engine.seam import Patch, like
 
 
 def _note(query: Query, rows: int) -> None:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from clew import attributes as names
-from clew.core.seam import Patch, Seam, SpanDoc, Wrap, like
+from clew.engine.seam import Patch, Seam, SpanDoc, Wrap, like
 from clew.seams.django.jinja2_rendering import begin, current, enter, steps, steps_async
 
 _ROOT = "root_render_func"

@@ -10,8 +10,9 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextvars import ContextVar, Token
 from typing import Any
 
-from clew.core import isolation, local_trace
+from clew.core import local_trace
 from clew.core.spans import OpenSpan, Scope
+from clew.engine import isolation
 from clew.seams.django.template_facts import KnownTemplates
 
 # The seam's, so that the scope's name leads to the seam.

@@ -15,8 +15,9 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
 from clew import attributes as names
-from clew.core import code_location, isolation, local_trace
-from clew.core.seam import Patch, Seam, SpanDoc, like
+from clew.core import code_location, local_trace
+from clew.engine import isolation
+from clew.engine.seam import Patch, Seam, SpanDoc, like
 from clew.seams.django import contrib, middleware_chain, middleware_hooks
 from clew.seams.django.middleware_cursor import SCOPE_NAME, Cursor, Layer, cursor_of
 from clew.seams.django.request import call_request_hook

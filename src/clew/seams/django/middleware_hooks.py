@@ -11,8 +11,9 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction
 
-from clew.core import code_location, isolation, local_trace
-from clew.core.seam import like
+from clew.core import code_location, local_trace
+from clew.engine import isolation
+from clew.engine.seam import like
 from clew.seams.django import contrib
 from clew.seams.django.middleware_cursor import SCOPE_NAME, Cursor, Layer, cursor_of
 

@@ -15,11 +15,12 @@ from typing import Any
 from opentelemetry.trace import SpanContext, format_span_id, get_current_span
 
 from clew import attributes as names
-from clew.core import isolation, transactions
+from clew.core import transactions
 from clew.core.around import close
 from clew.core.code_location import code_attributes, dotted_name, unwrapped
-from clew.core.seam import Patch, SpanDoc, like
 from clew.core.spans import Scope
+from clew.engine import isolation
+from clew.engine.seam import Patch, SpanDoc, like
 from clew.seams.django import transaction_span
 
 SCOPE = Scope(__name__)

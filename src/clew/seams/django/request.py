@@ -19,12 +19,13 @@ from opentelemetry.instrumentation.wsgi import wsgi_getter
 from opentelemetry.trace import INVALID_SPAN, SpanKind, get_current_span, set_span_in_context
 
 from clew import attributes as names
-from clew.core import isolation, local_trace, spans
-from clew.core.exception_event import type_name
+from clew.core import local_trace, spans
 from clew.core.local_trace import LocalTrace
 from clew.core.pipeline import Pipeline
-from clew.core.seam import Patch, Seam, SpanDoc, like
 from clew.core.transactions import RESPONSE_STATUS
+from clew.engine import isolation
+from clew.engine.exception_event import type_name
+from clew.engine.seam import Patch, Seam, SpanDoc, like
 from clew.seams.django import contrib, request_metrics, response_body
 from clew.seams.django.request_attributes import known_method, request_attributes
 from clew.seams.django.request_headers import captured_request_headers, captured_response_headers

@@ -13,7 +13,7 @@ from typing import Any
 from opentelemetry.util.http import sanitize_method
 
 from clew import attributes as names
-from clew.core import isolation, redaction
+from clew.engine import isolation, redaction
 
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._~\-]*\Z").match
 _DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -24,7 +24,7 @@ from opentelemetry.util.http import (
     normalise_request_header_name,
 )
 
-from clew.core import redaction
+from clew.engine import redaction
 
 
 @functools.lru_cache(maxsize=8)

@@ -12,7 +12,7 @@ from opentelemetry.trace import Status, StatusCode
 
 from clew import attributes as names
 from clew.core import spans
-from clew.core.exception_event import CANCELLED, error_description, exception_attributes, type_name
+from clew.engine.exception_event import CANCELLED, error_description, exception_attributes, type_name
 from clew.seams.django import contrib
 from clew.seams.django.request_attributes import known_method
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from clew.core import isolation, spans
+from clew.core import spans
 from clew.core.flush import flush_before_exit
-from clew.core.seam import Patch, Seam, like
+from clew.engine import isolation
+from clew.engine.seam import Patch, Seam, like
 
 
 def _wrap_shutdown(original: Any) -> Any:

@@ -13,10 +13,11 @@ from typing import Any
 from opentelemetry.trace import get_current_span
 
 from clew import attributes as names
-from clew.core import configuration, isolation, local_trace
+from clew.core import configuration, local_trace
 from clew.core.light_span import LightSpan
-from clew.core.seam import Patch, Seam, SpanDoc, Wrap, like
 from clew.core.spans import OpenSpan, Scope
+from clew.engine import isolation
+from clew.engine.seam import Patch, Seam, SpanDoc, Wrap, like
 from clew.seams.django.template_facts import NAMELESS, KnownTemplates, plain
 
 SCOPE = Scope(__name__)

@@ -20,9 +20,7 @@ from typing import Any
 from opentelemetry.trace import get_current_span
 
 from clew import attributes as names
-from clew.core import isolation, local_trace, spans, transactions
-from clew.core.exception_event import type_name
-from clew.core.seam import Patch, Seam, SpanDoc, like
+from clew.core import local_trace, spans, transactions
 from clew.core.transactions import (
     ABORTED,
     CAUGHT,
@@ -35,6 +33,9 @@ from clew.core.transactions import (
     SET_ROLLBACK,
     Transaction,
 )
+from clew.engine import isolation
+from clew.engine.exception_event import type_name
+from clew.engine.seam import Patch, Seam, SpanDoc, like
 from clew.seams.django import on_commit, transaction_queries, transaction_span
 from clew.seams.django.transaction_place import place_of
 from clew.seams.django.transaction_span import Block

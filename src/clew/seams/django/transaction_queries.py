@@ -13,12 +13,13 @@ from typing import Any
 from opentelemetry.trace import get_current_span
 
 from clew import attributes as names
-from clew.core import isolation, local_trace, transactions
+from clew.core import local_trace, transactions
 from clew.core.call_site import call_site
-from clew.core.exception_event import type_name
-from clew.core.seam import Patch, Wrap, like
 from clew.core.statement import Statement
 from clew.core.transactions import CLOSED, COMMIT_FAILED, COMMITTED, EXPLICIT, ROLLED_BACK, Transaction
+from clew.engine import isolation
+from clew.engine.exception_event import type_name
+from clew.engine.seam import Patch, Wrap, like
 from clew.seams.django import transaction_span
 
 _PARENT = "parent"

@@ -18,10 +18,10 @@ from clew import attributes as names
 from clew.core import transactions
 from clew.core.call_site import CallSite
 from clew.core.detector import hub
-from clew.core.exception_event import type_name
 from clew.core.light_span import LightSpan
 from clew.core.spans import OpenSpan, Scope
 from clew.core.transactions import Transaction
+from clew.engine.exception_event import type_name
 from clew.seams.django.view import is_answer
 
 SCOPE = Scope("clew.seams.django.transaction")

@@ -10,9 +10,10 @@ from time import time_ns
 from typing import Any
 
 from clew import attributes as names
-from clew.core import configuration, isolation, local_trace
-from clew.core.seam import Patch, Seam, SpanDoc, like
+from clew.core import configuration, local_trace
 from clew.core.spans import Scope
+from clew.engine import isolation
+from clew.engine.seam import Patch, Seam, SpanDoc, like
 
 SCOPE = Scope(__name__)
 

@@ -13,9 +13,10 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction
 
 from clew import attributes as names
-from clew.core import around, code_location, isolation, local_trace
-from clew.core.seam import Patch, Seam, SpanDoc, like
+from clew.core import around, code_location, local_trace
 from clew.core.spans import OpenSpan, Scope
+from clew.engine import isolation
+from clew.engine.seam import Patch, Seam, SpanDoc, like
 
 SCOPE = Scope(__name__)
 # 4xx by exception: the view's way to answer, not an error of its own.

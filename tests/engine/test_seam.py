@@ -8,8 +8,8 @@ import types
 
 import pytest
 
-from clew.core import isolation
-from clew.core.seam import Patch, Seam, replace
+from clew.engine import isolation
+from clew.engine.seam import Patch, Seam, replace
 
 
 @pytest.fixture

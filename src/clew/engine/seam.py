@@ -17,7 +17,7 @@ from typing import Any
 
 import wrapt
 
-from clew.core import isolation
+from clew.engine import isolation
 
 Wrap = Callable[[Any], Any]
 _MISSING = object()

@@ -7,7 +7,7 @@ import traceback
 from typing import Any
 
 from clew import attributes as names
-from clew.core import redaction
+from clew.engine import redaction
 
 # Ends that are no errors of the application: the client went away, a generator was closed early.
 CANCELLED = (asyncio.CancelledError, GeneratorExit)
