@@ -7,9 +7,11 @@ import sys
 import types
 
 import pytest
+import wrapt
 
-from clew.engine import isolation
+from clew.engine.needs import Need
 from clew.engine.seam import Patch, Seam, replace
+from clew.engine.wrapper import Around
 
 
 @pytest.fixture
@@ -126,14 +128,58 @@ def test_a_seam_that_was_taken_out_does_not_patch_later_imports(tmp_path, monkey
     del sys.modules["clew_test_never"]
 
 
-def test_a_missing_place_is_reported_unless_optional(module, caplog):
+def test_a_missing_place_is_no_trouble_where_it_is_optional(module, caplog):
     patched(module, "gone", is_optional=True).install()
     assert not caplog.records
-    with pytest.raises(AttributeError):
-        patched(module, "gone").install()
-    isolation.is_strict = False
-    patched(module, "Target.gone").install()
-    assert "internal error in seam test" in caplog.text
+
+
+def test_a_missing_place_switches_the_whole_seam_off_in_one_line(module, caplog):
+    method = module.Target.__dict__["method"]
+    seam = patched(module, "Target.method", "Target.gone")
+    seam.install()
+    assert (seam.is_installed, module.Target.__dict__["method"]) == (False, method)
+    assert [record.getMessage() for record in caplog.records] == [
+        "clew: seam test is switched off: clew_test_target.Target.gone is not there (clew_test_target); everything "
+        "else is traced (`clew doctor`)"
+    ]
+
+
+def test_a_place_that_is_missing_in_a_module_imported_later_takes_the_others_down_too(module, caplog):
+    del sys.modules[module.__name__]
+    patches = (Patch("clew_test_user", "function", marked), Patch(module.__name__, "gone", marked))
+    seam, before = Seam("test", patches), module.user.function
+    seam.install()
+    assert module.user.function is not before
+    sys.modules[module.__name__] = module
+    wrapt.notify_module_loaded(module)
+    assert module.user.function is before
+    assert "clew_test_target.gone is not there" in caplog.text
+
+
+def test_a_parameter_that_a_hook_wants_and_is_gone_switches_the_seam_off(module, caplog):
+    seam = Seam("test", (Patch(module.__name__, "Target.method", Around(lambda c: None)),))
+    seam.install()
+    assert (seam.is_installed, module.Target().method(1)) == (False, (1, 1))
+    assert "Target.method has no parameter 'c'" in caplog.text
+
+
+def test_a_name_that_is_read_and_missing_switches_the_seam_off(module, caplog):
+    seam = Seam("test", (Patch(module.__name__, "function", marked),), needs=(Need(module.__name__, "_private"),))
+    seam.install()
+    assert (seam.is_installed, module.function(1)) == (False, 1)
+    assert "clew_test_target._private is not there" in caplog.text
+
+
+def test_what_another_version_has_is_not_missed(module, caplog):
+    module.__version__ = "5.2.1"
+    place = Patch(module.__name__, "function", marked)
+    seam = Seam("test", (place, Patch(module.__name__, "new", marked, since="6.0")))
+    seam.install()
+    assert module.function(1) == ("wrapped", 1)
+    assert not caplog.records
+    module.__version__ = "6.0"
+    Seam("test 2", (Patch(module.__name__, "new", marked, since="6.0"),)).install()
+    assert "clew_test_target.new is not there (clew_test_target 6.0)" in caplog.text
 
 
 def test_replace_of_an_object_attribute_is_undone(module):
@@ -145,7 +191,5 @@ def test_replace_of_an_object_attribute_is_undone(module):
 
 
 def test_signatures_survive(module):
-    from clew.core.around import around
-
-    wrapped = around(lambda args, kwargs: None)(module.Target.method)
+    wrapped = Around(lambda: None)(module.Target.method)
     assert inspect.signature(wrapped) == inspect.signature(module.Target.__dict__["method"])

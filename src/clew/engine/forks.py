@@ -46,10 +46,8 @@ def _run(calls: list[Callable[[], None]]) -> None:
     for call in calls:
         try:
             call()
-        except Exception:  # noqa: BLE001 - the application's fork goes on; isolation's own lock may be the one to renew
+        except Exception:
             logger.exception("clew: internal error after a fork")
 
 
-os.register_at_fork(
-    before=lambda: _run(_before), after_in_parent=lambda: _run(_in_parent), after_in_child=_renew
-)
+os.register_at_fork(before=lambda: _run(_before), after_in_parent=lambda: _run(_in_parent), after_in_child=_renew)

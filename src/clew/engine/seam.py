@@ -1,5 +1,8 @@
 """The only file that patches: a seam puts its wrappers in place once and takes every one of them out again.
 
+What a seam needs of others is declared: its places, and the names it reads. One that is missing switches the whole seam
+off, never a half of it, and is said in one line.
+
 A seam names the places it stands at (`Patch`); a place in a module that is not imported yet is patched when it is, so
 that setting up never imports a site's Django, Celery or Jinja2 before the site does. A wrapper that outlives its seam
 (captured in a middleware chain, imported by name) finds nothing to open and passes the call through.
@@ -18,6 +21,8 @@ from typing import Any
 import wrapt
 
 from clew.engine import isolation
+from clew.engine.needs import Need
+from clew.engine.wrapper_source import UnknownParameterError
 
 Wrap = Callable[[Any], Any]
 _MISSING = object()
@@ -33,6 +38,7 @@ class Patch:
         wrap: takes the original (the plain function, also of a static or class method), returns the replacement.
         is_imported_by_name: other modules hold it by `from ... import`; it is replaced there too.
         is_optional: some supported versions do not have it.
+        since, until: the versions of its library that have it (see `needs.Need`).
     """
 
     module: str
@@ -40,6 +46,13 @@ class Patch:
     wrap: Wrap
     is_imported_by_name: bool = False
     is_optional: bool = False
+    since: str = ""
+    until: str = ""
+
+    @property
+    def need(self) -> Need:
+        """The place, as a need."""
+        return Need(self.module, self.path, self.since, self.until)
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,7 @@ class Seam:
         patches: the places.
         spans: what appears, for the documentation.
         on_install, on_uninstall: called after the first patching and before the undoing.
+        needs: what it reads of others besides its places.
     """
 
     name: str
@@ -68,20 +82,38 @@ class Seam:
     spans: tuple[SpanDoc, ...] = ()
     on_install: Callable[[], None] | None = None
     on_uninstall: Callable[[], None] | None = None
+    needs: tuple[Need, ...] = ()
     is_installed: bool = False
+    # Why it is switched off although its switch is on.
+    trouble: str = ""
     _undo: list[Callable[[], None]] = field(default_factory=list)
 
+    @property
+    def all_needs(self) -> tuple[Need, ...]:
+        """Its places and the names it reads, those of the installed versions."""
+        places = (patch.need for patch in self.patches if not patch.is_optional)
+        return tuple(need for need in (*places, *self.needs) if need.applies)
+
     def install(self) -> None:
-        """Stand at every place. A second call does nothing; an error of ours leaves the place as it was."""
+        """Stand at every place. A second call does nothing; where something is missing, the seam stands nowhere."""
         if self.is_installed:
             return
-        self.is_installed = True
+        self.is_installed, self.trouble = True, ""
+        # What is there already is looked at before anything is patched.
+        for need in self.all_needs:
+            if need.module in sys.modules:
+                self._check(need, sys.modules[need.module])
+            else:
+                wrapt.register_post_import_hook(functools.partial(self._check, need), need.module)
         for patch in self.patches:
+            if not patch.need.applies or not self.is_installed:
+                continue
             if patch.module in sys.modules:
                 self._apply(patch, sys.modules[patch.module])
             else:
                 wrapt.register_post_import_hook(functools.partial(self._imported, patch), patch.module)
-        self._guarded(self.on_install)
+        if self.is_installed:
+            self._guarded(self.on_install)
 
     def uninstall(self) -> None:
         """Put the identical originals back, newest first."""
@@ -101,6 +133,15 @@ class Seam:
         """Have something that was changed at run time undone with the seam."""
         self._undo.append(undo)
 
+    def _check(self, need: Need, module: ModuleType) -> None:
+        if self.is_installed and not need.is_met_by(module):
+            self._switch_off(need.missing())
+
+    def _switch_off(self, reason: str) -> None:
+        self.trouble = reason
+        isolation.warn(f"clew: seam {self.name} is switched off: {reason}; everything else is traced (`clew doctor`)")
+        self.uninstall()
+
     def _imported(self, patch: Patch, module: ModuleType) -> None:
         if self.is_installed:
             self._apply(patch, module)
@@ -118,7 +159,10 @@ class Seam:
                 _rebind(original, wrapper)
         except AttributeError as error:
             if not patch.is_optional:
-                isolation.report(error, f"seam {self.name}: {patch.module}.{patch.path}")
+                self._switch_off(f"{error}" if isinstance(error, UnknownParameterError) else patch.need.missing())
+        except Exception as error:  # noqa: BLE001 - one broken seam must not keep the others from standing
+            isolation.report(error, f"seam {self.name}")
+            self._switch_off(f"{patch.need} could not be wrapped")
 
     def _guarded(self, call: Callable[[], None] | None) -> None:
         if call is None:

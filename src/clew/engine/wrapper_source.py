@@ -1,0 +1,251 @@
+"""The source text of a wrapper, from the live signature of what it wraps and what the hooks want of a call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import CodeType, FunctionType
+from typing import Any
+
+# `warnings` and `logging` look through frames whose file name holds both words; no other name may be a parameter's.
+FILE_NAME = "<clew wrapper: importlib _bootstrap>"
+SPECIAL = {
+    "opened": "_clew_opened",
+    "result": "_clew_result",
+    "error": "_clew_error",
+    "caller": "_clew_frame(1)",
+    "original": "_clew_original",
+}
+_VARARGS, _VARKEYWORDS = inspect.CO_VARARGS, inspect.CO_VARKEYWORDS
+
+
+class UnknownParameterError(AttributeError):
+    """A hook wants a parameter that the function of this version does not have."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The hooks of one place; see `wrapper.Around`."""
+
+    open: Callable[..., Any] | None
+    note: Callable[..., Any] | None
+    close: Callable[..., Any] | None
+    instead: Callable[..., Any] | None
+    change: dict[str, Callable[..., Any]]
+    replace: Callable[..., Any] | None
+
+    @property
+    def hooks(self) -> tuple[Callable[..., Any] | None, ...]:
+        """In the order in which a factory takes them."""
+        return (self.open, self.note, self.close, self.instead, self.replace, *self.change.values())
+
+
+class Call:
+    """How the wrapper is called, and passes the call on.
+
+    Args:
+        original: the function.
+        kind: sync, async, generator, async generator.
+        is_generic: take and pass on `*args, **kwargs`.
+        bound: names that the seam gives its hooks besides.
+    """
+
+    def __init__(self, original: Any, kind: str, *, is_generic: bool, bound: tuple[str, ...]) -> None:
+        self.kind, self.bound = kind, bound
+        self.where = f"{getattr(original, '__module__', '?')}.{getattr(original, '__qualname__', original)}"
+        self._read: dict[str, str] = {}
+        self.defaults: dict[str, Any] = {}
+        self.first = ""
+        code = getattr(original, "__code__", None)
+        if isinstance(original, FunctionType) and isinstance(code, CodeType) and not is_generic:
+            self._as_declared(code)
+        else:
+            self.parameters = self.passed = "*_clew_args, **_clew_kwargs"
+            self.positional, self.keywords = "_clew_args", "_clew_kwargs"
+        if self.positional == "_clew_args" or (self._has_only_variadic and hasattr(original, "__wrapped__")):
+            self._as_described(original)
+
+    def _as_declared(self, code: CodeType) -> None:
+        names = code.co_varnames
+        plain, keyword_only = names[: code.co_argcount], names[code.co_argcount :][: code.co_kwonlyargcount]
+        rest = list(names[code.co_argcount + code.co_kwonlyargcount :])
+        stars = f"*{rest.pop(0)}" if code.co_flags & _VARARGS else ""
+        double = f"**{rest[0]}" if code.co_flags & _VARKEYWORDS else ""
+        head = [*plain[: code.co_posonlyargcount], "/"] if code.co_posonlyargcount else []
+        bare = ["*"] if keyword_only and not stars else []
+        declared = [*head, *plain[code.co_posonlyargcount :], stars, *bare, *keyword_only, double]
+        self.parameters = ", ".join(filter(None, declared))
+        named = [f"{name}={name}" for name in keyword_only]
+        self.passed = ", ".join(filter(None, [*plain, stars, *named, double]))
+        self.positional = f"({''.join(f'{each}, ' for each in filter(None, [*plain, stars]))})"
+        self.keywords = f"{{{', '.join(filter(None, [*(f'{name!r}: {name}' for name in keyword_only), double]))}}}"
+        self._read = {
+            name: name for name in (*plain, *keyword_only, *(star.lstrip("*") for star in (stars, double) if star))
+        }
+        self._rest = double.lstrip("*")
+        self.first = plain[0] if plain else ""
+        self._has_only_variadic = bool(stars) and len(plain) <= 1
+        self._args, self._kwargs = stars.lstrip("*"), double.lstrip("*")
+        self._offset = len(plain)
+
+    _has_only_variadic = False
+    _args, _kwargs, _offset = "_clew_args", "_clew_kwargs", 0
+
+    def _as_described(self, original: Any) -> None:
+        """Of a function that takes anything (somebody's wrapper), what it says its parameters are."""
+        try:
+            parameters = list(inspect.signature(original).parameters.values())
+        except (TypeError, ValueError):
+            return
+        for index, parameter in enumerate(parameters):
+            if parameter.name in self._read or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                continue
+            at, name = index - self._offset, parameter.name
+            self.defaults[name] = None if parameter.default is parameter.empty else parameter.default
+            default = f"_clew_defaults[{name!r}]"
+            by_name = f"{self._kwargs}.get({name!r}, {default})" if self._kwargs else default
+            if parameter.kind is parameter.KEYWORD_ONLY or not self._args or at < 0:
+                self._read[name] = by_name
+            else:
+                self._read[name] = f"({self._args}[{at}] if len({self._args}) > {at} else {by_name})"
+            if index == 0 and not self.first:
+                self.first = name
+
+    def given(self, hook: Callable[..., Any]) -> str:
+        """The arguments a hook is called with.
+
+        Raises:
+            UnknownParameterError: it wants what is not there.
+        """
+        passed, is_in_order = [], True
+        for parameter in inspect.signature(hook).parameters.values():
+            read = self._reading(parameter)
+            if read is None:
+                if parameter.default is parameter.empty:
+                    raise UnknownParameterError(f"{self.where} has no parameter {parameter.name!r}")
+                is_in_order = False
+                continue
+            by_position = is_in_order and parameter.kind is not parameter.KEYWORD_ONLY
+            passed.append(read if by_position else f"{parameter.name}={read}")
+        return ", ".join(passed)
+
+    def _reading(self, wanted: inspect.Parameter) -> str | None:
+        name = wanted.name
+        if wanted.kind is wanted.POSITIONAL_ONLY:
+            return self._read[self.first] if self.first in ("self", "cls") else None
+        if name in SPECIAL:
+            return SPECIAL[name]
+        if name in self.bound:
+            return f"_clew_bound_{name}"
+        if name in ("positional", "keywords"):
+            return self.positional if name == "positional" else self.keywords
+        return self._read.get(name)
+
+
+def wants(hook: Callable[..., Any] | None, name: str) -> bool:
+    """Whether a hook has a parameter of that name."""
+    return hook is not None and name in inspect.signature(hook).parameters
+
+
+def text(plan: Plan, call: Call) -> str:
+    """The source of a factory of wrappers.
+
+    Raises:
+        UnknownParameterError: a hook wants a parameter that the function does not have.
+    """
+    changed = [f"_clew_change_{name}" for name in plan.change]
+    bound = [f"_clew_bound_{name}" for name in call.bound]
+    hooks = ["_clew_open", "_clew_note", "_clew_close", "_clew_instead", "_clew_replace", *changed]
+    lines = [
+        f"def _clew_factory({', '.join(['_clew_original', '_clew_hooks', '_clew_place', '_clew_defaults', *bound])}):",
+        f"    {', '.join(hooks)} = _clew_hooks",
+        f"    {'async ' if call.kind.startswith('async') else ''}def wrapper({call.parameters}):",
+        *(f"        {line}" for line in _body(plan, call)),
+        "    return wrapper",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _body(plan: Plan, call: Call) -> Iterator[str]:
+    yield "__traceback_hide__ = True"
+    if plan.instead is not None:
+        yield from _guarded(
+            f"_clew_result = _clew_instead({call.given(plan.instead)})", "_clew_result = NotImplemented"
+        )
+        yield "if _clew_result is not NotImplemented: return _clew_result"
+    if plan.open is not None:
+        yield from _guarded(f"_clew_opened = _clew_open({call.given(plan.open)})", "_clew_opened = None")
+    is_open = "_clew_opened is not None" if plan.open is not None else ""
+    for name, hook in plan.change.items():
+        yield from _when(is_open, _guarded(f"{_target(call, name)} = _clew_change_{name}({call.given(hook)})"))
+    if "generator" in call.kind:
+        yield from _followed(call)
+        return
+    called = f"{'await ' if call.kind == 'async' else ''}_clew_original({call.passed})"
+    yield "try:"
+    yield f"    _clew_result = {called}"
+    yield "except BaseException as _clew_error:"
+    yield "    _clew_result = None"
+    after_error = [hook for hook in (plan.note, plan.close) if wants(hook, "error")]
+    yield from (f"    {line}" for line in _when(is_open, _ending(plan, call, after_error)))
+    yield "    _clew_retrace(_clew_error, _clew_error.__traceback__.tb_next)"
+    yield "    raise"
+    if after_error:
+        yield "_clew_error = None"
+    yield from _when(is_open, _ending(plan, call, [plan.note, plan.close]))
+    if plan.replace is not None:
+        yield from _when(is_open, _guarded(f"_clew_result = _clew_replace({call.given(plan.replace)})"))
+    yield "return _clew_result"
+
+
+def _ending(plan: Plan, call: Call, hooks: list[Any]) -> Iterator[str]:
+    for name, hook in (("note", plan.note), ("close", plan.close)):
+        if hook is not None and hook in hooks:
+            yield from _guarded(f"_clew_{name}({call.given(hook)})")
+
+
+def _followed(call: Call) -> Iterator[str]:
+    """A generator is stepped through by `wrapper_steps`, with its span current at each step."""
+    steps = f"(_clew_original({call.passed}), _clew_opened, (_clew_note, _clew_close), _clew_place)"
+    if call.kind == "generator":
+        yield f"if _clew_opened is None: return (yield from _clew_original({call.passed}))"
+        yield f"return (yield from _clew_follow{steps})"
+        return
+    yield f"_clew_steps = _clew_follow_async{steps}"
+    yield "_clew_given = None"
+    yield "try:"
+    yield "    _clew_item = await anext(_clew_steps)"
+    yield "    while True:"
+    yield "        try: _clew_given = yield _clew_item"
+    yield "        except GeneratorExit: raise"
+    yield "        except BaseException as _clew_thrown: _clew_item = await _clew_steps.athrow(_clew_thrown)"
+    yield "        else: _clew_item = await _clew_steps.asend(_clew_given)"
+    yield "except StopAsyncIteration: return"
+    yield "finally: await _clew_steps.aclose()"
+
+
+def _target(call: Call, name: str) -> str:
+    if call.positional == "_clew_args":
+        raise UnknownParameterError(f"{call.where} takes anything, so its parameter {name!r} cannot be changed")
+    if name not in call._read:
+        raise UnknownParameterError(f"{call.where} has no parameter {name!r}")
+    return name
+
+
+def _guarded(line: str, otherwise: str = "") -> Iterator[str]:
+    yield "try:"
+    yield f"    {line}"
+    yield "except Exception as _clew_ours:"
+    yield "    _clew_report(_clew_ours, _clew_place)"
+    if otherwise:
+        yield f"    {otherwise}"
+
+
+def _when(condition: str, lines: Iterator[str]) -> Iterator[str]:
+    body = list(lines)
+    if condition and body:
+        yield f"if {condition}:"
+    indent = "    " if condition else ""
+    for line in body:
+        yield f"{indent}{line}"
