@@ -5,7 +5,6 @@ Everything is wired here and nowhere else: seams, processors and exporters do no
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import sys
@@ -20,7 +19,7 @@ from clew import settings as settings_module
 from clew.core import configuration, detector, frames, spans
 from clew.core.pipeline import Pipeline
 from clew.detectors import DETECTORS, detectors
-from clew.engine import isolation, redaction
+from clew.engine import exits, isolation, redaction
 from clew.engine.seam import Patch, Seam, like
 from clew.export import provider as providers
 from clew.export.losses import LOSSES
@@ -165,7 +164,7 @@ def _install(tracing: Tracing, provider: TracerProvider | None) -> None:
     providers.lend(provider, tracing._processors)
     _apply(tracing, tracing.resolved)
     DJANGO_READY.install()
-    atexit.register(_flush_at_exit)
+    exits.install(_flush_at_exit)
 
 
 def _prefer_stable_names() -> None:
@@ -217,7 +216,7 @@ def _watch(settings: Settings) -> None:
 
 
 def _uninstall(tracing: Tracing) -> None:
-    atexit.unregister(_flush_at_exit)
+    exits.uninstall()
     if tracing.provider is not None:
         tracing.force_flush(2000)
     DJANGO_READY.uninstall()
