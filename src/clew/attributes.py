@@ -148,7 +148,11 @@ CLEW_CANCELLED: Final = _name("clew.cancelled", "true when the work under the sp
 CLEW_SPANS_DROPPED: Final = _name("clew.spans.dropped", "spans over the limit of one trace in one process")
 CLEW_SPANS_LOST: Final = _name(
     "clew.spans.lost",
-    "metric: spans that were not delivered; `error.type` is unreachable, timeout, rejected or queue_full",
+    "metric: spans that were not delivered, by `reason`",
+)
+CLEW_LOSS_REASON: Final = _name(
+    "reason",
+    "why they were not: unreachable, timeout, rejected, redirected, too_large, queue_full, invalid, shutdown",
 )
 CLEW_LINK_KIND: Final = _name(
     "clew.link", "what a link leads to: publish, first_publish, previous_attempt, chord_header, beat_tick or beat_entry"

@@ -9,21 +9,23 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from opentelemetry.instrumentation._semconv import _OpenTelemetrySemanticConventionStability
 from opentelemetry.sdk.trace import TracerProvider
 
 from clew import settings as settings_module
-from clew.core import configuration, detector, frames, spans
+from clew.core import configuration, detector, flush, frames, spans
 from clew.core.pipeline import Pipeline
 from clew.detectors import DETECTORS, detectors
 from clew.engine import exits, isolation, redaction
 from clew.engine.seam import Patch, Seam, like
 from clew.export import provider as providers
-from clew.export.losses import LOSSES
+from clew.export.exporters import exporters
+from clew.export.losses import Losses
 from clew.processors import processors
+from clew.processors.deliver import DeliverProcessor, Limits
 from clew.seams import seams
 from clew.settings import Resolved, Settings, SettingsError
 
@@ -47,6 +49,8 @@ class Tracing:
         self.resolved = resolved
         self._arguments = arguments
         self._processors: list[Any] = []
+        # Under `opentelemetry-instrument`: nobody has touched the provider yet.
+        self.is_automatic = False
 
     @property
     def is_active(self) -> bool:
@@ -63,7 +67,7 @@ class Tracing:
         Returns:
             True when everything was handed to the exporter in time.
         """
-        return self.provider is None or providers.bounded_flush(self.provider, timeout_millis)
+        return self.provider is None or flush.bounded_flush(self.provider, timeout_millis)
 
     def shutdown(self) -> None:
         """Undo every patch, send what is queued (2 s at most), and stop clew's processors.
@@ -142,6 +146,7 @@ def _setup(arguments: dict[str, Any], provider: TracerProvider | None, is_strict
             _active._take(arguments)
             return _active
         tracing = Tracing(None, resolved, arguments)
+        tracing.is_automatic = not is_strict
         if resolved.settings.enabled and not _is_sdk_disabled():
             _install(tracing, provider)
         _active = tracing
@@ -154,17 +159,44 @@ def _is_sdk_disabled() -> bool:
 
 def _install(tracing: Tracing, provider: TracerProvider | None) -> None:
     _prefer_stable_names()
+    is_ours = provider is None
     provider = provider or providers.obtain(tracing.resolved.settings.service_name)
     if provider is None:
         return
     tracing.provider = provider
     providers.ENCODING.install()
-    LOSSES.install()
     tracing._processors = processors()
+    if is_ours and (
+        not providers.has_processors(provider) or (tracing.is_automatic and providers.step_aside(provider))
+    ):
+        queues = tuple(_delivering())
+        flush.queues = queues
+        tracing._processors += queues
     providers.lend(provider, tracing._processors)
     _apply(tracing, tracing.resolved)
     DJANGO_READY.install()
     exits.install(_flush_at_exit)
+
+
+def _delivering() -> Iterator[DeliverProcessor]:
+    """What sends spans where nobody else does, within the bounds of `OTEL_BSP_*`."""
+    limits = Limits(
+        queue_size=_number("OTEL_BSP_MAX_QUEUE_SIZE", Limits.queue_size),
+        batch_size=_number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", Limits.batch_size),
+        delay_ms=_number("OTEL_BSP_SCHEDULE_DELAY", int(Limits.delay_ms)),
+    )
+    for outgoing in exporters():
+        yield DeliverProcessor(outgoing, Losses(outgoing.endpoint), limits)
+
+
+def _number(name: str, default: int) -> int:
+    given = os.environ.get(name, "").strip()
+    if not given:
+        return default
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    isolation.warn(f"clew: {name}={given!r} is no number above 0; {default} is used")
+    return default
 
 
 def _prefer_stable_names() -> None:
@@ -223,12 +255,12 @@ def _uninstall(tracing: Tracing) -> None:
     _uninstall_seams()
     spans.install(None)
     detector.watch(())
-    providers.ENCODING.uninstall()
-    LOSSES.uninstall()
-    for processor in tracing._processors:
-        processor.is_on = False
     if tracing.provider is not None:
         providers.release(tracing.provider)
+    for processor in tracing._processors:
+        processor.is_on = False
+    providers.ENCODING.uninstall()
+    flush.queues = ()
 
 
 def _uninstall_seams() -> None:
@@ -237,9 +269,9 @@ def _uninstall_seams() -> None:
 
 
 def _flush_at_exit() -> None:
-    """The SDK's own exit handler waits 30 s and more for a collector that is down."""
+    """Another provider's own exit handler comes later; it may wait 30 s and more for a collector that is down."""
     if _active is not None and _active.provider is not None:
-        providers.stop_in_time(_active.provider)
+        flush.flush_before_exit(_active.provider, is_last=True)
 
 
 def _django_settings() -> Any:

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from clew import attributes as names
 from clew.bootstrap import active, setup_tracing
 from clew.core.findings import Finding, listeners
-from clew.export.provider import remove
+from clew.export.provider import take_out
 
 
 class Trace:
@@ -124,7 +124,7 @@ def tracing(**settings: Any) -> Iterator[Trace]:
         listeners.remove(trace._findings.extend)
         if is_ours and handle is not None:
             handle.shutdown()
-        remove(provider, [processor])
+        take_out(provider, [processor])
 
 
 def _global_provider() -> TracerProvider:

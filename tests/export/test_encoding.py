@@ -456,8 +456,8 @@ def test_threads_share_the_memory(monkeypatch):
 
 
 def test_the_names_it_is_installed_at_exist():
-    assert set(encoding.EXPORTER_MODULES) == {http_module.__name__, grpc_module.__name__}
-    for module in encoding.EXPORTER_MODULES:
+    assert set(encoding.ENCODERS) == {http_module.__name__, grpc_module.__name__}
+    for module in encoding.ENCODERS:
         assert importlib.import_module(module).encode_spans
         assert callable(encoding.ENCODERS[module])
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from clew.cli.doctor_check import OK, PROBLEM, WARNING, Check, reason, within
 from clew.cli.doctor_export_answer import GRPC, HTTP, Answer, explained
-from clew.export import provider
+from clew.export.exporters import protocol_of
 
 # What a client of HTTP/2 says first, with an empty SETTINGS frame: any server that speaks it must answer.
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -35,7 +35,7 @@ def check(timeout: float) -> list[Check]:
 
 def _check_one(name: str, timeout: float) -> Check:
     try:
-        exporter = provider._protocol_of(name)
+        exporter = protocol_of(name)
     except ValueError as error:
         return Check("exporter", PROBLEM, str(error), "OTEL_EXPORTER_OTLP_PROTOCOL=grpc or http/protobuf")
     protocol = _EXPORTERS.get(exporter)

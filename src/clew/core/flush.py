@@ -1,18 +1,15 @@
-"""Flushing that returns in time; the SDK's own ignores its timeout (opentelemetry-python #4568).
+"""The last moments of a process: what has ended is sent within two bounds, what is left is counted.
 
-A process that leaves has two bounds. A collector that answers slowly gets the longer one, so that nothing is lost with
-it; one that cannot be reached or refuses keeps nobody for longer than the shorter one. `clew.export.losses`, which
-watches the exporters, says which it is, and what was lost.
+A collector that answers slowly gets the longer bound, so that nothing is lost with it; one that cannot be reached keeps
+nobody for longer than the shorter one. With somebody else's provider the same bounds hold for its own `force_flush`,
+in a thread that is left behind when it takes too long (the SDK's ignores its timeout, opentelemetry-python #4568).
 """
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any, Protocol
 
 from opentelemetry import metrics
@@ -24,37 +21,39 @@ from clew.engine import isolation
 
 # A collector that works has answered by then; of one that does not it is asked whether it can be reached at all.
 _PROBE_AFTER_SECONDS = 0.3
-_PAUSE_SECONDS = 0.05
+_PAUSE_SECONDS = 0.02
 _LAST_METRICS_MILLIS = 300
-_ENDING = ("SIGTERM", "SIGQUIT", "SIGHUP")
 
 
-class Exports(Protocol):
-    """What is known of the exporters."""
+class Queue(Protocol):
+    """What delivers spans: `processors.deliver`."""
 
-    def is_down(self, timeout: float) -> bool:
-        """Whether no exporter that is sending can reach its collector; may take that many seconds."""
+    is_failing: bool
+    has_given_up: bool
 
-    def lose(self, provider: TracerProvider) -> int:
-        """Give up what the provider has not sent: count it, say it; returns how many spans it was."""
+    @property
+    def outgoing(self) -> Any:
+        """The exporter."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+
+    def start_sending(self) -> None:
+        """Send what waits, now."""
+
+    def lose_the_rest(self, reason: str) -> int:
+        """Give up what has not been sent; returns how many spans these are."""
+
+    def force_flush(self, timeout_millis: float) -> bool:
+        """Send what has ended; whether all of it arrived."""
+
+    def export_every(self, delay_ms: float) -> None:
+        """Wait no longer than that for other spans."""
 
 
-class State:
-    """The flush of a process that leaves, for the exporters' retries.
-
-    Attributes:
-        exports: set by the wiring.
-        until_reached: when a collector that cannot be reached is given up (`time.monotonic()`); None: not leaving.
-        is_failing: the last export did not arrive; what a child inherits from its parent counts.
-        has_given_up: it did not arrive although the process waited for it.
-        has_no_connection: while the process waited, the collector accepted none.
-    """
-
-    exports: Exports | None = None
-    until_reached: float | None = None
-    is_failing = False
-    has_given_up = False
-    has_no_connection = False
+# Those of the provider in use; none where it is somebody else's. Set by the wiring.
+queues: tuple[Queue, ...] = ()
 
 
 class _Flush:
@@ -65,7 +64,13 @@ class _Flush:
         self.is_complete = False
         # Not `Thread.join`: an exception out of a signal's handler makes it take the thread for ended (3.10 to 3.12).
         self.is_over = threading.Event()
-        self.start = threading.Thread(target=self._run, name="clew-flush", daemon=True).start
+
+    def start(self) -> None:
+        """Start it; at the interpreter's exit there may be no threads any more: then it is over."""
+        try:
+            threading.Thread(target=self._run, name="clew-flush", daemon=True).start()
+        except RuntimeError:
+            self.is_over.set()
 
     def _run(self) -> None:
         try:
@@ -78,50 +83,40 @@ class _Flush:
 
 
 class _Probe:
-    """Asks in a thread of its own whether the collector can be reached: a name may take long to resolve."""
+    """Asks in a thread of its own whether the collectors can be reached: a name may take long to resolve."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, waiting: list[Queue], timeout: float) -> None:
         self.has_failed = False
-        self._timeout = timeout
-        threading.Thread(target=self._run, name="clew-probe", daemon=True).start()
+        self._waiting, self._timeout = waiting, timeout
+        try:
+            threading.Thread(target=self._run, name="clew-probe", daemon=True).start()
+        except RuntimeError:  # the interpreter is ending
+            self._run()
 
     def _run(self) -> None:
+        until = time.monotonic() + self._timeout
         try:
-            self.has_failed = State.exports is not None and State.exports.is_down(self._timeout)
+            self.has_failed = not any(
+                each.outgoing.is_reachable(until - time.monotonic()) for each in self._waiting if not each.is_settled
+            )
         except Exception as error:  # noqa: BLE001 - ours must not reach the application
             isolation.report(error, "asking whether the collector can be reached")
 
 
 def bounded_flush(provider: TracerProvider, timeout_millis: float) -> bool:
-    """`provider.force_flush()` that returns in time, whatever the exporter does."""
+    """Send what has ended; returns in time, whatever the exporter does.
+
+    Returns:
+        True when all of it arrived, as far as the provider's processors say.
+    """
+    if queues:
+        until = time.monotonic() + timeout_millis / 1000
+        flushed = [each.force_flush(max(until - time.monotonic(), 0) * 1000) for each in queues]
+        return all(flushed)
     flush = _Flush(provider, timeout_millis)
     flush.start()
     flush.is_over.wait(timeout_millis / 1000)
     return flush.is_complete
-
-
-def batches(provider: Any) -> list[Any]:
-    """The SDK's batch processors behind a provider."""
-    processors = getattr(getattr(provider, "_active_span_processor", None), "_span_processors", ())
-    found = (getattr(each, "_batch_processor", None) for each in processors)
-    return [each for each in found if each is not None]
-
-
-@contextlib.contextmanager
-def leaving() -> Iterator[float]:
-    """While the process leaves: exporters stop their retries in time. Gives the moment to give up at."""
-    settings = configuration.settings
-    slow, unreachable = settings.flush_timeout_ms / 1000, settings.flush_unreachable_timeout_ms / 1000
-    if State.is_failing:
-        slow = min(slow, unreachable)
-    if State.has_given_up:
-        slow = min(slow, _PROBE_AFTER_SECONDS)
-    now = time.monotonic()
-    State.until_reached = now + min(slow, unreachable)
-    try:
-        yield now + slow
-    finally:
-        State.until_reached = None
 
 
 def flush_before_exit(provider: TracerProvider, timeout_millis: float | None = None, *, is_last: bool = False) -> bool:
@@ -138,22 +133,37 @@ def flush_before_exit(provider: TracerProvider, timeout_millis: float | None = N
     Raises:
         BaseException: what a signal's handler raised meanwhile, when the flush is over.
     """
-    with leaving() as until:
-        if timeout_millis is not None:
-            until = time.monotonic() + timeout_millis / 1000
-        spans, *others = flushes = [_Flush(each, (until - time.monotonic()) * 1000) for each in _all(provider)]
-        raised = _wait(flushes, until)
-        is_complete = spans.is_complete
-        State.has_given_up |= not is_complete
-        if is_last and State.exports is not None and State.exports.lose(provider):
-            _send_the_count(others)
+    if timeout_millis is None:
+        slow, unreachable = _bounds()
+    else:
+        slow = unreachable = timeout_millis / 1000
+    now = time.monotonic()
+    waiting = list(queues)
+    others = [_Flush(each, slow * 1000) for each in ([] if waiting else [provider]) + _other_signals()]
+    raised, is_reachable = _wait(waiting, others, now + slow, now + min(slow, unreachable))
+    is_complete = all(each.is_settled for each in waiting) and (bool(waiting) or others[0].is_complete)
+    for each in waiting:
+        each.has_given_up |= not each.is_settled
+    reason = "timeout" if is_reachable else "unreachable"
+    lost = [each.lose_the_rest(reason) for each in waiting] if is_last else []
+    if any(lost):
+        _send_the_count(others)
     if raised is not None:
         raise raised
     return is_complete
 
 
-def _all(provider: TracerProvider) -> list[Any]:
-    found: list[Any] = [provider]
+def _bounds() -> tuple[float, float]:
+    """Seconds for a collector that is slow, and for one that cannot be reached."""
+    settings = configuration.settings
+    slow, unreachable = settings.flush_timeout_ms / 1000, settings.flush_unreachable_timeout_ms / 1000
+    if any(each.has_given_up for each in queues):
+        return min(slow, _PROBE_AFTER_SECONDS), unreachable
+    return min(slow, unreachable) if any(each.is_failing for each in queues) else slow, unreachable
+
+
+def _other_signals() -> list[Any]:
+    found: list[Any] = []
     for module, name, get in (
         ("opentelemetry.sdk.metrics", "MeterProvider", metrics.get_meter_provider),
         ("opentelemetry.sdk._logs", "LoggerProvider", get_logger_provider),
@@ -164,49 +174,37 @@ def _all(provider: TracerProvider) -> list[Any]:
     return found
 
 
-def _wait(flushes: list[_Flush], until: float) -> BaseException | None:
-    """Wait until all are over, or given up; returns what a signal's handler raised."""
+def _wait(
+    waiting: list[Queue], others: list[_Flush], until: float, until_reached: float
+) -> tuple[BaseException | None, bool]:
+    """Wait until all is sent, or given up; returns what a signal's handler raised, and whether anybody listens."""
     probe: _Probe | None = None
     raised: BaseException | None = None
-    probe_at, until_reached = time.monotonic() + _PROBE_AFTER_SECONDS, State.until_reached or until
-    started = 0
-    while time.monotonic() < until:
+    probe_at = time.monotonic() + _PROBE_AFTER_SECONDS
+    to_start = [each.start_sending for each in waiting] + [each.start for each in others]
+    while True:
         try:
-            while started < len(flushes):
-                started += 1
-                flushes[started - 1].start()
-            running = next((each for each in flushes if not each.is_over.is_set()), None)
-            if running is None:
-                break
+            while to_start:
+                to_start.pop(0)()
+            if all(each.is_settled for each in waiting) and all(each.is_over.is_set() for each in others):
+                return raised, True
             now = time.monotonic()
-            if probe is None and now >= probe_at and until > until_reached:
-                probe = _Probe(until_reached - now)
-            if probe is not None and probe.has_failed and now >= until_reached:
-                State.has_no_connection = True
+            if now >= until:
                 break
-            running.is_over.wait(min(_PAUSE_SECONDS, max(until - now, 0)))
+            if probe is None and waiting and now >= probe_at:
+                probe = _Probe(waiting, max(until_reached - now, 0))
+            if probe is not None and probe.has_failed and now >= until_reached:
+                return raised, False
+            time.sleep(min(_PAUSE_SECONDS, until - now))
         except BaseException as error:  # noqa: BLE001 - raised again when the flush is over
             raised = raised or error
-    return raised
+    return raised, probe is None or not probe.has_failed
 
 
 def _send_the_count(others: list[_Flush]) -> None:
     """What was lost is counted after the metrics were sent: send them again where that went well."""
     for each in others:
         if each.is_complete:
-            bounded_flush(each._provider, _LAST_METRICS_MILLIS)
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """In a child that is leaving anyway: what would end it at once (billiard resets the handler) is not heard."""
-    before: dict[int, Any] = {}
-    try:
-        if threading.current_thread() is threading.main_thread():
-            for number in (getattr(signal, name) for name in _ENDING if hasattr(signal, name)):
-                before[number] = signal.signal(number, signal.SIG_IGN)
-        yield
-    finally:
-        for number, handler in before.items():
-            if handler is not None:
-                signal.signal(number, handler)
+            again = _Flush(each._provider, _LAST_METRICS_MILLIS)
+            again.start()
+            again.is_over.wait(_LAST_METRICS_MILLIS / 1000)

@@ -9,6 +9,7 @@ upstream, span by span: one odd span costs neither the batch nor its neighbours.
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import attrgetter
@@ -57,11 +58,39 @@ class EncodedRequest:
     SerializePartialToString = SerializeToString
 
 
-def encode_spans(sdk_spans: Sequence[ReadableSpan]) -> Any:
+# A span that has ended: its resource, its scope, and itself as bytes with their length before them.
+Item = tuple[Any, Any, bytes]
+
+
+class Batch:
+    """Spans that are bytes already, in the place of the sequence of spans that upstream's exporters take.
+
+    Args:
+        items: what `encode` gave.
+    """
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def encode(span: ReadableSpan) -> Item | None:
+    """Encode one span; None: neither we nor upstream can (said once)."""
+    resource, scope = span.resource, span.instrumentation_scope
+    try:
+        return resource, scope, sized(_span(span))
+    except Exception as error:  # noqa: BLE001 - a span's values are anybody's
+        found = _span_by_upstream(span, error)
+        return (resource, scope, found[0]) if found else None
+
+
+def encode_spans(sdk_spans: Any) -> Any:
     """Encode spans as upstream's function of this name does; gRPC needs the real message.
 
     Args:
-        sdk_spans: ended spans, the SDK's, clew's light spans, or anything with the interface of ReadableSpan.
+        sdk_spans: a Batch, or ended spans: the SDK's, clew's, or anything with the interface of ReadableSpan.
 
     Returns:
         An ExportTraceServiceRequest.
@@ -74,7 +103,7 @@ def encode_spans(sdk_spans: Sequence[ReadableSpan]) -> Any:
     return _or_upstream(ExportTraceServiceRequest.FromString, sdk_spans)
 
 
-def encode_spans_for_http(sdk_spans: Sequence[ReadableSpan]) -> Any:
+def encode_spans_for_http(sdk_spans: Any) -> Any:
     """Encode spans for the HTTP exporter, which wants bytes only: no message is parsed and serialized again.
 
     Args:
@@ -90,39 +119,44 @@ def encode_spans_for_http(sdk_spans: Sequence[ReadableSpan]) -> Any:
 
 
 # Where it is installed: each module imported `encode_spans` into its own namespace and calls it by that name.
-ENCODERS: dict[str, Callable[[Sequence[ReadableSpan]], Any]] = {
+ENCODERS: dict[str, Callable[[Any], Any]] = {
     "opentelemetry.exporter.otlp.proto.http.trace_exporter": encode_spans_for_http,
     "opentelemetry.exporter.otlp.proto.grpc.trace_exporter": encode_spans,
 }
-EXPORTER_MODULES = tuple(ENCODERS)
 
 
-def _or_upstream(wrap: Callable[[bytes], Any], sdk_spans: Sequence[ReadableSpan]) -> Any:
+def takes_bytes(exporter: Any) -> bool:
+    """Whether an exporter calls one of our encoders, so that it may be given a Batch."""
+    for kind in type(exporter).__mro__:
+        encoder = ENCODERS.get(kind.__module__)
+        if encoder is not None:
+            return getattr(sys.modules[kind.__module__], "encode_spans", None) is encoder
+    return False
+
+
+def _or_upstream(wrap: Callable[[bytes], Any], sdk_spans: Any) -> Any:
+    if type(sdk_spans) is Batch:
+        return wrap(_request(sdk_spans.items))
     try:
-        return wrap(_request(sdk_spans))
+        return wrap(_request([item for item in map(encode, sdk_spans) if item is not None]))
     except Exception as error:  # noqa: BLE001 - a batch is never lost to a bug of ours
         isolation.report(error, "export.encoding")
         return upstream.encode_spans(sdk_spans)
 
 
-def _request(sdk_spans: Sequence[ReadableSpan]) -> bytes:
+def _request(items: Sequence[Item]) -> bytes:
     groups: dict[tuple[int, int], tuple[Any, Any, list[bytes]]] = {}
-    for span in sdk_spans:
-        resource, scope = span.resource, span.instrumentation_scope
+    for resource, scope, span in items:
         # By identity, as a Resource's hash is JSON; the group keeps both alive, so no id is used twice.
         group = groups.get((id(resource), id(scope)))
         if group is None:
             group = groups[id(resource), id(scope)] = (resource, scope, [])
-        try:
-            group[2].append(sized(_span(span)))
-        except Exception as error:  # noqa: BLE001 - a span's values are anybody's
-            group[2].extend(_span_by_upstream(span, error))
+        group[2].append(span)
     # Equal resources and scopes, being equal bytes, become one group here.
     resources: dict[bytes, dict[bytes, list[bytes]]] = {}
     for resource, scope, spans in groups.values():
-        if spans:
-            scopes = resources.setdefault(_resource(resource), {})
-            scopes.setdefault(_scope(scope), []).extend(spans)
+        scopes = resources.setdefault(_resource(resource), {})
+        scopes.setdefault(_scope(scope), []).extend(spans)
     return joined(b"\x0a", b"", [_resource_spans(head, scopes) for head, scopes in resources.items()])
 
 

@@ -1,34 +1,29 @@
 """The provider spans are exported by: the one that is there, or one made from the standard `OTEL_*` variables.
 
-Transport is upstream's (BatchSpanProcessor, OTLP over gRPC or HTTP). Three things are ours: an exit that waits at most
-some seconds for a collector that is down (upstream's `force_flush` ignores its timeout, opentelemetry-python #4568), a
-`process.pid` that is right after a fork, and the fast encoding.
+A provider that somebody else has made keeps its own exporter; clew adds its processors to it, and no more. The one that
+`opentelemetry-instrument` has just made from the same variables, by OpenTelemetry's own distribution, is nobody's yet:
+its batch processors step aside for clew's (docs/rationale.md).
 """
 
 from __future__ import annotations
 
 import os
-import time
+import sys
 import weakref
-from collections.abc import Callable, Iterable
-from importlib.metadata import entry_points
 from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 
-from clew.core import flush, green
-from clew.core.flush import bounded_flush as bounded_flush
-from clew.engine import isolation
+from clew.engine import forks, isolation
 from clew.engine.seam import Patch, Seam
-from clew.export import encoding, forks, losses
+from clew.export import encoding, metrics_fork
+from clew.export.exporters import load
 from clew.version import VERSION
 
-_GRACE_SECONDS = 0.2
-_PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 _KNOWN_SAMPLERS = [
     "always_on",
     "always_off",
@@ -38,11 +33,12 @@ _KNOWN_SAMPLERS = [
     "parentbased_traceidratio",
 ]
 _described: weakref.WeakSet[TracerProvider] = weakref.WeakSet()
+_aside: weakref.WeakKeyDictionary[TracerProvider, list[SpanProcessor]] = weakref.WeakKeyDictionary()
 _lent: weakref.WeakKeyDictionary[TracerProvider, list[SpanProcessor]] = weakref.WeakKeyDictionary()
 
 
 def obtain(service_name: str) -> TracerProvider | None:
-    """The global provider, with an exporter; made and set if there is none.
+    """The global provider; made and set if there is none.
 
     Args:
         service_name: `service.name` of a provider that is made here; empty: OTEL_SERVICE_NAME, else a default.
@@ -63,8 +59,6 @@ def obtain(service_name: str) -> TracerProvider | None:
         )
         return None
     _describe(found)
-    if not _exports(found):
-        _lend(found, [BatchSpanProcessor(exporter) for exporter in _exporters()])
     return found
 
 
@@ -77,103 +71,71 @@ def _describe(provider: TracerProvider) -> None:
 
 
 def _merge(provider: TracerProvider, attributes: dict[str, Any]) -> None:
-    provider._resource = provider._resource.merge(Resource(attributes))
+    provider._resource = provider.resource.merge(Resource(attributes))
     for tracer in list(getattr(provider, "_tracers", {}).values()):
         tracer.resource = provider._resource
 
 
-def _exports(provider: TracerProvider) -> bool:
-    processors = _processors(provider)
-    return any(isinstance(each, (BatchSpanProcessor, SimpleSpanProcessor)) for each in processors)
+def has_processors(provider: TracerProvider) -> bool:
+    """Whether somebody has given the provider a processor: then the export is theirs."""
+    multi = getattr(provider, "_active_span_processor", None)
+    ours = _lent.get(provider, [])
+    return any(each not in ours for each in getattr(multi, "_span_processors", (None,)))
 
 
-def _processors(provider: TracerProvider) -> tuple[SpanProcessor, ...]:
-    return tuple(getattr(provider._active_span_processor, "_span_processors", ()))
+def step_aside(provider: TracerProvider) -> bool:
+    """Take out the batch processors OpenTelemetry's own distribution has made, until `release`; whether it could."""
+    multi = getattr(provider, "_active_span_processor", None)
+    found = getattr(multi, "_span_processors", ())
+    if "opentelemetry.distro" not in sys.modules or type(provider) is not TracerProvider or not found:
+        return False
+    if not all(type(each) is BatchSpanProcessor and _is_otlp(each) for each in found):
+        return False
+    _aside[provider] = list(found)
+    take_out(provider, list(found))
+    return True
 
 
-def _lend(provider: TracerProvider, processors: list[SpanProcessor]) -> None:
+def _is_otlp(processor: SpanProcessor) -> bool:
+    return type(getattr(processor, "span_exporter", None)).__module__ in encoding.ENCODERS
+
+
+def lend(provider: TracerProvider, processors: list[SpanProcessor]) -> None:
+    """Add processors that `release` takes out again."""
     for processor in processors:
         provider.add_span_processor(processor)
     _lent.setdefault(provider, []).extend(processors)
 
 
-def lend(provider: TracerProvider, processors: list[SpanProcessor]) -> None:
-    """Add processors that `release` takes out again."""
-    _lend(provider, processors)
-
-
-def release(provider: TracerProvider, timeout_millis: float = 2000) -> None:
+def release(provider: TracerProvider) -> None:
     """Stop what clew added to the provider and take it out; what others added stays and works on."""
     ours = _lent.pop(provider, [])
     for processor in ours:
-        _stop(processor, timeout_millis)
-    remove(provider, ours)
+        try:
+            processor.shutdown()
+        except Exception as error:  # noqa: BLE001 - the next one is stopped all the same
+            isolation.report(error, f"shutdown of {type(processor).__name__}")
+    take_out(provider, ours)
+    for processor in _aside.pop(provider, []):
+        provider.add_span_processor(processor)
 
 
-def remove(provider: TracerProvider, processors: list[SpanProcessor]) -> None:
+def take_out(provider: TracerProvider, processors: list[SpanProcessor]) -> None:
     """Take processors out of a provider; the SDK has only the way in."""
-    multi: Any = provider._active_span_processor
-    with multi._lock:
-        multi._span_processors = tuple(each for each in multi._span_processors if each not in processors)
+    multi: Any = getattr(provider, "_active_span_processor", None)
+    if hasattr(multi, "_span_processors") and hasattr(multi, "_lock"):
+        with multi._lock:
+            multi._span_processors = tuple(each for each in multi._span_processors if each not in processors)
 
 
-def _stop(processor: SpanProcessor, timeout_millis: float) -> None:
-    batch = getattr(processor, "_batch_processor", None)
-    if batch is not None:
-        _stop_batch(batch, timeout_millis)
-        return
-    try:
-        processor.shutdown()
-    except Exception as error:  # noqa: BLE001 - an exporter's own trouble
-        isolation.report(error, f"shutdown of {type(processor).__name__}")
-
-
-def _stop_batch(batch: Any, timeout_millis: float) -> None:
-    try:
-        batch.shutdown(timeout_millis)
-    except Exception as error:  # noqa: BLE001 - an exporter's own trouble
-        isolation.report(error, f"shutdown of {type(batch).__name__}")
-
-
-def stop_in_time(provider: TracerProvider) -> None:
-    """At the exit of a process: send what is queued, without waiting longer for a collector than the settings say.
-
-    No thread can be started at that moment (Python 3.12), so the batch processor's own thread does it. Also those that
-    clew did not make: the SDK's own exit handler comes later, and finds nothing left to wait for.
-    """
-    exports = flush.State.exports
-    with flush.leaving() as until:
-        for batch in flush.batches(provider):
-            if _is_unreachable(batch, (flush.State.until_reached or until) - time.monotonic()):
-                flush.State.has_no_connection = True
-                until = min(until, time.monotonic() + _GRACE_SECONDS)
-            _stop_batch(batch, max(until - time.monotonic(), 0) * 1000)
-            batch._worker_thread.join(_GRACE_SECONDS)  # its export may return now, and say what became of it
-        if exports is not None:
-            exports.lose(provider)
-    for processor in _lent.get(provider, []):
-        if getattr(processor, "_batch_processor", None) is None:
-            _stop(processor, 0)
-
-
-def _is_unreachable(batch: Any, timeout: float) -> bool:
-    endpoint = getattr(batch._exporter, "_endpoint", None)
-    if not endpoint or not (batch._queue or losses.is_sending(batch._exporter)):
-        return False
-    return not losses.can_connect(str(endpoint), timeout, is_numeric=True)
-
-
-def _instead(encoder: Any) -> Callable[[Any], Any]:
+def _instead(encoder: Any) -> Any:
     return lambda _: encoder
 
 
 # A seam although it opens no span: patched when an exporter is imported, undone with the others.
 ENCODING = Seam(
     "export.encoding",
-    tuple(
-        Patch(module, "encode_spans", _instead(encoder), is_optional=True)
-        for module, encoder in encoding.ENCODERS.items()
-    ),
+    tuple(Patch(module, "encode_spans", _instead(encoder)) for module, encoder in encoding.ENCODERS.items()),
 )
 
 
@@ -186,55 +148,13 @@ def _resource(service_name: str) -> Resource:
     return resource
 
 
-def _before_fork() -> None:
-    forks.hold(list(_described))
-
-
+@forks.renew
 def _after_fork() -> None:
-    losses.forget()
     pid = {"process.pid": os.getpid()}
     for provider in list(_described):
         _merge(provider, pid)
-        forks.renew(provider)
     if _described:
-        forks.renew_metrics(Resource(pid))
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=forks.let_go, after_in_child=_after_fork)
-
-
-def _exporters() -> Iterable[SpanExporter]:
-    names = os.environ.get("OTEL_TRACES_EXPORTER") or "otlp"
-    for name in (each.strip() for each in names.split(",")):
-        if name.lower() in ("", "none"):
-            continue
-        try:
-            yield _load("opentelemetry_traces_exporter", _protocol_of(name))()
-        except Exception as error:  # noqa: BLE001 - an exporter that cannot be made must not stop the application
-            isolation.warn(
-                f"clew: the exporter {name!r} (OTEL_TRACES_EXPORTER) could not be made: {error}; its spans are not sent"
-            )
-
-
-def _protocol_of(name: str) -> str:
-    if name != "otlp":
-        return name
-    protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
-    chosen = (protocol or "").strip() or _default_protocol()
-    if chosen == "grpc" and (library := green.patched_by()):
-        isolation.warn(
-            f"clew: exports over gRPC stop every greenlet of {library} until the collector answers; set "
-            "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf (and the collector's HTTP port, 4318, in the endpoint)"
-        )
-    if chosen not in _PROTOCOLS:
-        raise ValueError(f"OTEL_EXPORTER_OTLP_PROTOCOL={chosen!r} is not one of {', '.join(_PROTOCOLS)}")
-    return _PROTOCOLS[chosen]
-
-
-def _default_protocol() -> str:
-    """gRPC; among greenlets HTTP, unless an endpoint is set, which then is one for gRPC."""
-    is_endpoint_set = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{name}ENDPOINT") for name in ("", "TRACES_"))
-    return "http/protobuf" if green.patched_by() and not is_endpoint_set else "grpc"
+        metrics_fork.renew(Resource(pid))
 
 
 def _sampler() -> Sampler | None:
@@ -242,7 +162,7 @@ def _sampler() -> Sampler | None:
     if not name or name.lower() in _KNOWN_SAMPLERS:
         return None  # the SDK reads it
     try:
-        sampler = _load("opentelemetry_traces_sampler", name)(os.environ.get("OTEL_TRACES_SAMPLER_ARG"))
+        sampler = load("opentelemetry_traces_sampler", name)(os.environ.get("OTEL_TRACES_SAMPLER_ARG"))
         if isinstance(sampler, Sampler):
             return sampler
         raise TypeError(f"it made a {type(sampler).__name__}")
@@ -256,13 +176,7 @@ def _id_generator() -> Any:
     if name == "random":
         return None
     try:
-        return _load("opentelemetry_id_generator", name)()
+        return load("opentelemetry_id_generator", name)()
     except Exception as error:  # noqa: BLE001 - a generator that cannot be made must not stop the application
         isolation.warn(f"clew: OTEL_PYTHON_ID_GENERATOR={name!r} could not be used ({error}); ids are random")
         return None
-
-
-def _load(group: str, name: str) -> Any:
-    for entry in entry_points(group=group, name=name):
-        return entry.load()
-    raise LookupError(f"no installed package provides it (entry point {group}, name {name})")

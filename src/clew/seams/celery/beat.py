@@ -22,8 +22,9 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, format_span_id, for
 from clew import attributes as names
 from clew.core import spans
 from clew.core.code_location import code_attributes
-from clew.core.flush import flush_before_exit, undisturbed
+from clew.core.flush import flush_before_exit
 from clew.engine import isolation
+from clew.engine.exits import undisturbed
 from clew.engine.seam import Patch, Seam, SpanDoc, like
 
 SCOPE = __name__

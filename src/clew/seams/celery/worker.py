@@ -21,16 +21,17 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from clew.core import spans
-from clew.core.flush import batches, flush_before_exit, undisturbed
+from clew.core import flush, spans
+from clew.core.flush import flush_before_exit
 from clew.engine import isolation
+from clew.engine.exits import undisturbed
 from clew.engine.seam import Patch, Seam, like
 from clew.seams.celery.receivers import Receivers
 
 SCOPE = __name__
 _SCHEDULE_DELAY = "OTEL_BSP_SCHEDULE_DELAY"
 _PR_SET_PDEATHSIG = 1
-_SDK_SECONDS, _SOON_SECONDS = 5.0, 0.5
+_SOON_MS = 500
 _FILES = "/proc/self/fd"
 _OF_GRPC = ("anon_inode:[eventpoll]", "anon_inode:[eventfd]", "anon_inode:[timerfd]")
 
@@ -39,10 +40,8 @@ def _export_soon(**_: Any) -> None:
     pipeline = spans.pipeline()
     if pipeline is None or _SCHEDULE_DELAY in os.environ:
         return
-    for batch in batches(pipeline.provider):
-        if getattr(batch, "_schedule_delay", None) == _SDK_SECONDS:
-            SEAM.patch_attribute(batch, "_schedule_delay", lambda _: _SOON_SECONDS)
-            batch._worker_awaken.set()  # it sleeps for the longer time now
+    for queue in flush.queues:
+        queue.export_every(_SOON_MS)
 
 
 def _outlive_the_forking_thread() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from clew.engine import isolation
-from clew.export import forks
+from clew.export import metrics_fork
 from clew.seams.celery import metrics
 from tests.seams.celery.test_worker import _connections, site, wait_for_finished  # noqa: F401 - a fixture
 
@@ -56,4 +56,4 @@ def test_a_provider_of_another_version_is_left_alone(consumer):
         _measurement_consumer: Any = consumer
 
     assert isolation.is_strict
-    forks._forget_counts(Provider())
+    metrics_fork._forget_counts(Provider())

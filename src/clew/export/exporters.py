@@ -1,0 +1,76 @@
+"""The exporters that `OTEL_TRACES_EXPORTER` and `OTEL_EXPORTER_OTLP_PROTOCOL` name, made as the SDK would make them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from typing import Any
+
+from clew.core import green
+from clew.engine import isolation
+from clew.export.answers import watched_grpc, watched_http
+from clew.export.outgoing import Outgoing
+
+_PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
+_OTLP = "opentelemetry.exporter.otlp.proto"
+
+
+def exporters() -> Iterator[Outgoing]:
+    """Each exporter that is asked for; one that cannot be made is said, and left out."""
+    names = os.environ.get("OTEL_TRACES_EXPORTER") or "otlp"
+    for name in (each.strip() for each in names.split(",")):
+        if name.lower() in ("", "none"):
+            continue
+        try:
+            yield _made(load("opentelemetry_traces_exporter", protocol_of(name)))
+        except Exception as error:  # noqa: BLE001 - an exporter that cannot be made must not stop the application
+            isolation.warn(
+                f"clew: the exporter {name!r} (OTEL_TRACES_EXPORTER) could not be made: {error}; its spans are not sent"
+            )
+
+
+def _made(kind: Any) -> Outgoing:
+    module = getattr(kind, "__module__", "")
+    if module.startswith(f"{_OTLP}.http."):
+        return Outgoing(*watched_http(kind))
+    if module.startswith(f"{_OTLP}.grpc.") and isinstance(kind, type):
+        return Outgoing(*watched_grpc(kind))
+    return Outgoing(kind())
+
+
+def protocol_of(name: str) -> str:
+    """The entry point of the exporter `name` of OTEL_TRACES_EXPORTER: of `otlp`, that of its protocol.
+
+    Raises:
+        ValueError: OTEL_EXPORTER_OTLP_PROTOCOL is none that there is.
+    """
+    if name != "otlp":
+        return name
+    protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+    chosen = (protocol or "").strip() or _default_protocol()
+    if chosen == "grpc" and (library := green.patched_by()):
+        isolation.warn(
+            f"clew: exports over gRPC stop every greenlet of {library} until the collector answers; set "
+            "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf (and the collector's HTTP port, 4318, in the endpoint)"
+        )
+    if chosen not in _PROTOCOLS:
+        raise ValueError(f"OTEL_EXPORTER_OTLP_PROTOCOL={chosen!r} is not one of {', '.join(_PROTOCOLS)}")
+    return _PROTOCOLS[chosen]
+
+
+def _default_protocol() -> str:
+    """gRPC; among greenlets HTTP, unless an endpoint is set, which then is one for gRPC."""
+    is_endpoint_set = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{name}ENDPOINT") for name in ("", "TRACES_"))
+    return "http/protobuf" if green.patched_by() and not is_endpoint_set else "grpc"
+
+
+def load(group: str, name: str) -> Any:
+    """What an entry point names.
+
+    Raises:
+        LookupError: no installed package has it.
+    """
+    for entry in entry_points(group=group, name=name):
+        return entry.load()
+    raise LookupError(f"no installed package provides it (entry point {group}, name {name})")

@@ -1,0 +1,304 @@
+"""The last metre: a span is bytes when it has ended, waits in a bounded queue, and is sent or counted as lost.
+
+The SDK's batch processor keeps the objects of five seconds for the garbage collector, drops what its queue cannot take
+without counting it, ignores what an export answers, and its `force_flush` ignores its timeout (opentelemetry-python
+#4568). This one stands in its place where clew makes the provider; `OTEL_BSP_*` mean what they mean there.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+
+from clew.engine import forks, isolation
+
+MAX_QUEUE_BYTES = 32 * 1024 * 1024
+# A gRPC server takes 4 MiB by default; the envelope of a batch needs some of it.
+MAX_BATCH_BYTES = 4 * 1024 * 1024 - 64 * 1024
+_FORK_WAIT_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 0.02
+
+# What waits: whatever the exporter encodes, and its size in bytes.
+Item = tuple[Any, int]
+
+
+class Outgoing(Protocol):
+    """What the batches are sent through."""
+
+    endpoint: str
+
+    def encode(self, span: ReadableSpan) -> Item | None:
+        """What waits for the export; None: it cannot be sent."""
+
+    def send(self, items: Sequence[Any]) -> str:
+        """Send a batch; returns why it did not arrive, "" if it did."""
+
+    def is_reachable(self, timeout: float) -> bool:
+        """Whether something accepts connections there; may take that many seconds."""
+
+    def shutdown(self) -> None:
+        """Close connections; a retry that waits is given up."""
+
+
+class Lost(Protocol):
+    """Where losses are taken down."""
+
+    total: int
+
+    def add(self, count: int, reason: str) -> None:
+        """Take down spans that are lost."""
+
+    def report(self, *, is_last: bool = False) -> None:
+        """Count and say them, if it is time."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The bounds of a queue and of its batches, as `OTEL_BSP_*` name them.
+
+    Args:
+        queue_size, batch_size: spans.
+        delay_ms: how long a span may wait for others.
+        queue_bytes, batch_bytes: clew's own.
+    """
+
+    queue_size: int = 2048
+    batch_size: int = 512
+    delay_ms: float = 5000
+    queue_bytes: int = MAX_QUEUE_BYTES
+    batch_bytes: int = MAX_BATCH_BYTES
+
+
+class DeliverProcessor(SpanProcessor):
+    """Sends what has ended. Never raises, never blocks the thread in which a span ends.
+
+    Args:
+        outgoing: the exporter.
+        losses: where what does not arrive is taken down.
+        limits: the bounds.
+    """
+
+    is_silent_on_light_spans = True
+
+    def __init__(self, outgoing: Outgoing, losses: Lost, limits: Limits = Limits()) -> None:
+        self.outgoing, self.losses, self._limits = outgoing, losses, limits
+        self.delay_ms = limits.delay_ms
+        self.is_on = True
+        # Whether the last batch did not arrive, and whether a process that left has waited for one in vain.
+        self.is_failing = self.has_given_up = False
+        self._sending = threading.Lock()
+        self._renew()
+        forks.renew(self._renew)
+        forks.hold(self._hold_sending, self._release_sending)
+
+    def _renew(self) -> None:
+        """At the start, and in a forked child: what its parent has not sent is the parent's."""
+        # Re-entrant: a finalizer may end a span in the middle of this.
+        self._lock = threading.RLock()
+        self._sending = threading.Lock()
+        self._queue: deque[Item] = deque()
+        self._queued_bytes = 0
+        self._accepted = self._settled = 0
+        self._in_flight: list[Any] | None = None
+        self._thread: threading.Thread | None = None
+        self._wake: threading.Event | None = None
+        self._lost_before = 0
+        self._is_held = False
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Encode a span and let it wait for the export."""
+        context = span.get_span_context()
+        if context is None or not context.trace_flags.sampled:
+            return
+        try:
+            item = self.outgoing.encode(span)
+        except Exception as error:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(error, __name__)
+            item = None
+        self._accept(item)
+
+    def _accept(self, item: Item | None) -> None:
+        if item is None:
+            self._lose("invalid")
+        elif not self.is_on:
+            self._lose("shutdown")
+        elif item[1] > self._limits.batch_bytes:
+            self._lose("too_large")
+        else:
+            with self._lock:
+                waiting = len(self._queue)
+                is_full = waiting >= self._limits.queue_size or (
+                    self._queued_bytes + item[1] > self._limits.queue_bytes
+                )
+                if not is_full:
+                    self._queue.append(item)
+                    self._queued_bytes += item[1]
+                    self._accepted += 1
+            if is_full:
+                self._lose("queue_full")
+            if self._thread is None:
+                self._start()
+            elif waiting + 1 >= self._limits.batch_size and self._wake is not None and not self._wake.is_set():
+                self._wake.set()
+
+    def _lose(self, reason: str) -> None:
+        self.losses.add(1, reason)
+        if self._thread is None:
+            self._start()  # it reports
+
+    def _start(self) -> None:
+        # Both are made here, at the first span, when a server has patched what it patches (gunicorn -k gevent).
+        with self._lock:
+            if self._thread is not None:
+                return
+            self._wake = wake = threading.Event()
+            self._thread = threading.Thread(target=self._work, args=(wake,), name="clew-deliver", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # the interpreter is ending (Python 3.12): `leave` sends in its own thread
+            self._thread = None
+
+    def _work(self, wake: threading.Event) -> None:
+        while wake is self._wake:
+            wake.wait(self.delay_ms / 1000)
+            wake.clear()
+            try:
+                self._send_waiting()
+                self.losses.report()
+            except Exception as error:  # noqa: BLE001 - the thread goes on
+                isolation.report(error, __name__)
+
+    def _send_waiting(self) -> None:
+        until = self._accepted
+        while self._settled < until and (batch := self._next_batch()):
+            self._send(batch)
+
+    def _next_batch(self) -> list[Any]:
+        batch: list[Any] = []
+        with self._lock:
+            size = 0
+            while self._queue and len(batch) < self._limits.batch_size:
+                item, item_bytes = self._queue[0]
+                if batch and size + item_bytes > self._limits.batch_bytes:
+                    break
+                self._queue.popleft()
+                size += item_bytes
+                batch.append(item)
+            self._queued_bytes -= size
+            self._in_flight = batch or None
+        return batch
+
+    def _send(self, batch: list[Any]) -> None:
+        with self._sending:
+            lost = self._sent(batch)
+        with self._lock:
+            if self._in_flight is not batch:
+                return  # given up and counted by a process that leaves
+            self._in_flight = None
+            self.is_failing = bool(lost)
+            if not lost:
+                self.has_given_up = False
+            for reason, count in lost.items():
+                self.losses.add(count, reason)
+            self._settled += len(batch)
+
+    def _sent(self, batch: list[Any]) -> dict[str, int]:
+        """Send a batch, in halves where it is too large; returns what did not arrive, by reason."""
+        try:
+            reason = self.outgoing.send(batch)
+        except Exception as error:  # noqa: BLE001 - an exporter's own trouble
+            isolation.report(error, f"export to {self.outgoing.endpoint}")
+            reason = "rejected"
+        if reason != "too_large" or len(batch) == 1:
+            return {reason: len(batch)} if reason else {}
+        middle = len(batch) // 2
+        first, second = self._sent(batch[:middle]), self._sent(batch[middle:])
+        return {key: first.get(key, 0) + second.get(key, 0) for key in {**first, **second}}
+
+    def force_flush(self, timeout_millis: float = 30_000) -> bool:
+        """Send what has ended by now.
+
+        Args:
+            timeout_millis: the longest this may take, in milliseconds.
+
+        Returns:
+            True when all of it has arrived, and nothing was lost since the last flush.
+        """
+        is_settled = self.settle(self._accepted, time.monotonic() + timeout_millis / 1000)
+        lost, self._lost_before = self.losses.total - self._lost_before, self.losses.total
+        return is_settled and not lost
+
+    def settle(self, target: int, until: float) -> bool:
+        """Wait until so many spans were sent or lost; False when the time (`time.monotonic()`) was over before."""
+        pause = 0.001
+        self.start_sending()
+        while self._settled < target:
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(pause, left))
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+        return True
+
+    def start_sending(self) -> None:
+        """Have the thread send what waits; where there can be none any more, send it here."""
+        if self._settled < self._accepted and (self._thread is None or not self._thread.is_alive()):
+            self._thread = None
+            self._start()
+        if self._thread is None:
+            self._send_waiting()
+        elif self._wake is not None:
+            self._wake.set()
+
+    @property
+    def accepted(self) -> int:
+        """How many spans were taken, by this process."""
+        return self._accepted
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+        return self._settled >= self._accepted
+
+    def lose_the_rest(self, reason: str) -> int:
+        """Give up what is under way and what waits: the process leaves. Returns how many spans these are."""
+        with self._lock:
+            count = len(self._queue) + len(self._in_flight or ())
+            self._queue.clear()
+            self._queued_bytes, self._in_flight = 0, None
+            self._settled += count
+        if count:
+            self.losses.add(count, reason)
+        self.losses.report(is_last=True)
+        return count
+
+    def export_every(self, delay_ms: float) -> None:
+        """Wait no longer than that for other spans."""
+        self.delay_ms = min(self.delay_ms, delay_ms)
+        if self._wake is not None:
+            self._wake.set()
+
+    def shutdown(self) -> None:
+        """Take nothing any more; what was not flushed is lost, and counted."""
+        if self.is_on:
+            self.is_on = False
+            self.lose_the_rest("shutdown")
+            self._wake, wake = None, self._wake
+            if wake is not None:
+                wake.set()
+            self.outgoing.shutdown()
+
+    def _hold_sending(self) -> None:
+        """Before a fork: gRPC's own fork handlers are skipped in the middle of a call, and the child's exports hang."""
+        self._is_held = self._sending.acquire(timeout=_FORK_WAIT_SECONDS)
+
+    def _release_sending(self) -> None:
+        if self._is_held:
+            self._is_held = False
+            self._sending.release()

@@ -1,0 +1,36 @@
+"""Whether a collector can be reached."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from clew.export import outgoing
+
+
+@pytest.fixture
+def refused():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        yield probe.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "expected"),
+    [
+        ("127.0.0.1:{}", False),
+        ("http://127.0.0.1:{}/v1/traces", False),
+        ("unix:///run/otel.sock", True),  # cannot be told
+        ("dns:///collector:4317", True),
+        ("", True),
+    ],
+)
+def test_whether_a_collector_can_be_reached(refused, monkeypatch, endpoint, expected):
+    monkeypatch.setattr(outgoing, "getproxies", dict)
+    assert outgoing.can_connect(endpoint.format(refused), 5) is expected
+
+
+def test_behind_a_proxy_it_cannot_be_told(refused, monkeypatch):
+    monkeypatch.setattr(outgoing, "getproxies", lambda: {"http": "http://proxy:3128"})
+    assert outgoing.can_connect(f"http://127.0.0.1:{refused}", 5) is True
