@@ -15,17 +15,13 @@ _CLASSES = re.compile(
     r"IntegrityError|DataError|ProgrammingError|OperationalError|DatabaseError|InternalError|NotSupportedError"
     r"|UniqueViolation|NotNullViolation|CheckViolation|ForeignKeyViolation|ExclusionViolation|InvalidTextRepr"
 )
-_SIGNS = (
-    "DETAIL:", "LINE 1:", "[SQL:", "[parameters:", "Duplicate entry", "duplicate key", "invalid input", "violates ",
-    "SQL syntax",
-)  # fmt: skip
 _WHOLE_LINE = re.compile(
     r"(?<![A-Za-z])(?:LINE \d{1,5}|QUERY|STATEMENT|CONTEXT|Failing row contains(?= \()|\[SQL|\[parameters)"
     r"(?::| (?=\()) ?"
 )
 _KEY = re.compile(r"(?:Key|key) \(")
 _MAX_VALUE = 1000
-_QUOTED = re.compile(r"""([\w.]{0,30})([:=]?[( ]?\s?|@)(["'])""")
+_QUOTED = re.compile(r"""([\w.]{0,30})([:=]? |[:=]|@)(["'])""")
 # What is quoted behind these is a name.
 _STRUCTURE = {
     "at", "attribute", "class", "clause", "collation", "column", "constraint", "cursor", "database", "engine", "enum",
@@ -43,7 +39,17 @@ _UNESCAPED = {"entry": "' for key", "near": "' at line", "value": "' for column"
 
 def is_of_database(text: str) -> bool:
     """Whether it looks like a database's message."""
-    return any(sign in text for sign in _SIGNS) or ("Error" in text and _CLASSES.search(text) is not None)
+    return (
+        "uplicate " in text
+        or "violates " in text
+        or "SQL" in text
+        or ("Error" in text and _CLASSES.search(text) is not None)
+        or (":" in text and _has_label(text))
+    )
+
+
+def _has_label(text: str) -> bool:
+    return "DETAIL:" in text or "LINE 1:" in text or "[parameters:" in text or "invalid input" in text
 
 
 def without_values(text: str) -> str:

@@ -17,6 +17,8 @@ from clew.engine.secret_shapes import REDACTED, without_shapes
 __all__ = ["MAX_TEXT", "REDACTED", "Redactor", "configure", "redactor"]
 
 MAX_TEXT = 65_536
+# Below this a parameter's value is no key that is known by its look.
+_MAX_PLAIN = 20
 _OPTION = re.compile(r"(?<![\w-])(--[A-Za-z][\w\-]{1,40})([ ]{1,3})(?!-)[^\s\"',)]+")
 _SPOKEN = re.compile(
     r"""\b(password|passphrase|passcode|passwd|api key|secret key) (["'])[^"'\n]{1,200}(?=\2)""", re.IGNORECASE
@@ -67,7 +69,7 @@ class Redactor:
             name, sep, value = part.partition("=")
             if value and self._degree(name) >= IN_QUERY:
                 parts[at] = f"{name}={REDACTED}"
-            elif not part.isalnum():
+            elif len(part) > _MAX_PLAIN or "=" in value or "%" in part or ":" in part:
                 # A value may be a URL, JSON or a query string itself.
                 parts[at] = name + sep + self.text(value) if sep else self.text(part)
         return "&".join(parts)

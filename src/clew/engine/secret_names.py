@@ -35,6 +35,7 @@ _ABOUT = {
 _NO_SECRETS = re.compile(r"secretar(?:y|ies|iat)|tokeni[sz]\w*")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NO_WORD = re.compile(r"[^a-z0-9]+")
+_NUMBER = re.compile(r"\d[\d.]{0,20}(?:[\s,;&)}\]]|\Z)")
 _MAX_LENGTH = 300
 
 
@@ -74,8 +75,8 @@ class SecretNames:
 
 
 def is_count(name: str, value: str) -> bool:
-    """Whether it is a number of language model's tokens."""
-    return name.lower().endswith("tokens") and value.strip().replace(".", "", 1).isdigit()
+    """Whether it is a number of a language model's tokens."""
+    return name.lower().endswith("tokens") and _NUMBER.match(value) is not None
 
 
 def _joined(split: str, plain: str) -> list[str]:

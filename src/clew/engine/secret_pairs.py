@@ -19,7 +19,9 @@ from clew.engine.text_scan import first, here
 _SEPARATOR = re.compile(r"""(?:=>|!={1,2}|:?={1,3}|:|%(?:25){0,3}3[aAdD]|(?<=["']),|(?<=\w)>)[ \t]{0,8}""")
 _MAX_NAME = 80
 # Read backwards from the separator: what closes the name, the name, what opens it.
-_BEFORE = re.compile(r"""[ \t]{0,3}(["'\\\])]{0,8})([\w.\-%\[$]{1,80})([\\"']{0,8}[bBuU]?)(.?)(.?)""", re.DOTALL)
+_BEFORE = re.compile(
+    r"""[ \t]{0,3}(["'\\\])]{0,8})([\w.\-%\[$]{1,80})(?::\w{1,20}(?=<))?([\\"']{0,8}[bBuU]?)(.?)(.?)""", re.DOTALL
+)
 _WORDS_BEFORE = re.compile(r"[ \t]{0,3}[\w\-]{1,20} ([\w\-]{2,30}(?: [\w\-]{2,30})?)")
 # Words that follow a secret's name: `API key: ...`, `password provided: ...`.
 _TAILS = {
@@ -98,13 +100,15 @@ def _name_before(text: str, at: int, last: int, degree_of: Callable[[str], int])
 def _is_harmless(text: str, match: Match[str], name: _Name, *, is_form: bool) -> bool:
     """Whether what follows is no value of this name: `password=None`, `Token: expected`, `/api/token: 404`, ..."""
     mark, at = match[0].strip(), match.end()
-    if here(_TRIVIAL, text, at) or is_count(name.text, text[at : at + 12]):
+    if here(_TRIVIAL, text, at) or is_count(name.text, text[at : at + 24]):
         return True
     if mark == ",":
         is_pair = name.is_quoted and (name.previous[:1] == "(" or name.text.startswith("--"))
         return not is_pair or text[at : at + 1] not in ("'", '"', "b")
     if mark == ">":
-        return name.previous[:1] != "<" or name.previous[1:].isalnum()
+        # A route's `<token>/` and a usage's `<password> [options]` hold nothing.
+        is_tag = name.previous[:1] == "<" and not name.previous[1:].isalnum() and name.previous[1:] != "/"
+        return not is_tag or match[0] != mark or text.startswith("/", at)
     if mark == ":" and not name.is_quoted:
         if name.previous[:1] == "/" or text.startswith(("//", ":"), at):
             return True

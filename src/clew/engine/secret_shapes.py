@@ -14,9 +14,9 @@ _KEY = re.compile(
     r"(?<![A-Za-z0-9])(?:(?:AKIA|ASIA)[A-Z0-9]{12}|(?:sk|pk|rk)_(?:live|test)_|sk-[\w\-]{16}|gh[pousr]_\w{16}"
     r"|github_pat_|glpat-|xox[abeprs]-|AIza[\w\-]{20}|SG\.[\w\-]{16}|npm_\w{20}|pypi-\w{16}|hvs\.\w{16})[\w\-.]*"
 )
-_KEY_SIGNS = ("AKIA", "ASIA", "k_live_", "k_test_", "sk-", "gh", "glpat-", "xox", "AIza", "SG.", "npm_", "pypi-", "hvs")
 _PEM = "-----BEGIN "
-_PEM_BODY = re.compile(r"[A-Z0-9 ]{1,40}-----[A-Za-z0-9+/=\s\\:,\-]*")
+_PEM_BODY = re.compile(r"[A-Z0-9 ]{1,40}-----(?:[A-Za-z0-9+/=\s\\:,]|-(?!-))*")
+_PEM_END = re.compile(r"-----END [A-Z0-9 ]{1,40}-----")
 _SCHEME = re.compile(
     r"\b(bearer|basic|digest|token|negotiate|ntlm|apikey|hawk|aws4-hmac-sha256)(\\?['\"]?[ \t]{1,3}['\"]?)"
     r"(?=([A-Za-z0-9+/=_.~\-]{6,80}))",
@@ -25,7 +25,9 @@ _SCHEME = re.compile(
 _SCHEME_SIGNS = ("bearer", "basic", "digest", "token", "negotiate", "ntlm", "apikey", "hawk", "aws4-")
 _CREDENTIAL = re.compile(r"[A-Za-z0-9+/=_.~\-]*")
 _LISTED = ("digest", "hawk", "aws4-hmac-sha256")
+_MAX_USERINFO = 300
 _AUTHORITY = re.compile(r"""[^\s"'<>\\]{1,300}""")
+_REST = re.compile(r"""[^\s"'<>\\]*""")
 
 
 def without_shapes(text: str, lowered: str) -> str:
@@ -34,10 +36,8 @@ def without_shapes(text: str, lowered: str) -> str:
         text = _JWT.sub(REDACTED, text)
     if _PEM in text:
         text = _without_pem(text)
-    for sign in _KEY_SIGNS:
-        if sign in text:
-            text = _KEY.sub(REDACTED, text)
-            break
+    if "_" in text or "-" in text or "A" in text or "SG." in text or "hvs." in text:
+        text = _KEY.sub(REDACTED, text)
     if "://" in text:
         text = _without_userinfo(text)
     for sign in _SCHEME_SIGNS:
@@ -55,7 +55,8 @@ def _without_pem(text: str) -> str:
             at = find(text, _PEM, at + len(_PEM))
             continue
         parts += [text[last:at], REDACTED]
-        last = body.end()
+        closing = here(_PEM_END, text, body.end())
+        last = body.end() if closing is None else closing.end()
         at = find(text, _PEM, last)
     return "".join([*parts, text[last:]])
 
@@ -68,6 +69,8 @@ def _without_userinfo(text: str) -> str:
         at += 3
         run = here(_AUTHORITY, text, at)
         end = at if run is None else at + _userinfo_length(run[0])
+        if end - at == _MAX_USERINFO and (rest := here(_REST, text, end)):
+            end = rest.end()
         if end > at:
             parts += [text[last:at], REDACTED]
             last = end
@@ -83,8 +86,8 @@ def _userinfo_length(run: str) -> int:
     # A password may hold a slash; then what stands behind the colon is no port.
     place = run if port and not port.isdigit() and not authority.startswith("[") else authority
     at = place.rfind("@")
-    if at < 0 and place is run and len(run) == 300:
-        return len(run)
+    if at < 0 and len(place) == _MAX_USERINFO:
+        return len(place)
     return max(at, 0)
 
 

@@ -56,11 +56,10 @@ def _closing(text: str, start: int, quote: str, *, escapes: int, limit: int) -> 
         count = 0
         while count < _MAX_ESCAPES and at - count > start and text[at - count - 1] == "\\":
             count += 1
-        is_doubled = not escapes and text.startswith(quote, at + 1)
-        if is_doubled:
+        if (count <= escapes) if escapes else count % 2 == 0:
+            if escapes or not text.startswith(quote, at + 1):
+                return at
             at += 1
-        elif (count <= escapes) if escapes else count % 2 == 0:
-            return at
         at = find(text, quote, at + 1, limit)
     return -1
 
