@@ -103,6 +103,11 @@ NASTY = [
     ("u=https%253A%252F%252Fx%253Ftoken%253D@ n=3", ["n=3"]),
     ("redis://u:p@@@h:6379/0", ["@h:6379/0"]),
     ("postgres://bob:a/@@db:5432/shop", ["@db:5432/shop"]),
+    ("cannot reach bob:@@db:5432", ["cannot reach", "@db:5432"]),
+    ("requests.get(u, auth=('bob', '@'), n=3)", ["n=3"]),
+    ("AccountKey=@;EndpointSuffix=x", ["EndpointSuffix=x"]),
+    ('value too long\nCONTEXT:  COPY t, line 1, column a: "@"', ["value too long"]),
+    ("password -> @, n -> 3", ["n -> 3"]),
     ("https://@@github.com/x.git", ["github.com/x.git"]),
     # headers
     ("Cookie: a=1; b=@; c=@", ["Cookie"]),
@@ -204,6 +209,8 @@ opinion: yes
 https://example.com/path?email=bob@example.com&q=1
 https://example.com:8443/a/b?x=1#top
 mailto:bob@example.com
+user:bob@example.com is unknown
+def f(token: str) -> Order
 2024-01-02T03:04:05.678Z INFO started
 ratio 3:4, scores a=1 b=2
 primary key: 5
@@ -224,7 +231,11 @@ a => b, x -> y
 
 @pytest.mark.parametrize(("message", "readable"), NASTY, ids=range(len(NASTY)))
 def test_secret_is_taken_out_and_the_rest_stays(message, readable):
-    text = message.replace("@@@", f"{C}\0\0").replace("@@", f"{C}\0") if "://" in message else message
+    text = (
+        message.replace("@@@", f"{C}\0\0").replace("@@", f"{C}\0")
+        if "://" in message or "db:5432" in message
+        else message
+    )
     text = text.replace("p" + C + "\0\0", "p\0" + C + "\0").replace("@", C).replace("\0", "@")
     assert C in text
     cleaned = redactor.text(text)
@@ -232,6 +243,10 @@ def test_secret_is_taken_out_and_the_rest_stays(message, readable):
     assert REDACTED in cleaned
     assert [part for part in readable if part not in cleaned] == []
     assert redactor.text(cleaned) == cleaned
+
+
+def test_userinfo_without_a_scheme():
+    assert redactor.text("u:p@cAnary7x@h is down") == "[redacted]@h is down"
 
 
 @pytest.mark.parametrize("message", ORDINARY)

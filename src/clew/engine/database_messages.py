@@ -49,7 +49,13 @@ def is_of_database(text: str) -> bool:
 
 
 def _has_label(text: str) -> bool:
-    return "DETAIL:" in text or "LINE 1:" in text or "[parameters:" in text or "invalid input" in text
+    return (
+        "DETAIL:" in text
+        or "CONTEXT:  " in text
+        or "LINE 1:" in text
+        or "[parameters:" in text
+        or "invalid input" in text
+    )
 
 
 def without_values(text: str) -> str:

@@ -16,7 +16,7 @@ from clew.engine.secret_shapes import REDACTED
 from clew.engine.secret_values import header_end, tag_end, value_end
 from clew.engine.text_scan import first, here
 
-_SEPARATOR = re.compile(r"""(?:=>|!={1,2}|:?={1,3}|:|%(?:25){0,3}3[aAdD]|(?<=["']),|(?<=\w)>)[ \t]{0,8}""")
+_SEPARATOR = re.compile(r"""(?:[=\-]>|!={1,2}|:?={1,3}|:|%(?:25){0,3}3[aAdD]|(?<=["']),|(?<=\w)>)[ \t]{0,8}""")
 _MAX_NAME = 80
 # Read backwards from the separator: what closes the name, the name, what opens it.
 _BEFORE = re.compile(
@@ -127,6 +127,8 @@ def _is_of_query(text: str, match: Match[str], name: _Name, *, is_form: bool) ->
     if here(_SHORT_NUMBER, text, match.end()):
         return False
     if match[0].startswith("="):
+        if name.text == "auth" and text.startswith("(", match.end()):
+            return True
         return name.previous[:1] in ("?", "&") or here(_RANDOM, text, match.end()) is not None
     if match[0].startswith("%"):
         return "%" in name.text

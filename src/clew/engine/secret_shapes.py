@@ -26,6 +26,11 @@ _SCHEME_SIGNS = ("bearer", "basic", "digest", "token", "negotiate", "ntlm", "api
 _CREDENTIAL = re.compile(r"[A-Za-z0-9+/=_.~\-]*")
 _LISTED = ("digest", "hawk", "aws4-hmac-sha256")
 _MAX_USERINFO = 300
+# Without a scheme it looks like `label:bob@example.com`: a port, a path or a second @ says that it is none.
+_BARE_USERINFO = re.compile(
+    r"""(?<![\w.\-/:@])[\w.\-]{1,64}:(?:[^\s"'<>/,;()@]{1,200}@(?=[\w.\-]{1,80}(?::\d|/))"""
+    r"""|[^\s"'<>/,;()@]{1,100}@[^\s"'<>/,;()@]{1,100}@(?=[\w\[]))"""
+)
 _AUTHORITY = re.compile(r"""[^\s"'<>\\]{1,300}""")
 _REST = re.compile(r"""[^\s"'<>\\]*""")
 
@@ -38,7 +43,11 @@ def without_shapes(text: str, lowered: str) -> str:
         text = _without_pem(text)
     if "_" in text or "-" in text or "A" in text or "SG." in text or "hvs." in text:
         text = _KEY.sub(REDACTED, text)
-    if "://" in text:
+    if "@" in text:
+        if "://" in text:
+            text = _without_userinfo(text)
+        text = _BARE_USERINFO.sub(f"{REDACTED}@", text)
+    elif len(text) > _MAX_USERINFO and "://" in text:
         text = _without_userinfo(text)
     for sign in _SCHEME_SIGNS:
         if sign in lowered:
