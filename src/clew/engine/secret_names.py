@@ -18,12 +18,11 @@ _ALWAYS = (
     "password", "passwd", "passphrase", "passcode", "secret", "token", "credential", "authorization", "cookie",
     "apikey", "accesskey", "privatekey", "signingkey", "encryptionkey", "authkey", "sharedkey", "sshkey", "passkey",
     "sessionid", "sessionkey", "jsessionid", "phpsessid", "samlresponse", "samlrequest", "samlart", "csrf",
-    "cardnumber", "creditcard", "pincode", "securitycode", "accountkey",
-    "passwort", "connectionstring",
+    "cardnumber", "creditcard", "pincode", "securitycode", "accountkey", "passwort", "connectionstring",
 )  # fmt: skip
 _WORDS = {
-    "pass", "pw", "pwd", "pin", "otp", "totp", "ssn", "cvv", "cvv2", "cvc", "iban", "card", "sid", "sessid", "hmac", "sig",
-    "signature", "jwt", "bearer", "psk", "assertion",
+    "pass", "pw", "pwd", "pin", "otp", "totp", "ssn", "cvv", "cvv2", "cvc", "iban", "card", "sid", "sessid", "hmac",
+    "sig", "signature", "jwt", "bearer", "psk", "assertion",
 }  # fmt: skip
 _IN_QUERY = {"code", "ticket", "auth", "session"}
 # A name that ends so tells something about a secret, not the secret.
