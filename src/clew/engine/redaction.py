@@ -1,62 +1,31 @@
 """What must not leave the process: values under secret names, and secrets inside text.
 
 Applied where something is recorded (messages, query strings, headers), and by processors/redact.py to the spans of
-others. Patterns are linear: a hostile string costs no more than its length.
+others. Linear: a hostile string costs no more than its length (see text_scan).
 """
 
 from __future__ import annotations
 
 import re
+from re import Match
 
-REDACTED = "[redacted]"
+from clew.engine import database_messages
+from clew.engine.secret_names import IN_QUERY, WORD, SecretNames
+from clew.engine.secret_pairs import without_pairs
+from clew.engine.secret_shapes import REDACTED, without_shapes
+
+__all__ = ["MAX_TEXT", "REDACTED", "Redactor", "configure", "redactor"]
+
 MAX_TEXT = 65_536
-
-SECRET_WORDS = [
-    "password",
-    "passwd",
-    "passphrase",
-    "pwd",
-    "secret",
-    "token",
-    "api_key",
-    "apikey",
-    "api-key",
-    "access_key",
-    "private_key",
-    "credential",
-    "authorization",
-    "cookie",
-    "sessionid",
-    "session_key",
-    "session-key",
-    "csrf",
-    "csrfmiddlewaretoken",
-    "signature",
-    "sig",
-    "x-amz-signature",
-    "x-goog-signature",
-    "awsaccesskeyid",
-    "set-cookie",
-    "otp",
-    "pin",
-    "ssn",
-    "card_number",
-    "cvv",
-    "jwt",
-]
-# Secret wherever they stand in a name; the shorter words must be the whole name or a part between separators.
-_ANYWHERE = (
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "token",
-    "credential",
-    "authorization",
-    "cookie",
-    "api_key",
-    "apikey",
+# Below this a parameter's value is no key that is known by its look.
+_MAX_PLAIN = 20
+_OPTION = re.compile(r"(?<![\w-])(--[A-Za-z][\w\-]{1,40})([ ]{1,3})(?!-)[^\s\"',)]+")
+_SPOKEN = re.compile(
+    r"""\b(password|passphrase|passcode|passwd|api key|secret key) (["'])[^"'\n]{1,200}(?=\2)""", re.IGNORECASE
 )
+# Celery puts a task's arguments into the message of its MaxRetriesExceededError.
+_RETRIED = "Can't retry "
+_ARGUMENTS = re.compile(r"(Can't retry [^\n\[]{1,300}\[[^\n\]]{0,300}\]) args:[^\n]*")
 
 
 class Redactor:
@@ -67,35 +36,29 @@ class Redactor:
     """
 
     def __init__(self, more_names: tuple[str, ...] = ()) -> None:
-        words = {*SECRET_WORDS, *(name.lower() for name in more_names)}
-        anywhere = "|".join(re.escape(word) for word in (*_ANYWHERE, *(name.lower() for name in more_names)))
-        alone = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
-        self._name = re.compile(rf"(?:{anywhere})|(?:^|[._\-\[ ])(?:{alone})(?:$|[._\-\] ])", re.IGNORECASE)
-        key = rf"(?:[\w.\-]{{0,40}}(?:{anywhere})[\w\-]{{0,40}}|\b(?:{alone})\b)"
-        self._pair = re.compile(
-            rf"""(?P<key>{key})(?P<sep>["']?\s{{0,3}}(?:=>|[=:])\s{{0,3}})"""
-            r"""(?:(?P<quote>["']).{0,2000}?(?P=quote)|(?:(?:Bearer|Basic|Token)\s+)?[^\s&;,"'<>)\]}]+)""",
-            re.IGNORECASE,
-        )
-        self._query_key = re.compile(rf"^(?:{key})$", re.IGNORECASE)
+        self._degree = SecretNames(more_names).degree
 
     def is_secret_name(self, name: str) -> bool:
         """Whether a value under this name (an attribute, a header, a parameter) must not be recorded."""
-        return self._name.search(name) is not None
+        return self._degree(name) >= WORD
 
     def text(self, text: str) -> str:
-        """The text without credentials in URLs, bearer tokens, JSON web tokens and `secret=value` pairs."""
+        """The text without values under secret names, credentials in URLs, keys, and values in database errors."""
         if len(text) > MAX_TEXT:
             text = text[:MAX_TEXT]
-        if "://" in text:
-            text = _USERINFO.sub(rf"\g<1>{REDACTED}@", text)
+        lowered = text.lower()
         if _RETRIED in text:
             text = _ARGUMENTS.sub(rf"\g<1> args:{REDACTED} kwargs:{REDACTED}", text)
-        if "eyJ" in text:
-            text = _JWT.sub(REDACTED, text)
-        if "=" in text or ":" in text:
-            text = self._pair.sub(rf"\g<key>\g<sep>{REDACTED}", text)
-        return _BEARER.sub(rf"\g<1> {REDACTED}", text)
+        text = without_shapes(text, lowered)
+        if database_messages.is_of_database(text):
+            text = database_messages.without_values(text)
+        if "=" in text or ":" in text or "%" in text or ">" in text or "'," in text or '",' in text:
+            text = without_pairs(text, self._degree)
+        if "--" in text:
+            text = _OPTION.sub(self._option, text)
+        if "pass" in lowered or " key " in lowered:
+            text = _SPOKEN.sub(rf"\g<1> \g<2>{REDACTED}", text)
+        return text
 
     def query(self, query: str) -> str:
         """A query string with the values of secret parameters replaced."""
@@ -104,17 +67,16 @@ class Redactor:
         parts = query[:MAX_TEXT].split("&")
         for at, part in enumerate(parts):
             name, sep, value = part.partition("=")
-            if sep and value and self.is_secret_name(name):
+            if value and self._degree(name) >= IN_QUERY:
                 parts[at] = f"{name}={REDACTED}"
+            elif len(part) > _MAX_PLAIN or "=" in value or "%" in part or ":" in part:
+                # A value may be a URL, JSON or a query string itself.
+                parts[at] = name + sep + self.text(value) if sep else self.text(part)
         return "&".join(parts)
 
+    def _option(self, match: Match[str]) -> str:
+        return f"{match[1]}{match[2]}{REDACTED}" if self._degree(match[1]) >= WORD else match[0]
 
-_USERINFO = re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.\-]{0,20}://)[^/@\s]{1,200}@")
-_JWT = re.compile(r"\beyJ[\w\-]{8,}\.[\w\-]{8,}\.[\w\-]*")
-# Celery puts a task's arguments into the message of its MaxRetriesExceededError.
-_RETRIED = "Can't retry "
-_ARGUMENTS = re.compile(r"(Can't retry [^\n\[]{1,300}\[[^\n\]]{0,300}\]) args:[^\n]*")
-_BEARER = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9+/=_.\-]{8,}", re.IGNORECASE)
 
 redactor = Redactor()
 

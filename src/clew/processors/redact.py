@@ -1,4 +1,4 @@
-"""Takes secrets out of the attributes of other people's spans; clew's own are redacted when they are recorded.
+"""Takes secrets out of other people's spans; clew's own are redacted when they are recorded.
 
 We stand in `_on_ending`, which every processor gets before any `on_end`: so the order of the processors does not
 matter, and what any exporter sees has been redacted. The span is closed to its public setters there
@@ -15,7 +15,7 @@ from clew.engine import isolation, redaction
 
 
 class RedactProcessor(SpanProcessor):
-    """Redacts values under secret names, URLs with credentials, and exception messages. Never raises."""
+    """Redacts values under secret names, and secrets in texts of any kind. Never raises."""
 
     is_silent_on_light_spans = True
 
@@ -33,25 +33,18 @@ class RedactProcessor(SpanProcessor):
             isolation.report(error, "processors.redact")
 
     def _redact(self, span: ReadableSpan) -> None:
-        self._redact_attributes(span._attributes)
+        span._name = _text(span._name)
+        _redact_attributes(span._attributes)
         for event in span._events:
-            self._redact_attributes(event.attributes)
+            event._name = _text(event._name)
+            _redact_attributes(event.attributes)
+        for link in span._links:
+            _redact_attributes(link.attributes)
         status = span._status
         if status.description:
-            redacted = redaction.redactor.text(status.description)
+            redacted = _text(status.description)
             if redacted != status.description:
                 span._status = type(status)(status.status_code, redacted)
-
-    def _redact_attributes(self, attributes: Any) -> None:
-        held = getattr(attributes, "_dict", None)
-        if not held:
-            return
-        redactor = redaction.redactor
-        for key, value in list(held.items()):
-            if redactor.is_secret_name(key):
-                held[key] = redaction.REDACTED
-            elif isinstance(value, str) and (":" in value or "=" in value):
-                held[key] = redactor.query(value) if key == "url.query" else redactor.text(value)
 
     def shutdown(self) -> None:
         """Nothing is held."""
@@ -59,3 +52,32 @@ class RedactProcessor(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Nothing is held."""
         return True
+
+
+def _redact_attributes(attributes: Any) -> None:
+    held = getattr(attributes, "_dict", None)
+    if not held:
+        return
+    redactor = redaction.redactor
+    for key, value in list(held.items()):
+        if redactor.is_secret_name(key):
+            if not (key.endswith("tokens") and isinstance(value, int | float)):
+                held[key] = redaction.REDACTED
+        elif isinstance(value, str):
+            held[key] = redactor.query(value) if key == "url.query" else _text(value)
+        elif isinstance(value, tuple | list) and any(isinstance(each, str) for each in value):
+            held[key] = _items(value)
+
+
+def _text(value: Any) -> Any:
+    return redaction.redactor.text(value) if isinstance(value, str) and not value.isalnum() else value
+
+
+def _items(values: Any) -> tuple[Any, ...]:
+    """A list's texts, and what follows an option of a command line."""
+    cleaned: list[Any] = []
+    is_secret = False
+    for value in values:
+        cleaned.append(redaction.REDACTED if is_secret and isinstance(value, str) else _text(value))
+        is_secret = isinstance(value, str) and value.startswith("-") and redaction.redactor.is_secret_name(value)
+    return tuple(cleaned)

@@ -1,0 +1,33 @@
+"""The few ways in which the redactor looks at a text, so that a test can count what a hostile text costs.
+
+No pattern given to these repeats anything without a bound before its last element: what starts at one place costs a
+bounded number of steps there or takes all it has looked at, and the redactor's work is linear in the text's length.
+"""
+
+from __future__ import annotations
+
+from re import Match, Pattern
+
+
+def find(text: str, what: str, at: int, end: int | None = None) -> int:
+    """Where `what` stands next, or -1."""
+    return text.find(what, at, len(text) if end is None else end)
+
+
+def first(pattern: Pattern[str], text: str, at: int) -> Match[str] | None:
+    """The first match from there on."""
+    return pattern.search(text, at)
+
+
+def here(pattern: Pattern[str], text: str, at: int) -> Match[str] | None:
+    """The match that begins exactly there."""
+    return pattern.match(text, at)
+
+
+def end_of_line(text: str, at: int, limit: int | None = None) -> int:
+    """Where this line ends, at the limit at most: at a line feed, also one written as two characters by a repr."""
+    limit = len(text) if limit is None else limit
+    end = find(text, "\n", at, limit)
+    end = limit if end < 0 else end
+    escaped = find(text, "\\n", at, end)
+    return end if escaped < 0 else escaped
