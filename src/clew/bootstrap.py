@@ -20,7 +20,7 @@ from clew import settings as settings_module
 from clew.core import configuration, detector, frames, spans
 from clew.core.pipeline import Pipeline
 from clew.detectors import DETECTORS, detectors
-from clew.engine import isolation, redaction
+from clew.engine import isolation, needs, redaction
 from clew.engine.seam import Patch, Seam, like
 from clew.export import provider as providers
 from clew.export.losses import LOSSES
@@ -164,6 +164,7 @@ def _install(tracing: Tracing, provider: TracerProvider | None) -> None:
     tracing._processors = processors()
     providers.lend(provider, tracing._processors)
     _apply(tracing, tracing.resolved)
+    needs.watch()
     DJANGO_READY.install()
     atexit.register(_flush_at_exit)
 
