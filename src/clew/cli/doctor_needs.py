@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clew.cli.doctor_check import OK, PROBLEM, Check
+from clew.seams import SEAMS
 
 _TIMEOUT_S = 60.0
 _MOST_ENDS = 5
@@ -42,27 +43,20 @@ class Found:
 
 
 def look() -> Found:
-    """Ask the process.
-
-    Raises:
-        RuntimeError: it says nothing, or ends again and again.
-    """
-    ends: dict[str, str] = {}
+    """Ask the process, again without what it did not come back from."""
+    ends: list[str] = []
     while True:
         lines, end = _ask(ends)
         if lines and "found" in lines[-1]:
-            break
+            return Found(**lines[-1]["found"])
         name = lines[-1]["doing"] if lines else ""
         if not name or name in ends or len(ends) >= _MOST_ENDS:
-            raise RuntimeError(f"the process that imports what clew needs {end}")
-        ends[name] = end
-    found = Found(**lines[-1]["found"])
-    for name, end in ends.items():
-        found.troubles.append((f"{name} cannot be imported, since the process that does so {end}", name))
-    return found
+            text = f"nobody knows whether clew would stand: the process that looks {end}"
+            return Found(troubles=[(text, "Python package")], seams=list(SEAMS))
+        ends.append(name)
 
 
-def _ask(ends: dict[str, str]) -> tuple[list[dict[str, Any]], str]:
+def _ask(ends: list[str]) -> tuple[list[dict[str, Any]], str]:
     environment = {**os.environ, "OTEL_SDK_DISABLED": "true", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "*"}
     environment.pop("DJANGO_SETTINGS_MODULE", None)
     command = [sys.executable, "-c", _RUN, *ends]
@@ -86,7 +80,7 @@ def checks(found: Found) -> list[Check]:
     text = f"{found.there} of {found.needed} names that clew needs of other libraries are there{absent}"
     lines = [Check("needs", OK, text)] if not found.troubles else []
     for what, library in found.troubles[:_MOST_LINES]:
-        fix = f"upgrade clew, or install another version of {library} (`docs/compatibility.md`); tell clew's authors"
+        fix = f"`pip install -U clew`; if that is no newer, install an older {library}, and tell clew's authors"
         lines.append(Check("needs", PROBLEM, what, fix))
     if found.troubles:
         more = len(found.troubles) - _MOST_LINES

@@ -21,6 +21,7 @@ from clew.cli.doctor_needs import Found
 from clew.engine import isolation, needs
 from clew.engine.needs import Need
 from clew.engine.seam import Seam
+from clew.seams import SEAMS
 
 _ROOMS = ("engine", "core", "processors", "export", "detectors", "seams", "cli")
 _LEFT_OUT = ("clew.cli.demo", "clew.cli.doctor_needs_process")
@@ -63,7 +64,10 @@ class Look:
         """Import clew's own modules: they declare what they need."""
         for module in ["clew.bootstrap", "clew.autoload", *_modules()]:
             error = self._import(module)
-            if error is not None and not self._is_absent(error):
+            if error is None:
+                continue
+            self.found.seams += [name for name in SEAMS if module == f"clew.seams.{name}"]
+            if not self._is_absent(error):
                 self._trouble(f"{module} cannot be imported: {reason(error)}", "clew")
         if _is_installed("django"):
             from django.conf import settings
@@ -99,7 +103,9 @@ class Look:
         """Stand everywhere, for once."""
         isolation.is_strict = False
         for seam in _seams():
-            if any(need in self._lost for need in seam.all_needs):
+            all_needs = seam.all_needs
+            is_absent = all_needs and not any(self._is_here(need.module) for need in all_needs)
+            if is_absent or any(need in self._lost for need in all_needs):
                 self.found.seams.append(seam.name)
                 continue
             error = _error_of(seam.install)
@@ -110,8 +116,6 @@ class Look:
 
     def _state(self, module: str) -> str | None:
         """What is wrong with a module, "" for nothing; None: it is for a library that is not installed."""
-        if module in self._ends:
-            return f"{module} cannot be imported"
         error = self._import(module)
         if error is None:
             return ""
@@ -121,6 +125,8 @@ class Look:
         return f"{module} cannot be imported ({library} {needs.version_of(module)}: {reason(error)})"
 
     def _import(self, module: str) -> BaseException | None:
+        if module in self._ends:
+            return RuntimeError("that ends the process")
         self._say(doing=module)
         return _error_of(lambda: importlib.import_module(module))
 

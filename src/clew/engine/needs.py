@@ -210,6 +210,9 @@ def _within(owner: Any, name: str) -> Any:
         return code_of(owner) or _MISSING
     if isinstance(owner, CodeType):
         return next((code for code in _codes_in(owner) if code.co_name == name), _MISSING)
+    # A class has `__init__` of `object` and `__call__` of its own class, whatever it says itself.
+    if issubclass(type(owner), type) and not any(name in vars(base) for base in owner.__mro__ if base is not object):
+        return _MISSING
     return getattr(owner, name, _MISSING)
 
 
