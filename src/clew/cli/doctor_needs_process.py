@@ -103,9 +103,7 @@ class Look:
         """Stand everywhere, for once."""
         isolation.is_strict = False
         for seam in _seams():
-            all_needs = seam.all_needs
-            is_absent = all_needs and not any(self._is_here(need.module) for need in all_needs)
-            if is_absent or any(need in self._lost for need in all_needs):
+            if not self._is_for_what_is_here(seam) or any(need in self._lost for need in seam.all_needs):
                 self.found.seams.append(seam.name)
                 continue
             error = _error_of(seam.install)
@@ -113,6 +111,13 @@ class Look:
             if trouble:
                 self.found.seams.append(seam.name)
                 self._trouble(f"{trouble}; {_without(seam)}", "clew")
+
+    def _is_for_what_is_here(self, seam: Seam) -> bool:
+        library = seam.name.partition(".")[0]
+        if library in ("django", "celery") and not self._is_here(library):
+            return False
+        here = [self._is_here(need.module) for need in seam.all_needs]
+        return any(here) or not here
 
     def _state(self, module: str) -> str | None:
         """What is wrong with a module, "" for nothing; None: it is for a library that is not installed."""
