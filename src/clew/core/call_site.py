@@ -34,6 +34,7 @@ from clew.engine import needs
 
 _MAX_FRAMES = 300
 _MAX_LINES = 10_000
+_VIEW_SEAM, _WRAPPER = "clew.seams.django.view", "clew.engine.wrapper"
 _PHASES = {
     frames.TEMPLATE_NODE: "template",
     frames.TEMPLATE: "template",
@@ -116,13 +117,14 @@ _lines: dict[int, CallSite] = {}
 _places: dict[int, int] = {}
 
 
-def stack(frame: FrameType | None) -> Iterator[FrameType]:
-    """The frames from `frame` outwards, through a thread to the coroutines that wait for it."""
+def stack(frame: FrameType | None, *, with_ours: bool = False) -> Iterator[FrameType]:
+    """The frames from `frame` outwards, through a thread to the coroutines that wait for it; without clew's own."""
     left = _MAX_FRAMES
     while frame is not None and left:
         kind = kind_of(frame)
         if kind != OURS:
             left -= 1
+        if kind != OURS or with_ours:
             yield frame
         if kind == THREAD:
             yield from awaiting_frames()
@@ -357,11 +359,19 @@ def _who(kind: int, held: Any) -> int:
 
 def phase(frame: FrameType | None) -> str:
     """Which part of a request or task the code runs in: the innermost that can be told; "" when none can."""
-    for each in stack(frame):
+    for each in stack(frame, with_ours=True):
         kind = kind_of(each)
+        if kind == OURS and _seam_of(each) == _VIEW_SEAM:
+            return _PHASES[frames.VIEW]  # the only sign of it where Django runs an async view in a loop of its own
         if kind == frames.VIEW and "wrapped_callback" not in each.f_locals:
             kind = frames.MIDDLEWARE  # it is still at the middleware's `process_view`
         found = _PHASES.get(kind)
         if found is not None:
             return found
     return ""
+
+
+def _seam_of(frame: FrameType) -> str:
+    """The module of the seam whose function, or whose wrapper, a frame of clew's is of."""
+    module: str = frame.f_globals["__name__"]
+    return getattr(frame.f_locals.get("_clew_open"), "__module__", "") if module == _WRAPPER else module
