@@ -19,7 +19,7 @@ from clew import settings as settings_module
 from clew.core import configuration, detector, flush, frames, spans
 from clew.core.pipeline import Pipeline
 from clew.detectors import DETECTORS, detectors
-from clew.engine import exits, isolation, redaction
+from clew.engine import exits, isolation, needs, redaction
 from clew.engine.seam import Patch, Seam, like
 from clew.export import provider as providers
 from clew.export.exporters import exporters
@@ -174,6 +174,7 @@ def _install(tracing: Tracing, provider: TracerProvider | None) -> None:
         tracing._processors += queues
     providers.lend(provider, tracing._processors)
     _apply(tracing, tracing.resolved)
+    needs.watch()
     DJANGO_READY.install()
     exits.install(_flush_at_exit)
 

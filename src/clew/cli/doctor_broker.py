@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clew.cli.doctor_check import PROBLEM, Check, reason
+from clew.engine import needs
 from clew.seams.celery.consumers_registry import Registry
 
 AMQP, REDIS, MEMORY = "amqp", "redis", "memory"
@@ -63,6 +64,13 @@ def connected(app: Any, timeout: float) -> Iterator[Any]:
         yield connection
     finally:
         connection.release()
+
+
+needs.declare(
+    __name__,
+    *needs.attributes("kombu.transport.redis", "Channel", "_size", "unacked_key", "conn_or_acquire"),
+    consequence="`clew doctor` does not count the messages of Redis",
+)
 
 
 def look(app: Any, names: Iterable[str], timeout: float) -> Broker:

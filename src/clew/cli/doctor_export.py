@@ -16,12 +16,22 @@ from urllib.parse import urlsplit
 
 from clew.cli.doctor_check import OK, PROBLEM, WARNING, Check, reason, within
 from clew.cli.doctor_export_answer import GRPC, HTTP, Answer, explained
+from clew.engine import needs
 from clew.export.exporters import protocol_of
 
 # What a client of HTTP/2 says first, with an empty SETTINGS frame: any server that speaks it must answer.
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _DEFAULTS = {GRPC: "http://localhost:4317", HTTP: "http://localhost:4318"}
 _EXPORTERS = {"otlp_proto_grpc": GRPC, "otlp_proto_http": HTTP}
+
+needs.declare(
+    __name__,
+    *needs.attributes(
+        "opentelemetry.exporter.otlp.proto.grpc.trace_exporter", "OTLPSpanExporter", "_client", "_headers"
+    ),
+    *needs.functions("opentelemetry.exporter.otlp.proto.grpc.trace_exporter", "ExportTraceServiceRequest"),
+    consequence="`clew doctor` does not ask the collector by gRPC",
+)
 
 
 def check(timeout: float) -> list[Check]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import logging
 import sys
 from importlib.metadata import entry_points
 from typing import Any
 
-from clew.cli.doctor_check import OK, PROBLEM, WARNING, Check, listed
+from clew.cli import doctor_needs
+from clew.cli.doctor_check import OK, WARNING, Check
 from clew.cli.doctor_project import Project
-from clew.engine.seam import Patch, Seam
+from clew.seams import SEAMS
 from clew.settings import resolve
 
 _RIVALS = {"ddtrace": "Datadog", "newrelic": "New Relic", "elasticapm": "Elastic APM", "scout_apm": "Scout"}
@@ -29,42 +28,16 @@ _DRIVERS = {
 
 
 def check(project: Project) -> list[Check]:
-    """The lines about seams and about other products that trace the same places."""
+    """The lines about seams, about what they and the rest of clew need, and about other products at the same places."""
     settings = resolve(project.arguments or {}, getattr(project.settings, "CLEW", None)).settings
-    found = _seams()
-    on = [seam for seam in found if settings.is_on(seam.name)]
-    off = [seam.name for seam in found if seam not in on]
+    found = doctor_needs.look()
+    on = [name for name in SEAMS if settings.is_on(name)]
+    off = [name for name in SEAMS if name not in on]
+    standing = [name for name in on if name not in found.seams]
     without = f"; off by settings: {', '.join(off)}" if off else ""
-    checks = [Check("seams", OK, f"{len(on)} of {len(found)} would stand{without}")]
-    for seam in on:
-        lost = [f"{patch.module}.{patch.path}" for patch in seam.patches if not is_there(patch)]
-        if lost:
-            text = f"{seam.name} is incomplete, since this version has no {listed(lost)}"
-            checks.append(Check("seams", PROBLEM, text, "upgrade clew, or tell its authors"))
-    return checks + _drivers() + _rivals()
-
-
-def _seams() -> tuple[Seam, ...]:
-    logger = logging.getLogger("clew")
-    # A library that is missing has its line among the versions.
-    before, logger.disabled = logger.disabled, True
-    try:
-        found: tuple[Seam, ...] = importlib.import_module("clew.seams").seams()
-        return found
-    finally:
-        logger.disabled = before
-
-
-def is_there(patch: Patch) -> bool:
-    """Whether a place exists; one in a module that nothing has imported yet counts as there."""
-    owner: Any = sys.modules.get(patch.module)
-    if owner is None or patch.is_optional:
-        return True
-    for name in patch.path.split("."):
-        owner = getattr(owner, name, None)
-        if owner is None:
-            return False
-    return True
+    level = WARNING if found.troubles else OK
+    checks = [Check("seams", level, f"{len(standing)} of {len(SEAMS)} would stand{without}")]
+    return checks + doctor_needs.checks(found) + _drivers() + _rivals()
 
 
 def _drivers() -> list[Check]:

@@ -7,6 +7,7 @@ line of the application costs a microsecond; the whole stack, which tells a loop
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import sys
 from collections.abc import Iterator
@@ -15,22 +16,25 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from clew import attributes as names
-from clew.core import frames
+from clew.core import detector, frames
 from clew.core.frames import (
     APPLICATION,
     DESCRIPTOR,
     FIRST_END,
     FORM_FIELDS,
     JINJA,
+    OURS,
     SERIALIZER_FIELDS,
     TEMPLATE_NODE,
     THIRD_PARTY,
     THREAD,
     kind_of,
 )
+from clew.engine import needs
 
 _MAX_FRAMES = 300
 _MAX_LINES = 10_000
+_VIEW_SEAM, _WRAPPER = "clew.seams.django.view", "clew.engine.wrapper"
 _PHASES = {
     frames.TEMPLATE_NODE: "template",
     frames.TEMPLATE: "template",
@@ -43,6 +47,32 @@ _PHASES = {
     frames.MIDDLEWARE: "middleware",
     frames.TASK: "task",
 }
+
+# Whose field, node or prefetch a frame is at.
+needs.declare(
+    __name__,
+    *needs.inside("django.db.models.query", "prefetch_one_level", "lookup", "level"),
+    *needs.attributes("django.db.models.query", "Prefetch", "prefetch_to"),
+    *needs.inside("django.forms.forms", "BaseForm._clean_fields", "name"),
+    *needs.inside("rest_framework.serializers", "Serializer.to_representation", "field"),
+    *needs.inside("rest_framework.serializers", "Serializer.to_internal_value", "field"),
+    *needs.attributes("rest_framework.fields", "Field", "field_name"),
+    consequence="n_plus_one and write_in_loop are not looked for, since two fields or prefetches would look like one",
+    switch_off=functools.partial(detector.silence, "n_plus_one", "write_in_loop"),
+)
+needs.declare(
+    __name__,
+    *needs.inside("django.template.base", "Parser.extend_nodelist", "origin", "token"),
+    *needs.inside("jinja2.environment", "Template._from_namespace", "__jinja_template__"),
+    *needs.functions("jinja2.environment", "Template.get_corresponding_lineno"),
+    consequence="queries in templates are told without the template's line",
+)
+needs.declare(
+    __name__,
+    *needs.inside(frames.HANDLERS, "BaseHandler._get_response", "wrapped_callback"),
+    *needs.inside(frames.HANDLERS, "BaseHandler._get_response_async", "wrapped_callback"),
+    consequence="queries of views are told as middleware's",
+)
 
 # The asyncio task that waits for the thread this runs in (see seams/django/async_bridge.py).
 AWAITING: ContextVar[asyncio.Task[Any] | None] = ContextVar("clew_awaiting", default=None)
@@ -87,13 +117,16 @@ _lines: dict[int, CallSite] = {}
 _places: dict[int, int] = {}
 
 
-def stack(frame: FrameType | None) -> Iterator[FrameType]:
-    """The frames from `frame` outwards, through a thread to the coroutines that wait for it."""
+def stack(frame: FrameType | None, *, with_ours: bool = False) -> Iterator[FrameType]:
+    """The frames from `frame` outwards, through a thread to the coroutines that wait for it; without clew's own."""
     left = _MAX_FRAMES
     while frame is not None and left:
-        left -= 1
-        yield frame
-        if kind_of(frame) == THREAD:
+        kind = kind_of(frame)
+        if kind != OURS:
+            left -= 1
+        if kind != OURS or with_ours:
+            yield frame
+        if kind == THREAD:
             yield from awaiting_frames()
             return
         frame = frame.f_back
@@ -283,8 +316,9 @@ def _walked(frame: FrameType | None, walked: list[int]) -> tuple[int, Way | None
             break
         if kind == APPLICATION and way is None and called is not None and who >= 0:
             way = Way(depth - 1, called, who, walked.copy())
-        append(code)
-        append(frame.f_lasti)
+        if kind != OURS:
+            append(code)
+            append(frame.f_lasti)
         if TEMPLATE_NODE <= kind < JINJA:
             named = _who(kind, frame.f_locals)
             append(0)
@@ -325,8 +359,19 @@ def _who(kind: int, held: Any) -> int:
 
 def phase(frame: FrameType | None) -> str:
     """Which part of a request or task the code runs in: the innermost that can be told; "" when none can."""
-    for each in stack(frame):
-        found = _PHASES.get(kind_of(each))
+    for each in stack(frame, with_ours=True):
+        kind = kind_of(each)
+        if kind == OURS and _seam_of(each) == _VIEW_SEAM:
+            return _PHASES[frames.VIEW]  # the only sign of it where Django runs an async view in a loop of its own
+        if kind == frames.VIEW and "wrapped_callback" not in each.f_locals:
+            kind = frames.MIDDLEWARE  # it is still at the middleware's `process_view`
+        found = _PHASES.get(kind)
         if found is not None:
             return found
     return ""
+
+
+def _seam_of(frame: FrameType) -> str:
+    """The module of the seam whose function, or whose wrapper, a frame of clew's is of."""
+    module: str = frame.f_globals["__name__"]
+    return getattr(frame.f_locals.get("_clew_open"), "__module__", "") if module == _WRAPPER else module

@@ -6,6 +6,7 @@ because its hooks are not there.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -96,6 +97,15 @@ class Hub:
 
 
 hub = Hub()
+_silent: set[str] = set()
+_again: Callable[[], None] | None = None
+
+
+def silence(*types: str) -> None:
+    """Have these detectors told nothing more in this process: they would be wrong."""
+    _silent.update(types)
+    if _again is not None:
+        _again()
 
 
 def watch(
@@ -113,7 +123,12 @@ def watch(
         slow_ms, many_rows: from when on a query is slow, a result large; 0: never.
         is_thorough: look at a query's place from its first run on.
     """
-    watching = list(detectors)
+    global _again
+    found = list(detectors)
+    _again = functools.partial(
+        watch, found, threshold=threshold, slow_ms=slow_ms, many_rows=many_rows, is_thorough=is_thorough
+    )
+    watching = [each for each in found if each.type not in _silent]
     hub.verdicts.clear()
     for name in HOOKS:
         hooks = [_guarded(each.type, getattr(each, name)) for each in watching if getattr(each, name) is not None]

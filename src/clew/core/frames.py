@@ -3,7 +3,8 @@
 Worked out once for each code object and looked up by its id, because hashing a code object costs more than a query's
 whole walk; the entry keeps the code object alive, so its id stays its own. A frame is the application's when it is not
 under Django, the standard library or an installed distribution: a bare test for "site-packages" misjudges projects
-that are installed themselves, and libraries that are not there.
+that are installed themselves, and libraries that are not there. What says where we are is known by module and name, and
+declared as a need; clew's own frames are known by their module, which a generated wrapper has, too.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ import sysconfig
 from types import CodeType, FrameType
 from typing import Any, Final
 
+from clew.core import detector
+from clew.engine import needs
+
+OURS: Final = -1
 LIBRARY: Final = 0
 THIRD_PARTY: Final = 1
 APPLICATION: Final = 2
@@ -40,40 +45,68 @@ FIRST_END: Final = VIEW
 
 _MAX_KNOWN = 20_000
 _CLEW = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_DEMO_MODULE = "clew.cli.demo_site"
 _DEMO = os.path.join(_CLEW, "cli", "demo_site") + os.sep
 _INTERACTIVE = ("<stdin>", "<console>", "<ipython-input")
-# (end of the file's path, function or "" for all of it, kind)
-_PLACES: tuple[tuple[str, str, int], ...] = (
-    ("django/template/base.py", "render_annotated", TEMPLATE_NODE),
-    ("django/template/base.py", "render", TEMPLATE),
-    ("django/template/response.py", "render", TEMPLATE),
-    ("django/template/backends/jinja2.py", "render", TEMPLATE),
-    ("jinja2/environment.py", "render", TEMPLATE),
-    ("rest_framework/serializers.py", "to_representation", SERIALIZER_FIELDS),
-    ("rest_framework/serializers.py", "to_internal_value", SERIALIZER_FIELDS),
-    ("rest_framework/serializers.py", "", SERIALIZER),
-    ("django/core/serializers/base.py", "serialize", SERIALIZER),
-    ("django/db/models/fields/related_descriptors.py", "__get__", DESCRIPTOR),
-    ("django/db/models/query_utils.py", "__get__", DESCRIPTOR),
-    ("django/contrib/contenttypes/fields.py", "__get__", DESCRIPTOR),
-    ("django/db/models/query.py", "prefetch_one_level", PREFETCH),
-    ("django/forms/forms.py", "_clean_fields", FORM_FIELDS),
-    ("django/dispatch/dispatcher.py", "", SIGNAL),
-    ("django/db/backends/base/base.py", "run_and_clear_commit_hooks", HOOK),
-    ("clew/seams/django/on_commit.py", "__call__", HOOK),
-    ("clew/seams/django/view.py", "traced", VIEW),
-    ("clew/seams/django/view.py", "aview", VIEW),
-    ("django/core/handlers/base.py", "", MIDDLEWARE),
-    ("django/core/handlers/exception.py", "", MIDDLEWARE),
-    ("celery/app/trace.py", "", TASK),
-    ("asgiref/sync.py", "thread_handler", THREAD),
-    ("threading.py", "", OUTSIDE),
-    ("concurrent/futures/thread.py", "", OUTSIDE),
-    ("asyncio/events.py", "", OUTSIDE),
-    ("unittest/case.py", "", OUTSIDE),
-    ("_pytest/python.py", "", OUTSIDE),
-    ("django/test/client.py", "", OUTSIDE),
-    ("django/core/management/base.py", "", OUTSIDE),
+HANDLERS, _DATABASE = "django.core.handlers.base", "django.db.backends.base.base"
+_TELLING_APART = (
+    (TEMPLATE_NODE, needs.functions("django.template.base", "Node.render_annotated")),
+    (SERIALIZER_FIELDS, needs.functions("rest_framework.serializers", "Serializer.to_representation")),
+    (SERIALIZER_FIELDS, needs.functions("rest_framework.serializers", "Serializer.to_internal_value")),
+    (DESCRIPTOR, needs.functions("django.db.models.query_utils", "DeferredAttribute.__get__")),
+    (DESCRIPTOR, needs.functions("django.contrib.contenttypes.fields", "GenericForeignKey.__get__", until="6.1")),
+    (
+        DESCRIPTOR,
+        needs.functions("django.contrib.contenttypes.fields", "GenericForeignKeyDescriptor.__get__", since="6.1"),
+    ),
+    (
+        DESCRIPTOR,
+        needs.functions(
+            "django.db.models.fields.related_descriptors",
+            "ForwardManyToOneDescriptor.__get__",
+            "ReverseOneToOneDescriptor.__get__",
+        ),
+    ),
+    (PREFETCH, needs.functions("django.db.models.query", "prefetch_one_level")),
+    (FORM_FIELDS, needs.functions("django.forms.forms", "BaseForm._clean_fields")),
+)
+_PHASES = (
+    (TEMPLATE, needs.functions("django.template.base", "Template.render")),
+    (TEMPLATE, needs.functions("django.template.response", "SimpleTemplateResponse.render")),
+    (TEMPLATE, needs.functions("django.template.backends.jinja2", "Template.render")),
+    (TEMPLATE, needs.functions("jinja2.environment", "Template.render")),
+    (SERIALIZER, needs.functions("django.core.serializers.base", "Serializer.serialize")),
+    (HOOK, needs.functions(_DATABASE, "BaseDatabaseWrapper.run_and_clear_commit_hooks")),
+    # Outside a transaction a hook is run at once, and in tests when they ask for it.
+    (HOOK, needs.functions(_DATABASE, "BaseDatabaseWrapper.on_commit")),
+    (HOOK, needs.functions("django.test.testcases", "TestCase.captureOnCommitCallbacks")),
+    (VIEW, needs.functions(HANDLERS, "BaseHandler._get_response", "BaseHandler._get_response_async")),
+    (THREAD, needs.functions("asgiref.sync", "SyncToAsync.thread_handler")),
+)
+# All of a module; the function is what makes sure that it is still the one.
+_MODULES = (
+    (SERIALIZER, needs.functions("rest_framework.serializers", "BaseSerializer")),
+    (SIGNAL, needs.functions("django.dispatch.dispatcher", "Signal.send", "Signal.send_robust")),
+    (MIDDLEWARE, needs.functions(HANDLERS, "BaseHandler.get_response", "BaseHandler.get_response_async")),
+    (MIDDLEWARE, needs.functions("django.core.handlers.exception", "convert_exception_to_response")),
+    (TASK, needs.functions("celery.app.trace", "build_tracer.<locals>.trace_task")),
+    (OUTSIDE, needs.functions("django.test.client", "Client.request")),
+    (OUTSIDE, needs.functions("django.core.management.base", "BaseCommand.execute")),
+)
+_STANDARD = ("threading", "concurrent.futures.thread", "asyncio.events", "unittest.case", "_pytest.python")
+_BY_MODULE = {need.module: kind for kind, some in _MODULES for need in some} | dict.fromkeys(_STANDARD, OUTSIDE)
+_BY_FUNCTION = {(need.module, need.name): kind for kind, some in (*_TELLING_APART, *_PHASES) for need in some}
+needs.declare(
+    __name__,
+    *(need for _, some in _TELLING_APART for need in some),
+    consequence="n_plus_one and write_in_loop are not looked for, since two lines of a template, two relations or two"
+    " fields would look like a loop",
+    switch_off=functools.partial(detector.silence, "n_plus_one", "write_in_loop"),
+)
+needs.declare(
+    __name__,
+    *(need for _, some in (*_PHASES, *_MODULES) for need in some),
+    consequence="queries do not all say in which phase of a request or task they are run",
 )
 
 # By id; and the code objects themselves, so that their ids stay theirs.
@@ -103,7 +136,7 @@ def learn(frame: FrameType) -> int:
 
 def is_application(path: str) -> bool:
     """Whether a file is the application's."""
-    return _kind(path, "", {}) == APPLICATION
+    return _by_file(path) == APPLICATION
 
 
 def first_cell(code_id: int, at: int) -> int:
@@ -135,13 +168,18 @@ def forget() -> None:
     _libraries.cache_clear()
 
 
-def _kind(path: str, function: str, module: dict[str, Any]) -> int:
-    slashed = path.replace(os.sep, "/")
-    for end, name, kind in _PLACES:
-        if slashed.endswith(end) and name in ("", function):
-            return kind
-    if "__jinja_template__" in module:
-        return JINJA
+def _kind(path: str, function: str, space: dict[str, Any]) -> int:
+    module = space.get("__name__")
+    if type(module) is str:
+        if module.startswith("clew.") and not module.startswith(_DEMO_MODULE):
+            return OURS
+        found = _BY_FUNCTION.get((module, function), _BY_MODULE.get(module))
+        if found is not None:
+            return found
+    return JINJA if "__jinja_template__" in space else _by_file(path)
+
+
+def _by_file(path: str) -> int:
     if path.startswith("<"):
         return APPLICATION if path.startswith(_INTERACTIVE) else LIBRARY
     return _by_place(os.path.abspath(path))
@@ -149,7 +187,7 @@ def _kind(path: str, function: str, module: dict[str, Any]) -> int:
 
 def _by_place(path: str) -> int:
     if path.startswith(_CLEW):
-        return APPLICATION if path.startswith(_DEMO) else LIBRARY
+        return APPLICATION if path.startswith(_DEMO) else OURS
     if path.startswith(_framework_directories()):
         return LIBRARY
     standard, libraries = _libraries()

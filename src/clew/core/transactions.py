@@ -13,6 +13,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from clew.core.call_site import CallSite, call_site
+from clew.engine import needs
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -33,6 +34,27 @@ TASK_END, RESPONSE_STATUS = "task end", "response status"
 REMOTE, STORE, BROKER = "remote", "store", "broker"
 _HELD = "_clew_transaction"
 _MAX_REGISTERED = 1000
+
+
+class _Watch:
+    """Whether open transactions can be told."""
+
+    is_possible = True
+
+
+def _give_up() -> None:
+    _Watch.is_possible = False
+
+
+needs.declare(
+    __name__,
+    *needs.functions("django.db", "connections"),
+    *needs.functions("django.utils.connection", "BaseConnectionHandler.settings", "BaseConnectionHandler.all"),
+    *needs.attributes("django.db.backends.base.base", "BaseDatabaseWrapper", "atomic_blocks"),
+    *needs.attributes("django.db.transaction", "Atomic", "_from_testcase"),
+    consequence="what is sent or called inside an open transaction is not told",
+    switch_off=_give_up,
+)
 
 
 class Transaction:
@@ -196,7 +218,7 @@ def open_connections() -> list[Any]:
     module = sys.modules.get("django.db")
     handler = getattr(module, "connections", None)
     # Until somebody has opened one, Django's settings need not even be configured.
-    if handler is None or "settings" not in vars(handler):
+    if handler is None or not _Watch.is_possible or "settings" not in vars(handler):
         return []
     return [each for each in handler.all(initialized_only=True) if is_open(each)]
 

@@ -22,11 +22,19 @@ from clew.core.findings import INFORMATION, WARNING, Finding
 from clew.core.memory import Reading
 from clew.core.task_run import TaskRun
 from clew.detectors.memory_trend import WARM_UP, Growth, Trend
+from clew.engine import needs
 
 _TYPE = "memory_growth"
 _MAX_TASKS = 200
 _MIB = 1 << 20
 _MIN_SHARE = 0.5
+
+
+needs.declare(
+    __name__,
+    *needs.attributes("django.db.backends.base.base", "BaseDatabaseWrapper", "queries_log", "queries_logged"),
+    consequence="memory_growth does not say that DEBUG keeps the queries",
+)
 
 
 def _full_collections() -> int:

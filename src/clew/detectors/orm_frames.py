@@ -1,13 +1,19 @@
 """Which function of Django's each frame between the application and a query is, and what that means for it.
 
 By module and name instead of by code object, because several are closures (the managers of relations), and because
-nothing of Django's has to be imported for it. Innermost first, the first one with a meaning decides.
+nothing of Django's has to be imported for it; the very table is what is declared as needed, with the versions that
+have each. Innermost first, the first one with a meaning decides.
 """
 
 from __future__ import annotations
 
+import functools
 from types import FrameType
 from typing import Any, Final
+
+from clew.core import detector
+from clew.engine import needs
+from clew.engine.needs import Need
 
 FORWARD: Final = "forward"
 DEFERRED: Final = "deferred"
@@ -23,36 +29,71 @@ WRITING: Final = "writing"
 _DESCRIPTORS = "django.db.models.fields.related_descriptors"
 _GENERIC = "django.contrib.contenttypes.fields"
 _QUERY = "django.db.models.query"
+_UTILS = "django.db.models.query_utils"
 _BASE = "django.db.models.base"
-
-_MEANINGS: dict[tuple[str, str], str] = {
-    (_DESCRIPTORS, "__get__"): FORWARD,
-    (_GENERIC, "__get__"): GENERIC,
-    ("django.db.models.query_utils", "__get__"): DEFERRED,
-    (_QUERY, "prefetch_one_level"): PREFETCH,
-    (_BASE, "refresh_from_db"): REFRESH,
-}
+_OF_MANY = "create_reverse_many_to_one_manager.<locals>.RelatedManager."
+_OF_MANY_TO_MANY = "create_forward_many_to_many_manager.<locals>.ManyRelatedManager."
+_OF_GENERIC = "create_generic_related_manager.<locals>.GenericRelatedObjectManager."
 
 
-def _also(module: str, functions: str, meaning: str) -> None:
-    _MEANINGS.update({(module, function): meaning for function in functions.split()})
+def _each(module: str, owner: str, functions: str, since: str = "", until: str = "") -> tuple[Need, ...]:
+    return needs.functions(module, *(owner + name for name in functions.split()), since=since, until=until)
 
 
-_also(_BASE, "_perform_unique_checks _perform_date_checks validate_unique validate_constraints", ITS_OWN)
-_also(_QUERY, "_iterator aiterator", CHUNKS)
-_also(_QUERY, "in_bulk fetch_many", ITS_OWN)
-_also("django.db.models.query_utils", "fetch_many", ITS_OWN)
-_also("django.db.models.constraints", "validate", ITS_OWN)
-_also("django.db.models.fields.related", "validate", ITS_OWN)
-_also("django.forms.models", "validate_unique", ITS_OWN)
-_also("django.contrib.contenttypes.models", "get_for_id get_for_model get_for_models get_by_natural_key", ITS_OWN)
-_also("django.contrib.auth", "get_user aget_user", ITS_OWN)
-_also("django.contrib.sites.models", "get_current", ITS_OWN)
-_also("django.db.models.deletion", "collect delete can_fast_delete related_objects", WRITING)
-_also(_QUERY, "_batched_insert bulk_create bulk_update get_or_create update_or_create", WRITING)
-_also(_BASE, "save_base _save_table _do_update", WRITING)
-_also(_DESCRIPTORS, "add set remove clear _clear _add_items _remove_items _get_missing_target_ids", WRITING)
-_also(_GENERIC, "add set remove clear _clear", WRITING)
+_MEANINGS = (
+    (FORWARD, _each(_DESCRIPTORS, "", "ForwardManyToOneDescriptor.__get__ ReverseOneToOneDescriptor.__get__")),
+    (GENERIC, _each(_GENERIC, "", "GenericForeignKey.__get__", until="6.1")),
+    (GENERIC, _each(_GENERIC, "", "GenericForeignKeyDescriptor.__get__", since="6.1")),
+    (DEFERRED, _each(_UTILS, "", "DeferredAttribute.__get__")),
+    (PREFETCH, _each(_QUERY, "", "prefetch_one_level")),
+    (REFRESH, _each(_BASE, "Model.", "refresh_from_db")),
+    (
+        ITS_OWN,
+        _each(_BASE, "Model.", "_perform_unique_checks _perform_date_checks validate_unique validate_constraints"),
+    ),
+    (ITS_OWN, _each(_QUERY, "QuerySet.", "in_bulk")),
+    (ITS_OWN, _each(_UTILS, "DeferredAttribute.", "fetch_many", since="6.1")),
+    (ITS_OWN, _each("django.db.models.constraints", "", "CheckConstraint.validate UniqueConstraint.validate")),
+    (ITS_OWN, _each("django.db.models.fields.related", "ForeignKey.", "validate")),
+    (ITS_OWN, _each("django.forms.models", "", "BaseModelForm.validate_unique BaseModelFormSet.validate_unique")),
+    (
+        ITS_OWN,
+        _each(
+            "django.contrib.contenttypes.models",
+            "ContentTypeManager.",
+            "get_for_id get_for_model get_for_models get_by_natural_key",
+        ),
+    ),
+    (ITS_OWN, _each("django.contrib.auth", "", "get_user")),
+    (ITS_OWN, _each("django.contrib.auth", "", "aget_user", since="5.0")),
+    (ITS_OWN, _each("django.contrib.sites.models", "SiteManager.", "get_current")),
+    (CHUNKS, _each(_QUERY, "QuerySet.", "_iterator aiterator")),
+    (WRITING, _each("django.db.models.deletion", "Collector.", "collect delete can_fast_delete related_objects")),
+    (
+        WRITING,
+        _each(_QUERY, "QuerySet.", "_batched_insert bulk_create bulk_update get_or_create update_or_create"),
+    ),
+    (WRITING, _each(_BASE, "Model.", "save_base _save_table _do_update")),
+    (WRITING, _each(_DESCRIPTORS, _OF_MANY, "add set remove clear _clear")),
+    (
+        WRITING,
+        _each(_DESCRIPTORS, _OF_MANY_TO_MANY, "add set remove clear _add_items _remove_items _get_missing_target_ids"),
+    ),
+    (WRITING, _each(_GENERIC, _OF_GENERIC, "add set remove clear _clear")),
+)
+_BY_NAME = {(need.module, need.name): meaning for meaning, some in _MEANINGS for need in some}
+_OFF = ("n_plus_one", "repeated_query", "write_in_loop", "unbounded_fetch")
+needs.declare(
+    __name__,
+    *(need for _, some in _MEANINGS for need in some),
+    *needs.functions(_QUERY, "QuerySet", "RawQuerySet"),
+    *needs.functions("django.db.models.manager", "BaseManager"),
+    *needs.functions(_BASE, "Model"),
+    *needs.inside(_QUERY, "QuerySet._batched_insert", "objs"),
+    consequence=f"{', '.join(_OFF[:-1])} and {_OFF[-1]} are not looked for, since what Django repeats by itself or"
+    " does in one go would be taken for the application's",
+    switch_off=functools.partial(detector.silence, *_OFF),
+)
 
 # All of these packages: sessions and caches in the database, migrations, fixtures.
 SYSTEM = ("django.contrib.sessions", "django.core.cache", "django.db.migrations", "django.core.management.commands")
@@ -61,7 +102,7 @@ SYSTEM = ("django.contrib.sessions", "django.core.cache", "django.db.migrations"
 def meaning(frame: FrameType) -> str:
     """What a frame means; "" for most."""
     module = frame.f_globals.get("__name__", "")
-    found = _MEANINGS.get((module, frame.f_code.co_name), "")
+    found = _BY_NAME.get((module, frame.f_code.co_name), "")
     if not found and type(module) is str and module.startswith(SYSTEM):
         return ITS_OWN
     return found

@@ -18,8 +18,15 @@ from clew.core.detector import Detector
 from clew.core.findings import INFORMATION, WARNING, Finding
 from clew.core.local_trace import LocalTrace
 from clew.core.transactions import PUBLISHED_HEADER, ROLLED_BACK, TASK_END, Publish, Transaction
+from clew.engine import needs
 
 _TYPE = "publish_in_transaction"
+needs.declare(
+    __name__,
+    *needs.functions("django.core.exceptions", "ObjectDoesNotExist"),
+    *needs.attributes("celery.exceptions", "Retry", "exc"),
+    consequence="publish_in_transaction is not said of the run that missed its row",
+)
 _MAX_SENT = 100
 _MAX_CAUSES = 5
 

@@ -12,6 +12,36 @@ from typing import Any
 
 from clew.core.statement import Statement
 from clew.detectors import orm_frames
+from clew.engine import needs
+
+_DESCRIPTORS, _GENERIC = "django.db.models.fields.related_descriptors", "django.contrib.contenttypes.fields"
+_OF_MANY = "create_reverse_many_to_one_manager.<locals>.RelatedManager"
+_OF_MANY_TO_MANY = "create_forward_many_to_many_manager.<locals>.ManyRelatedManager"
+needs.declare(
+    __name__,
+    *needs.attributes("django.db.models.query", "QuerySet", "model", "_query", "_hints", "_known_related_objects"),
+    *needs.inside("django.db.models.query", "prefetch_one_level", "_prefetched_objects_cache"),
+    *needs.attributes("django.db.models.sql.query", "Query", "where", "high_mark", "low_mark", "select_for_update"),
+    *needs.attributes("django.utils.tree", "Node", "children"),
+    *needs.attributes("django.db.models.lookups", "Lookup", "lhs", "rhs"),
+    *needs.attributes("django.db.models.expressions", "Col", "target"),
+    *needs.attributes("django.db.models.expressions", "Func", "source_expressions"),
+    *needs.attributes(_DESCRIPTORS, _OF_MANY, "instance", "field", "model"),
+    *needs.attributes(
+        _DESCRIPTORS,
+        _OF_MANY_TO_MANY,
+        *("instance", "model", "prefetch_cache_name", "source_field_name", "through", "reverse"),
+    ),
+    *needs.attributes(
+        _GENERIC,
+        "create_generic_related_manager.<locals>.GenericRelatedObjectManager",
+        *("instance", "model", "prefetch_cache_name", "object_id_field_name"),
+    ),
+    *needs.attributes("django.db.models.options", "Options", "private_fields", "many_to_many", "related_objects"),
+    *needs.attributes("django.db.models.fields.related", "ManyToManyField", "m2m_field_name", "m2m_reverse_field_name"),
+    *needs.attributes("django.contrib.contenttypes.models", "ContentTypeManager", "_cache"),
+    consequence="what is loaded again and again is not always told by the relation's name",
+)
 
 _KEYS = (int, str, uuid.UUID)
 _MAX_DEPTH = 5

@@ -7,15 +7,37 @@ detector has seen enough runs from there.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final
 
-from clew.core import call_site, frames
+from clew.core import call_site, detector, frames
 from clew.core.query import Query
 from clew.detectors import orm_frames, queryset_facts
 from clew.detectors.orm_frames import self_of
+from clew.engine import needs
 
+_DESCRIPTORS = "django.db.models.fields.related_descriptors"
+needs.declare(
+    __name__,
+    *needs.inside("django.db.models.query_utils", "DeferredAttribute.__get__", "instance"),
+    *needs.attributes("django.db.models.query_utils", "DeferredAttribute", "field"),
+    *needs.inside(_DESCRIPTORS, "ForwardManyToOneDescriptor.__get__", "instance"),
+    *needs.attributes(_DESCRIPTORS, "ForwardManyToOneDescriptor", "field"),
+    *needs.inside(_DESCRIPTORS, "ReverseOneToOneDescriptor.__get__", "instance"),
+    *needs.attributes(_DESCRIPTORS, "ReverseOneToOneDescriptor", "related"),
+    *needs.attributes(_DESCRIPTORS, "ReverseManyToOneDescriptor", "rel"),
+    *needs.inside("django.contrib.contenttypes.fields", "GenericForeignKey.__get__", "instance", until="6.1"),
+    *needs.attributes("django.contrib.contenttypes.fields", "GenericForeignKey", "name"),
+    *needs.inside("django.contrib.contenttypes.fields", "GenericForeignKeyDescriptor.__get__", "instance", since="6.1"),
+    *needs.attributes("django.contrib.contenttypes.fields", "GenericForeignKeyDescriptor", "field", since="6.1"),
+    *needs.inside("django.db.models.query", "prefetch_one_level", "instances", "lookup", "level"),
+    *needs.attributes("django.db.models.query", "Prefetch", "prefetch_through"),
+    consequence="n_plus_one does not always name the relation, and repeated_query is not looked for, since several"
+    " objects' loads would look like the same one",
+    switch_off=functools.partial(detector.silence, "repeated_query"),
+)
 # Kinds of a load.
 SELECTED, DEFERRED, GENERIC, PREFETCHED = "selected", "deferred", "generic", "prefetched"
 RELATED, REFRESHED, QUERIED, RAW = "related", "refreshed", "queried", "raw"

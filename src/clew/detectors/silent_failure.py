@@ -24,9 +24,15 @@ from clew.core.detector import Detector
 from clew.core.findings import Finding
 from clew.core.logged_errors import LoggedError, LoggedErrors
 from clew.core.task_run import TaskRun
+from clew.engine import needs
 from clew.engine.exception_event import message_of
 
 _TYPE = "silent_failure"
+needs.declare(
+    __name__,
+    *needs.functions("kombu.exceptions", "EncodeError"),
+    consequence="silent_failure does not see that a task with a result backend returned a coroutine",
+)
 _PLAIN = (type(None), bool, int, float, str, bytes, list, tuple, dict, set)
 _UNENCODABLE = re.compile(r"\b(coroutine|async_generator)\b")
 _HOW = {

@@ -8,16 +8,27 @@ rows a query reads cannot be told.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
-from clew.core import call_site, findings
+from clew.core import call_site, detector, findings
 from clew.core.detector import Detector
 from clew.core.findings import Finding
 from clew.core.query import Query
+from clew.engine import needs
 
 _NAME = re.compile(
     r"replica|reader|slave|secondary|standby|follower|mirror|(?:^|[_-])(?:read|ro)(?:[_-]|$)|readonly", re.I
+)
+
+
+needs.declare(
+    __name__,
+    *needs.functions("django.db.utils", "ConnectionHandler.databases"),
+    *needs.attributes("django.db.backends.base.base", "BaseDatabaseWrapper", "settings_dict"),
+    consequence="stale_replica_read is not looked for",
+    switch_off=functools.partial(detector.silence, "stale_replica_read"),
 )
 
 

@@ -13,6 +13,7 @@ from clew.core import call_site, configuration, findings
 from clew.core.detector import Detector
 from clew.core.findings import Finding
 from clew.core.query import Query
+from clew.detectors import orm_frames
 
 
 def _on_rows(query: Query) -> None:
@@ -38,8 +39,7 @@ def _on_rows(query: Query) -> None:
 
 
 def _is_iterator(frame: FrameType) -> bool:
-    code = frame.f_code
-    return code.co_name == "_iterator" and code.co_filename.endswith("query.py")
+    return frame.f_code.co_name == "_iterator" and orm_frames.meaning(frame) == orm_frames.CHUNKS
 
 
 def _put_into_words(finding: Finding) -> None:

@@ -87,6 +87,7 @@ class Seam:
     # Why it is switched off although its switch is on.
     trouble: str = ""
     _undo: list[Callable[[], None]] = field(default_factory=list)
+    _is_set_up: bool = False
 
     @property
     def all_needs(self) -> tuple[Need, ...]:
@@ -113,14 +114,16 @@ class Seam:
             else:
                 wrapt.register_post_import_hook(functools.partial(self._imported, patch), patch.module)
         if self.is_installed:
+            self._is_set_up = True
             self._guarded(self.on_install)
 
     def uninstall(self) -> None:
         """Put the identical originals back, newest first."""
         if not self.is_installed:
             return
-        self._guarded(self.on_uninstall)
-        self.is_installed = False
+        if self._is_set_up:
+            self._guarded(self.on_uninstall)
+        self.is_installed = self._is_set_up = False
         while self._undo:
             self._guarded(self._undo.pop())
 

@@ -33,7 +33,7 @@ from clew.core.transactions import (
     SET_ROLLBACK,
     Transaction,
 )
-from clew.engine import isolation
+from clew.engine import isolation, needs
 from clew.engine.exception_event import type_name
 from clew.engine.seam import Patch, Seam, SpanDoc, like
 from clew.seams.django import on_commit, transaction_queries, transaction_span
@@ -196,6 +196,7 @@ def _wrap_exit(original: Any) -> Any:
 
 SEAM = Seam(
     "django.transaction",
+    needs=needs.attributes("django.db.transaction", "Atomic", "_from_testcase"),
     on_install=lambda: setattr(transaction_queries.Counting, "is_on", True),
     on_uninstall=lambda: setattr(transaction_queries.Counting, "is_on", False),
     patches=(
