@@ -60,7 +60,7 @@ _PLACES: tuple[tuple[str, str, int], ...] = (
     ("django/forms/forms.py", "_clean_fields", FORM_FIELDS),
     ("django/dispatch/dispatcher.py", "", SIGNAL),
     ("django/db/backends/base/base.py", "run_and_clear_commit_hooks", HOOK),
-    ("clew/seams/django/on_commit.py", "__call__", HOOK),
+    ("django/db/backends/base/base.py", "on_commit", HOOK),
     ("clew/seams/django/view.py", "traced", VIEW),
     ("clew/seams/django/view.py", "aview", VIEW),
     ("django/core/handlers/base.py", "", MIDDLEWARE),
