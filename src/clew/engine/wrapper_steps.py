@@ -16,7 +16,10 @@ Hooks = tuple["Callable[..., Any] | None", ...]
 
 
 class Steps(Protocol):
-    """What is open while a generator runs."""
+    """What is open while a generator runs.
+
+    One whose `is_lazy` is False stays current from the first step to the last: no other code runs between them.
+    """
 
     def enter(self) -> None:
         """Make it current, for a step."""
@@ -36,10 +39,14 @@ def invisible(function: _Function) -> _Function:
 def follow(iterator: Generator[Any, Any, Any], opened: Steps, hooks: Hooks, place: str) -> Any:
     """The generator's own items and result, each step with `opened` current."""
     __traceback_hide__ = True
-    _guarded(opened.restore, place)
+    is_lazy = getattr(opened, "is_lazy", True)
+    if is_lazy:
+        _guarded(opened.restore, place)
     step: Callable[[], Any] = functools.partial(iterator.send, None)
     error = None
     try:
+        if not is_lazy:
+            return (yield from iterator)
         while True:
             _guarded(opened.enter, place)
             try:
@@ -69,21 +76,22 @@ async def follow_async(
 ) -> AsyncGenerator[Any, Any]:
     """As `follow`, of an async generator."""
     __traceback_hide__ = True
-    if opened is not None:
-        _guarded(opened.restore, place)
+    steps = opened if getattr(opened, "is_lazy", True) else None
+    if steps is not None:
+        _guarded(steps.restore, place)
     step: Callable[[], Any] = functools.partial(iterator.asend, None)
     error = None
     try:
         while True:
-            if opened is not None:
-                _guarded(opened.enter, place)
+            if steps is not None:
+                _guarded(steps.enter, place)
             try:
                 item = await step()
             except StopAsyncIteration:
                 return
             finally:
-                if opened is not None:
-                    _guarded(opened.restore, place)
+                if steps is not None:
+                    _guarded(steps.restore, place)
             try:
                 step = functools.partial(iterator.asend, (yield item))
             except GeneratorExit:

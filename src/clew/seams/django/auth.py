@@ -2,7 +2,7 @@
 
 We stand at the functions of `django.contrib.auth`, which every login goes through, and not at their signals: these say
 nothing of a backend that was slow, or of one that was never asked. Credentials, users and hashes are passed on and
-never looked at, but for the name of the hash's algorithm.
+never looked at; the name of a hash's algorithm is the one Django finds (`identify_hasher`).
 """
 
 from __future__ import annotations
@@ -10,19 +10,22 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any
 
+from opentelemetry.trace import get_current_span
+
 from clew import attributes as names
-from clew.core import around
+from clew.core.light_span import LightSpan
 from clew.core.spans import OpenSpan, Scope
-from clew.engine import isolation
+from clew.engine import needs
 from clew.engine.exception_event import CANCELLED
-from clew.engine.seam import Patch, Seam, SpanDoc, Wrap, like
+from clew.engine.seam import Patch, Seam, SpanDoc
+from clew.engine.wrapper import Around
 from clew.seams.django import auth_backends
 from clew.seams.django.auth_backends import Attempt
 
 SCOPE = Scope(__name__)
 
 
-def _open_authenticate(args: tuple[Any, ...], kwargs: dict[str, Any]) -> OpenSpan | None:
+def _open_authenticate() -> OpenSpan | None:
     outer = auth_backends.current()
     if outer is not None and outer.backends is None:
         return None  # Django 5.0 and 5.1: aauthenticate() calls authenticate() in a thread
@@ -32,7 +35,7 @@ def _open_authenticate(args: tuple[Any, ...], kwargs: dict[str, Any]) -> OpenSpa
     return span
 
 
-def _authenticated(span: Any, user: Any, error: BaseException | None) -> None:
+def _authenticated(opened: OpenSpan, result: Any, error: BaseException | None) -> None:
     attempt = auth_backends.current()
     if attempt is None:
         return
@@ -40,37 +43,29 @@ def _authenticated(span: Any, user: Any, error: BaseException | None) -> None:
     auth_backends.make_current(attempt.outer)
     if error is not None:
         if not isinstance(error, CANCELLED):
-            span.note(names.DJANGO_AUTH_OUTCOME, "error")
-    elif user is not None:
-        span.note(names.DJANGO_AUTH_OUTCOME, "accepted")
+            opened.note(names.DJANGO_AUTH_OUTCOME, "error")
+    elif result is not None:
+        opened.note(names.DJANGO_AUTH_OUTCOME, "accepted")
         if attempt.accepted_by:
-            span.note(names.DJANGO_AUTH_BACKEND, attempt.accepted_by)
+            opened.note(names.DJANGO_AUTH_BACKEND, attempt.accepted_by)
     elif attempt.is_denied:
-        span.note(names.DJANGO_AUTH_OUTCOME, "denied")
+        opened.note(names.DJANGO_AUTH_OUTCOME, "denied")
     else:
         attempt.skip()  # the span is still the current one: they go below it
-        span.note(names.DJANGO_AUTH_OUTCOME, "declined")
+        opened.note(names.DJANGO_AUTH_OUTCOME, "declined")
 
 
-def _wrap_get_backends(original: Any) -> Any:
-    def _get_backends(*args: Any, **kwargs: Any) -> Any:
-        backends = original(*args, **kwargs)
-        attempt = auth_backends.current()
-        if attempt is not None and attempt.backends is None:
-            try:
-                auth_backends.listed(attempt, backends, SEAM)
-            except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-                isolation.report(ours, __name__)
-        return backends
-
-    return like(original, _get_backends)
+def _note_backends(result: Any) -> None:
+    attempt = auth_backends.current()
+    if attempt is not None and attempt.backends is None:
+        auth_backends.listed(attempt, result, SEAM)
 
 
 _operation: ContextVar[str] = ContextVar("clew_auth_operation", default="")
 
 
-def _around_operation(name: str) -> Wrap:
-    def open_operation(args: tuple[Any, ...], kwargs: dict[str, Any]) -> OpenSpan | None:
+def _operation_named(name: str) -> Around:
+    def open_operation() -> OpenSpan | None:
         if _operation.get() == name:
             return None  # Django 5.0 and 5.1: alogin() calls login() in a thread
         span = SCOPE.open(f"auth {name}")
@@ -78,50 +73,57 @@ def _around_operation(name: str) -> Wrap:
             _operation.set(name)
         return span
 
-    def done(span: Any, result: Any, error: BaseException | None) -> None:
+    def close_operation(opened: OpenSpan, error: BaseException | None) -> None:
         _operation.set("")
+        opened.close(error)
 
-    return around.around(open_operation, done)
-
-
-def _open_check_password(args: tuple[Any, ...], kwargs: dict[str, Any]) -> OpenSpan | None:
-    span = SCOPE.open("auth check_password")
-    if span is not None:
-        algorithm = _algorithm(args[1] if len(args) > 1 else kwargs.get("encoded"))
-        if algorithm is not None:
-            span.note(names.DJANGO_AUTH_HASHER, algorithm)
-    return span
+    return Around(open_operation, close=close_operation)
 
 
-def _algorithm(encoded: Any) -> str | None:
-    """Algorithm of an installed hasher; no part of `encoded`, which may be a password that was stored as it was."""
-    if type(encoded) is not str:
-        return None
-    from django.contrib.auth.hashers import identify_hasher
-
-    try:
-        return str(identify_hasher(encoded).algorithm)
-    except Exception:  # noqa: BLE001 - unusable, unknown or misconfigured: the check itself says so
-        return None
+def _open_check_password() -> OpenSpan | None:
+    return SCOPE.open(_CHECK_PASSWORD)
 
 
-def _at(function: str, wrap: Wrap, module: str = "django.contrib.auth", is_optional: bool = False) -> Patch:
-    return Patch(module, function, wrap, is_imported_by_name=True, is_optional=is_optional)
+def _note_hasher(result: Any) -> None:
+    """What Django has found out itself; no part of the hash, which may be a password that was stored as it was."""
+    span: Any = get_current_span()
+    # By identity: no other span has this very name.
+    if getattr(span, "name", None) is _CHECK_PASSWORD:
+        algorithm = getattr(result, "algorithm", None)
+        if type(algorithm) is str:
+            note = span.note if isinstance(span, LightSpan) else span.set_attribute
+            note(names.DJANGO_AUTH_HASHER, algorithm)
+
+
+_CHECK_PASSWORD = "auth check_password"
+_AUTH, _HASHERS = "django.contrib.auth", "django.contrib.auth.hashers"
+_AUTHENTICATE, _LOGIN, _LOGOUT = (
+    Around(_open_authenticate, _authenticated),
+    _operation_named("login"),
+    _operation_named("logout"),
+)
+_CHECK = Around(_open_check_password)
+
+
+def _at(module: str, function: str, around: Around, since: str = "") -> Patch:
+    return Patch(module, function, around, is_imported_by_name=True, since=since)
 
 
 SEAM = Seam(
     "django.auth",
     patches=(
-        Patch("django.contrib.auth", "_get_backends", _wrap_get_backends, is_optional=True),
-        _at("authenticate", around.around(_open_authenticate, _authenticated)),
-        _at("aauthenticate", around.around(_open_authenticate, _authenticated), is_optional=True),
-        _at("login", _around_operation("login")),
-        _at("alogin", _around_operation("login"), is_optional=True),
-        _at("logout", _around_operation("logout")),
-        _at("alogout", _around_operation("logout"), is_optional=True),
-        _at("check_password", around.around(_open_check_password), "django.contrib.auth.hashers"),
-        _at("acheck_password", around.around(_open_check_password), "django.contrib.auth.hashers", is_optional=True),
+        Patch(_AUTH, "_get_backends", Around(note=_note_backends)),
+        _at(_AUTH, "authenticate", _AUTHENTICATE),
+        _at(_AUTH, "aauthenticate", _AUTHENTICATE, since="5.0"),
+        _at(_AUTH, "login", _LOGIN),
+        _at(_AUTH, "alogin", _LOGIN, since="5.0"),
+        _at(_AUTH, "logout", _LOGOUT),
+        _at(_AUTH, "alogout", _LOGOUT, since="5.0"),
+        _at(_HASHERS, "check_password", _CHECK),
+        _at(_HASHERS, "acheck_password", _CHECK, since="5.0"),
+        Patch(_HASHERS, "identify_hasher", Around(note=_note_hasher)),
     ),
+    needs=needs.attributes(_HASHERS, "BasePasswordHasher", "algorithm"),
     spans=(
         SpanDoc(
             "auth authenticate",

@@ -17,9 +17,9 @@ from typing import Any
 from clew import attributes as names
 from clew.core import code_location
 from clew.core.spans import OpenSpan, Scope
-from clew.engine import isolation
 from clew.engine.exception_event import CANCELLED
-from clew.engine.seam import Seam, like
+from clew.engine.seam import Seam
+from clew.engine.wrapper import Around
 
 SCOPE = Scope(__name__)
 _METHODS = ("authenticate", "aauthenticate")
@@ -149,8 +149,7 @@ def _is_function(raw: Any, is_async: bool) -> bool:
 def _wrapped(kind: type, method: str, original: Any) -> Any:
     is_method = isinstance(inspect.getattr_static(kind, method), FunctionType)
     code = code_location.code_attributes(_code_of(original, kind))
-    wrapper = _asynchronous if method == "aauthenticate" else _synchronous
-    return like(original, wrapper(original, kind if is_method else None, kind, code))
+    return _BACKEND(original, bound_to=kind if is_method else None, kind=kind, code=code)
 
 
 def _code_of(original: Any, kind: type) -> Any:
@@ -158,64 +157,20 @@ def _code_of(original: Any, kind: type) -> Any:
     return getattr(kind, "authenticate", original) if original.__qualname__.startswith("BaseBackend.") else original
 
 
-def _synchronous(original: Any, bound_to: type | None, kind: type, code: dict[str, Any]) -> Any:
-    def authenticate(*args: Any, **kwargs: Any) -> Any:
-        __traceback_hide__ = True  # the credentials are among our variables
-        opened = _open(bound_to, kind, code, args)
-        if opened is None:
-            return original(*args, **kwargs)
-        result = error = None
-        try:
-            result = original(*args, **kwargs)
-            return result
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            _close(opened, result, error)
-            del error
-
-    return authenticate
-
-
-def _asynchronous(original: Any, bound_to: type | None, kind: type, code: dict[str, Any]) -> Any:
-    async def aauthenticate(*args: Any, **kwargs: Any) -> Any:
-        __traceback_hide__ = True
-        opened = _open(bound_to, kind, code, args)
-        if opened is None:
-            return await original(*args, **kwargs)
-        result = error = None
-        try:
-            result = await original(*args, **kwargs)
-            return result
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            _close(opened, result, error)
-            del error
-
-    return aauthenticate
-
-
 _Opened = tuple[Attempt, OpenSpan]
 
 
-def _open(bound_to: type | None, kind: type, code: dict[str, Any], args: tuple[Any, ...]) -> _Opened | None:
+def _open(bound_to: type | None, kind: type, code: dict[str, Any], positional: tuple[Any, ...]) -> _Opened | None:
     attempt = _current.get()
-    if attempt is None or (bound_to is not None and not (args and type(args[0]) is bound_to)):
+    if attempt is None or (bound_to is not None and not (positional and type(positional[0]) is bound_to)):
         return None
-    try:
-        span = attempt.begin(kind, code)
-        return None if span is None else (attempt, span)
-    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-        isolation.report(ours, __name__)
-        return None
+    span = attempt.begin(kind, code)
+    return None if span is None else (attempt, span)
 
 
 def _close(opened: _Opened, result: Any, error: BaseException | None) -> None:
-    try:
-        attempt, span = opened
-        attempt.end(span, result, error)
-    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-        isolation.report(ours, __name__)
+    attempt, span = opened
+    attempt.end(span, result, error)
+
+
+_BACKEND = Around(_open, close=_close)

@@ -8,7 +8,6 @@ span of the query, that one is annotated (processors/detect.py) and there is non
 
 from __future__ import annotations
 
-import sys
 from time import perf_counter_ns, time_ns
 from typing import Any
 
@@ -21,14 +20,14 @@ from clew.core import call_site, findings, folding, local_trace
 from clew.core.call_site import CallSite
 from clew.core.detector import hub
 from clew.core.light_span import LightSpan
-from clew.core.local_trace import LocalTrace
 from clew.core.query import Query, running
 from clew.core.spans import Scope
-from clew.engine import isolation
-from clew.engine.seam import Patch, Seam, SpanDoc, like
+from clew.engine import needs
+from clew.engine.seam import Patch, Seam, SpanDoc
+from clew.engine.wrapper import Around
 from clew.seams.django import database_rows, transaction_queries
 from clew.seams.django.database_attributes import query_attributes, statement_of, status_code
-from clew.seams.django.database_counting import repeats_of, run_counted
+from clew.seams.django.database_counting import Counted, count, end_counted
 
 SCOPE = Scope(__name__)
 _SUPPRESS = "suppress_instrumentation"
@@ -36,32 +35,39 @@ _MAX_PHASES = 10_000
 _phases: dict[tuple[CallSite | None, str], str] = {}
 
 
-def _begin(local: LocalTrace, cursor: Any, sql: Any, params: Any, is_many: bool) -> Query | None:
+def _open(cursor: Any, /, sql: Any, params: Any, many: Any, caller: Any) -> Query | Counted | None:
+    local = local_trace.current() or local_trace.of_current_span()
+    if local is None:
+        return None
+    if not local.is_recording and (counted := count(local, cursor, sql)) is not None:
+        return counted
     context = get_current()
     if context.get(_SUPPRESS):
         return None
-    frame = sys._getframe(2)
-    statement = statement_of(sql, params, cursor, frame)
-    connection = cursor.db
-    if statement.is_control and _is_djangos(frame):
+    statement, connection = statement_of(sql, params, cursor, caller), cursor.db
+    if statement.is_control and _is_djangos(caller):
         return None
-    query = Query(local, statement, connection, params, is_many, frame)
+    query = Query(local, statement, connection, params, many, caller)
     queries = local.queries or local.of_queries()
     if not connection.autocommit:
-        query.transaction = transaction_queries.begun(connection, statement, frame)
+        query.transaction = transaction_queries.begun(connection, statement, caller)
     query.repeats = repeats = queries.seen(query.alias, statement, params)
-    query.count = count = repeats.count
-    if count >= hub.look_from and (local.is_recording or queries.is_worth_a_look(repeats)):
+    query.count = repeats.count
+    if query.count >= hub.look_from and (local.is_recording or queries.is_worth_a_look(repeats)):
         queries.look(query, repeats)
     if local.is_recording:
         query.context = context
-        if query.site is None:
-            query.site = call_site.call_site(frame)
-        if count == 1:
+        query.site = query.site or call_site.call_site(caller)
+        if query.count == 1:
             repeats.first_site = query.site
     running.query = query
     query.start_ns = perf_counter_ns()
     return query
+
+
+def _open_call(cursor: Any, /, procname: Any, caller: Any) -> Query | Counted | None:
+    name = str.__str__(procname) if issubclass(type(procname), str) else ""
+    return _open(cursor, f"CALL {name}()", ("",), False, caller)
 
 
 def _is_djangos(frame: Any) -> bool:
@@ -74,6 +80,13 @@ def _is_djangos(frame: Any) -> bool:
         if not module.startswith(("django.db.backends.utils", "debug_toolbar", "clew.")):
             return bool(module.startswith("django.db."))
     return False
+
+
+def _close(cursor: Any, /, opened: Query | Counted, error: BaseException | None) -> None:
+    if type(opened) is tuple:
+        end_counted(opened, cursor)
+    elif type(opened) is Query:
+        _end(opened, cursor, error)
 
 
 def _end(query: Query, cursor: Any, error: BaseException | None) -> None:
@@ -120,13 +133,13 @@ def _emit(query: Query, error: BaseException | None) -> None:
         return
     query.span = span
     if error is not None or type(span) is not LightSpan or not is_light:
-        _close(span, query, error)
+        _close_span(span, query, error)
         return
     span._end_time = end_ns
     folding.fold(span, parent, key)
 
 
-def _close(span: Any, query: Query, error: BaseException | None) -> None:
+def _close_span(span: Any, query: Query, error: BaseException | None) -> None:
     for finding in query.findings:
         findings.attach(span, finding)
     if error is not None and (code := status_code(error)):
@@ -159,83 +172,25 @@ def _phase(query: Query, parent: Any) -> str:
     return found
 
 
-def _wrap_execute(original: Any) -> Any:
-    def _execute_with_wrappers(self: Any, sql: Any, params: Any, many: Any, executor: Any) -> Any:
-        __traceback_hide__ = True
-        local = local_trace.current() or local_trace.of_current_span()
-        if local is None:
-            return original(self, sql, params, many, executor)
-        query = counted = error = None
-        try:
-            if local.is_recording or (counted := repeats_of(local, self, sql)) is None:
-                query = _begin(local, self, sql, params, many)
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(ours, __name__)
-        if query is None:
-            if counted is not None:
-                return run_counted(counted, local, self, original, (sql, params, many, executor))
-            return original(self, sql, params, many, executor)
-        try:
-            return original(self, sql, params, many, executor)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            _close_query(query, self, error)
-            del error
-
-    return like(original, _execute_with_wrappers)
+def _note_connection() -> None:
+    local = local_trace.current()
+    if local is not None:
+        local.of_queries().connections_opened += 1
 
 
-def _close_query(query: Query, cursor: Any, error: BaseException | None) -> None:
-    try:
-        _end(query, cursor, error)
-    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-        isolation.report(ours, __name__)
-
-
-def _wrap_callproc(original: Any) -> Any:
-    def callproc(self: Any, procname: Any, *args: Any, **kwargs: Any) -> Any:
-        __traceback_hide__ = True
-        query = error = None
-        try:
-            local = local_trace.current()
-            query = None if local is None else _begin(local, self, f"CALL {procname}()", ("",), False)
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(ours, __name__)
-        if query is None:
-            return original(self, procname, *args, **kwargs)
-        try:
-            return original(self, procname, *args, **kwargs)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            _close_query(query, self, error)
-            del error
-
-    return like(original, callproc)
-
-
-def _wrap_connect(original: Any) -> Any:
-    def connect(self: Any) -> Any:
-        __traceback_hide__ = True
-        result = original(self)
-        local = local_trace.current()
-        if local is not None:
-            local.of_queries().connections_opened += 1
-        return result
-
-    return like(original, connect)
-
-
+_CURSOR, _CONNECTION = "django.db.backends.utils", "django.db.backends.base.base"
 SEAM = Seam(
     "django.database",
     patches=(
-        Patch("django.db.backends.utils", "CursorWrapper._execute_with_wrappers", _wrap_execute),
-        Patch("django.db.backends.utils", "CursorWrapper.callproc", _wrap_callproc),
-        Patch("django.db.backends.base.base", "BaseDatabaseWrapper.connect", _wrap_connect),
+        Patch(_CURSOR, "CursorWrapper._execute_with_wrappers", Around(_open, close=_close)),
+        Patch(_CURSOR, "CursorWrapper.callproc", Around(_open_call, close=_close)),
+        Patch(_CONNECTION, "BaseDatabaseWrapper.connect", Around(note=_note_connection)),
         database_rows.PATCH,
+    ),
+    needs=(
+        *needs.attributes(_CURSOR, "CursorWrapper", "cursor", "db"),
+        *needs.attributes(_CONNECTION, "BaseDatabaseWrapper", "alias", "autocommit", "settings_dict", "vendor"),
+        *needs.attributes(database_rows.COMPILER, "SQLCompiler", "connection"),
     ),
     spans=(
         SpanDoc(

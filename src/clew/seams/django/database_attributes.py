@@ -146,13 +146,20 @@ def _as_text(sql: Any, cursor: Any) -> str:
         return str.__str__(sql)
     if issubclass(type(sql), (bytes, bytearray)):
         return bytes(sql).decode("utf-8", "replace")
-    compose = getattr(type(sql), "as_string", None)
-    if compose is None:
-        return ""
     try:
-        return str(compose(sql, cursor.cursor))  # psycopg's sql.Composable; it asks no server
+        return _composed(sql, cursor)
     except Exception:  # noqa: BLE001 - the query itself will say what is wrong with it
         return ""
+
+
+def _composed(sql: Any, cursor: Any) -> str:
+    """The text of psycopg's `sql.Composable`; it asks no server. A literal's is made by code that may be anybody's."""
+    kind = type(sql)
+    if kind.__module__ not in ("psycopg.sql", "psycopg2.sql"):
+        return ""
+    if kind.__name__ == "Composed":
+        return "".join([_composed(each, cursor) for each in sql])
+    return "''" if kind.__name__ == "Literal" else str(sql.as_string(cursor.cursor))
 
 
 def _is_orms(frame: FrameType | None) -> bool:

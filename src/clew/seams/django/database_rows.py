@@ -15,7 +15,9 @@ from clew.core.detector import hub
 from clew.core.light_span import LightSpan
 from clew.core.query import Query, running
 from clew.engine import isolation
-from clew.engine.seam import Patch, like
+from clew.engine.seam import Patch
+from clew.engine.wrapper import Around
+from clew.engine.wrapper_steps import invisible
 
 
 def _note(query: Query, rows: int) -> None:
@@ -35,7 +37,9 @@ def _note(query: Query, rows: int) -> None:
             queries.count_rows(query, rows)
 
 
+@invisible
 def _counted(chunks: Any, query: Query) -> Iterator[Any]:
+    __traceback_hide__ = True
     total = 0
     try:
         for rows in chunks:
@@ -49,35 +53,23 @@ def _counted(chunks: Any, query: Query) -> Iterator[Any]:
             isolation.report(ours, __name__)
 
 
-def _read(result: Any, query: Query) -> Any:
+def _read(compiler: Any, /, result: Any) -> Any:
+    query = running.query
+    if query is None:
+        return result
+    running.query = None
+    if query.rows >= 0 or not query.statement.is_select or query.connection is not compiler.connection:
+        return result
     kind = type(result)
-    try:
-        if kind is list:
-            _note(query, len(result[0]) if len(result) == 1 else sum(map(len, result)))
-        elif kind is tuple or result is None:
-            _note(query, 0 if result is None else 1)
-        elif kind is GeneratorType:
-            query.is_chunked = True
-            return _counted(result, query)
-    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-        isolation.report(ours, __name__)
+    if kind is list:
+        _note(query, len(result[0]) if len(result) == 1 else sum(map(len, result)))
+    elif kind is tuple or result is None:
+        _note(query, 0 if result is None else 1)
+    elif kind is GeneratorType:
+        query.is_chunked = True
+        return _counted(result, query)
     return result
 
 
-def _wrap_execute_sql(original: Any) -> Any:
-    # Its own signature, the same in every Django: passing *args on would cost each query as much as counting it.
-    def execute_sql(self: Any, result_type: Any = "multi", chunked_fetch: Any = False, chunk_size: Any = 100) -> Any:
-        __traceback_hide__ = True
-        result = original(self, result_type, chunked_fetch, chunk_size)
-        query = running.query
-        if query is None:
-            return result
-        running.query = None
-        if query.rows >= 0 or not query.statement.is_select or query.connection is not self.connection:
-            return result
-        return _read(result, query)
-
-    return like(original, execute_sql)
-
-
-PATCH = Patch("django.db.models.sql.compiler", "SQLCompiler.execute_sql", _wrap_execute_sql)
+COMPILER = "django.db.models.sql.compiler"
+PATCH = Patch(COMPILER, "SQLCompiler.execute_sql", Around(replace=_read))

@@ -1,4 +1,4 @@
-"""One Jinja2 template being rendered: its span, and how a generator's steps run below it.
+"""One Jinja2 template being rendered: its span, and what is current while its steps run.
 
 Under `render` the whole template runs before its caller does, so a span that is current once is current for all of it;
 under `generate` the consumer's code runs between two steps and must not see it: there it is current for each step.
@@ -6,13 +6,11 @@ under `generate` the consumer's code runs between two steps and must not see it:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextvars import ContextVar, Token
 from typing import Any
 
 from clew.core import local_trace
 from clew.core.spans import OpenSpan, Scope
-from clew.engine import isolation
 from clew.seams.django.template_facts import KnownTemplates
 
 # The seam's, so that the scope's name leads to the seam.
@@ -33,7 +31,7 @@ class Rendering:
 
     __slots__ = ("_key", "_span", "_token", "context", "is_lazy", "template")
 
-    def __init__(self, template: Any, span: OpenSpan, key: Any, context: Any, is_lazy: bool) -> None:
+    def __init__(self, template: Any, span: OpenSpan, key: Any, context: Any, *, is_lazy: bool) -> None:
         self.template = template
         self.context = context
         self.is_lazy = is_lazy
@@ -48,12 +46,12 @@ class Rendering:
         self.context = context
         return True
 
-    def resume(self) -> None:
+    def enter(self) -> None:
         """Make it current for a step."""
         self._span.enter()
         self._token = _current.set(self)
 
-    def suspend(self) -> None:
+    def restore(self) -> None:
         """Make current what was so before the step."""
         token, self._token = self._token, None
         if token is not None:
@@ -66,10 +64,9 @@ class Rendering:
     def close(self, error: BaseException | None) -> None:
         """End its span."""
         try:
-            self.suspend()
+            self.restore()
+        finally:
             self._span.close_folded(self._span.above, self._key, error)
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(ours, SCOPE.name)
 
 
 _current: ContextVar[Rendering | None] = ContextVar("clew_jinja2_rendering", default=None)
@@ -77,98 +74,20 @@ _current: ContextVar[Rendering | None] = ContextVar("clew_jinja2_rendering", def
 current = _current.get
 
 
-def enter(template: Any, role: str, is_lazy: bool = False) -> Rendering | None:
+def enter(template: Any, role: str, *, is_lazy: bool = False) -> Rendering | None:
     """Begin at an entry point; None where one entry point of the template has called another (async environments)."""
     above = _current.get()
     if above is not None and above.template is template and above.context is None:
         return None
-    return begin(template, role, None, is_lazy)
+    return begin(template, role, None, is_lazy=is_lazy)
 
 
-def begin(template: Any, role: str, context: Any, is_lazy: bool) -> Rendering | None:
+def begin(template: Any, role: str, context: Any, *, is_lazy: bool) -> Rendering | None:
     """Open the span of a template and make it current; None where nothing is recorded."""
     local = local_trace.current()
     if local is not None and not local.is_recording:
         return None
-    try:
-        facts = KNOWN.facts(template.name, template.filename)
-        attributes, key = facts.roles[role]
-        span = SCOPE.open(facts.span_name, attributes.copy())
-        return None if span is None else Rendering(template, span, key, context, is_lazy)
-    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-        isolation.report(ours, SCOPE.name)
-        return None
-
-
-def steps(open_rendering: Callable[[], Rendering | None], generator: Generator[Any, None, None]) -> Iterator[Any]:
-    """The generator's items, its steps below the rendering that is opened with the first one."""
-    rendering = open_rendering()
-    if rendering is None or not rendering.is_lazy:
-        # Attaching for each step would cost as much as the steps do.
-        items: Iterator[Any] = generator
-    else:
-        rendering.suspend()
-        items = _alternating(rendering, generator)
-    error = None
-    try:
-        yield from items
-    except BaseException as raised:
-        error = raised
-        raise
-    finally:
-        if rendering is not None:
-            rendering.close(error)
-        del error
-
-
-def _alternating(rendering: Rendering, generator: Generator[Any, None, None]) -> Iterator[Any]:
-    try:
-        while True:
-            rendering.resume()
-            try:
-                item = next(generator)
-            except StopIteration:
-                return
-            finally:
-                rendering.suspend()
-            yield item
-    finally:
-        generator.close()
-
-
-async def steps_async(
-    open_rendering: Callable[[], Rendering | None], generator: AsyncGenerator[Any, None]
-) -> AsyncGenerator[Any, None]:
-    """As `steps`, of an async generator."""
-    rendering = open_rendering()
-    items = generator
-    if rendering is not None and rendering.is_lazy:
-        rendering.suspend()
-        items = _alternating_async(rendering, generator)
-    error = None
-    try:
-        async for item in items:
-            yield item
-    except BaseException as raised:
-        error = raised
-        raise
-    finally:
-        await items.aclose()  # its own spans end before this one
-        if rendering is not None:
-            rendering.close(error)
-        del error
-
-
-async def _alternating_async(rendering: Rendering, generator: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
-    try:
-        while True:
-            rendering.resume()
-            try:
-                item = await anext(generator)
-            except StopAsyncIteration:
-                return
-            finally:
-                rendering.suspend()
-            yield item
-    finally:
-        await generator.aclose()
+    facts = KNOWN.facts(template.name, template.filename)
+    attributes, key = facts.roles[role]
+    span = SCOPE.open(facts.span_name, attributes.copy())
+    return None if span is None else Rendering(template, span, key, context, is_lazy=is_lazy)

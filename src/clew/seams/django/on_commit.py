@@ -9,6 +9,7 @@ TestCase's `captureOnCommitCallbacks` calls the functions itself: no spans there
 from __future__ import annotations
 
 import functools
+import operator
 import sys
 from typing import Any
 
@@ -16,11 +17,10 @@ from opentelemetry.trace import SpanContext, format_span_id, get_current_span
 
 from clew import attributes as names
 from clew.core import transactions
-from clew.core.around import close
 from clew.core.code_location import code_attributes, dotted_name, unwrapped
-from clew.core.spans import Scope
-from clew.engine import isolation
-from clew.engine.seam import Patch, SpanDoc, like
+from clew.core.spans import OpenSpan, Scope
+from clew.engine.seam import Patch, SpanDoc
+from clew.engine.wrapper import Around
 from clew.seams.django import transaction_span
 
 SCOPE = Scope(__name__)
@@ -51,26 +51,8 @@ class Hook:
     def __repr__(self) -> str:
         return repr(self._hook)
 
-    def __call__(self) -> Any:
-        """Run the hook."""
-        __traceback_hide__ = True
-        span = error = None
-        try:
-            span = self._open()
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(ours, __name__)
-        if span is None:
-            return self._hook()
-        try:
-            return self._hook()
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            close(span, None, None, error, __name__)
-            del error
-
-    def _open(self) -> Any:
+    def open(self) -> OpenSpan | None:
+        """Open its span, right before it is run."""
         if not get_current_span().is_recording():
             return None
         name, attributes = _described(self._hook)
@@ -82,6 +64,9 @@ class Hook:
         if span is not None and self._transaction is not None:
             span.span.add_link(self._transaction, _LINK)
         return span
+
+    # Called in C, so that no frame of ours stands below a hook.
+    __call__ = Around(lambda positional: positional[0].open()).quickly(operator.methodcaller("_hook"))
 
 
 def _described(hook: Any) -> tuple[str, dict[str, Any]]:
@@ -111,46 +96,33 @@ def _committed(connection: Any) -> Any:
     return transaction
 
 
-def _wrap_run(original: Any) -> Any:
-    def run_and_clear_commit_hooks(self: Any) -> Any:
-        __traceback_hide__ = True
-        try:
-            if not self.in_atomic_block:
-                transaction = _committed(self)
-                if self.run_on_commit and get_current_span().is_recording():
-                    context = transaction.span_context if transaction is not None else None
-                    self.run_on_commit = [
-                        (first, Hook(hook, self.alias, is_robust, context), is_robust)
-                        for first, hook, is_robust in self.run_on_commit
-                    ]
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(ours, __name__)
-        return original(self)
-
-    return like(original, run_and_clear_commit_hooks)
+def _before_hooks(connection: Any, /) -> None:
+    if connection.in_atomic_block:
+        return
+    transaction = _committed(connection)
+    if connection.run_on_commit and get_current_span().is_recording():
+        context = transaction.span_context if transaction is not None else None
+        connection.run_on_commit = [
+            (first, Hook(hook, connection.alias, is_robust, context), is_robust)
+            for first, hook, is_robust in connection.run_on_commit
+        ]
 
 
-def _wrap_on_commit(original: Any) -> Any:
-    def on_commit(self: Any, func: Any, robust: Any = False) -> Any:
-        __traceback_hide__ = True
-        try:
-            if self.in_atomic_block:
-                transaction = transactions.of(self)
-                if transaction is not None:
-                    transaction.register(func)
-            elif callable(func) and get_current_span().is_recording():
-                func = Hook(func, self.alias, robust, None)
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(ours, __name__)
-        return original(self, func, robust)
-
-    return like(original, on_commit)
+def _traced(connection: Any, /, func: Any, robust: Any) -> Any:
+    """What is registered: outside a transaction it is run at once, and traced."""
+    if connection.in_atomic_block:
+        transaction = transactions.of(connection)
+        if transaction is not None:
+            transaction.register(func)
+    elif callable(func) and get_current_span().is_recording():
+        return Hook(func, connection.alias, robust, None)
+    return func
 
 
 _BASE = "django.db.backends.base.base"
 PATCHES = (
-    Patch(_BASE, "BaseDatabaseWrapper.run_and_clear_commit_hooks", _wrap_run),
-    Patch(_BASE, "BaseDatabaseWrapper.on_commit", _wrap_on_commit),
+    Patch(_BASE, "BaseDatabaseWrapper.run_and_clear_commit_hooks", Around(_before_hooks)),
+    Patch(_BASE, "BaseDatabaseWrapper.on_commit", Around(change={"func": _traced})),
 )
 SPAN = SpanDoc(
     "on_commit accounts.views.<lambda>",

@@ -7,7 +7,6 @@ the parent past `Template.render` (only `get_parent` knows which one), and at `B
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from opentelemetry.trace import get_current_span
@@ -16,15 +15,21 @@ from clew import attributes as names
 from clew.core import configuration, local_trace
 from clew.core.light_span import LightSpan
 from clew.core.spans import OpenSpan, Scope
-from clew.engine import isolation
-from clew.engine.seam import Patch, Seam, SpanDoc, Wrap, like
+from clew.engine import needs
+from clew.engine.seam import Patch, Seam, SpanDoc
+from clew.engine.wrapper import Around
 from clew.seams.django.template_facts import NAMELESS, KnownTemplates, plain
 
 SCOPE = Scope(__name__)
 KNOWN = KnownTemplates("django")
 # Until the parent is known; told from other spans' names by identity.
 _SOME_PARENT = "template <parent>"
-_Opened = tuple[OpenSpan, Any]
+
+
+def _is_unsampled() -> bool:
+    """All that an unsampled request pays for is this look."""
+    local = local_trace.current()
+    return local is not None and not local.is_recording
 
 
 def _query_count() -> int:
@@ -32,103 +37,62 @@ def _query_count() -> int:
     return 0 if local is None or local.queries is None else local.queries.count
 
 
-def _note_queries(span: OpenSpan, before: int) -> None:
+# What is open around a template: its span, its key, and how many queries there had been.
+_Rendering = tuple[OpenSpan, Any, int]
+
+
+def _open_template(template: Any, /, context: Any) -> _Rendering | None:
+    return None if _is_unsampled() else _rendering(*_name_and_file(template), context)
+
+
+def _open_partial(partial: Any, /, context: Any) -> _Rendering | None:
+    if _is_unsampled():
+        return None
+    origin = partial.origin
+    return _rendering(f"{plain(origin.template_name) or NAMELESS}#{partial.name}", origin.name, context)
+
+
+def _name_and_file(template: Any) -> tuple[Any, Any]:
+    # Of whatever is called a template: a class of the application's need not call Django's `__init__`.
+    return getattr(template, "name", None), getattr(getattr(template, "origin", None), "name", None)
+
+
+def _rendering(name: Any, file: Any, context: Any) -> _Rendering | None:
+    facts = KNOWN.facts(name, file)
+    attributes, key = facts.roles["root" if getattr(context, "template", None) is None else "include"]
+    span = SCOPE.open(facts.span_name, attributes.copy())
+    return None if span is None else (span, key, _query_count())
+
+
+def _close_template(opened: _Rendering, error: BaseException | None) -> None:
+    span, key, before = opened
     ran = _query_count() - before
     if ran:
         span.note(names.DJANGO_TEMPLATE_QUERY_COUNT, ran)
-
-
-def _wrap_render(
-    open_span: Callable[[Any, Any], _Opened | None], close: Callable[[OpenSpan, Any, BaseException | None], None]
-) -> Wrap:
-    """A wrap function for the `render(self, context)` of a template or a node."""
-
-    def wrap(original: Any) -> Any:
-        def render(self: Any, context: Any) -> Any:
-            __traceback_hide__ = True
-            # An unsampled request pays this look and no more.
-            local = local_trace.current()
-            if local is not None and not local.is_recording:
-                return original(self, context)
-            opened = error = None
-            try:
-                opened = open_span(self, context)
-            except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-                isolation.report(ours, __name__)
-            if opened is None:
-                return original(self, context)
-            try:
-                return original(self, context)
-            except BaseException as raised:
-                error = raised
-                raise
-            finally:
-                try:
-                    close(*opened, error)
-                except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-                    isolation.report(ours, __name__)
-                del error
-
-        return like(original, render)
-
-    return wrap
-
-
-def _open_template(template: Any, context: Any) -> _Opened | None:
-    facts = KNOWN.facts(template.name, template.origin.name)
-    attributes, key = facts.roles["root" if context.template is None else "include"]
-    span = SCOPE.open(facts.span_name, attributes.copy())
-    return None if span is None else (span, (key, _query_count()))
-
-
-def _open_partial(partial: Any, context: Any) -> _Opened | None:
-    origin = partial.origin
-    facts = KNOWN.facts(f"{plain(origin.template_name) or NAMELESS}#{partial.name}", origin.name)
-    attributes, key = facts.roles["root" if context.template is None else "include"]
-    span = SCOPE.open(facts.span_name, attributes.copy())
-    return None if span is None else (span, (key, _query_count()))
-
-
-def _close_template(span: OpenSpan, key: Any, error: BaseException | None) -> None:
-    key, before = key
-    _note_queries(span, before)
     span.close_folded(span.above, key, error)
 
 
-def _open_extends(node: Any, context: Any) -> _Opened | None:
+def _open_extends() -> OpenSpan | None:
+    if _is_unsampled():
+        return None
     # Open before the parent is looked for: loading and compiling it is a part of extending it.
-    span = SCOPE.open(_SOME_PARENT, {names.DJANGO_TEMPLATE_ENGINE: "django", names.DJANGO_TEMPLATE_ROLE: "extends"})
-    return None if span is None else (span, None)
+    return SCOPE.open(_SOME_PARENT, {names.DJANGO_TEMPLATE_ENGINE: "django", names.DJANGO_TEMPLATE_ROLE: "extends"})
 
 
-def _close_extends(span: OpenSpan, key: Any, error: BaseException | None) -> None:
-    span.close(error)
-
-
-def _wrap_get_parent(original: Any) -> Any:
-    def get_parent(self: Any, context: Any) -> Any:
-        __traceback_hide__ = True
-        parent = original(self, context)
-        try:
-            span: Any = get_current_span()
-            if getattr(span, "name", None) is _SOME_PARENT:
-                _name_parent(span, parent)
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(ours, __name__)
-        return parent
-
-    return like(original, get_parent)
-
-
-def _name_parent(span: Any, parent: Any) -> None:
-    facts = KNOWN.facts(parent.name, parent.origin.name)
+def _note_parent(result: Any) -> None:
+    span: Any = get_current_span()
+    if getattr(span, "name", None) is not _SOME_PARENT:
+        return
+    facts = KNOWN.facts(*_name_and_file(result))
     span.update_name(facts.span_name)
     note = span.note if isinstance(span, LightSpan) else span.set_attribute
     for key, value in facts.roles["extends"][0].items():
         note(key, value)
 
 
-def _open_block(node: Any, context: Any) -> _Opened | None:
+def _open_block(node: Any, /, context: Any) -> tuple[OpenSpan, Any] | None:
+    if _is_unsampled():
+        return None
     # The definition that counts is the last one in the stack; an error leaves the stack without it.
     overrides = context.render_context.get("block_context")
     stack = overrides.blocks.get(node.name) if overrides is not None else None
@@ -136,7 +100,8 @@ def _open_block(node: Any, context: Any) -> _Opened | None:
     return None if span is None else (span, stack[-1] if stack else node)
 
 
-def _close_block(span: OpenSpan, block: Any, error: BaseException | None) -> None:
+def _close_block(opened: tuple[OpenSpan, Any], error: BaseException | None) -> None:
+    span, block = opened
     settings = configuration.settings
     is_short = span.elapsed_ns < settings.block_threshold_ms * 1e6
     # What a discarded block had looked up is not worth its microseconds: attributes only now.
@@ -152,6 +117,7 @@ def _close_block(span: OpenSpan, block: Any, error: BaseException | None) -> Non
     span.close_folded(span.above, (key, block.name), error)
 
 
+_BASE, _TAGS = "django.template.base", "django.template.loader_tags"
 _TEMPLATE = (
     names.DJANGO_TEMPLATE_NAME,
     names.DJANGO_TEMPLATE_ENGINE,
@@ -163,13 +129,20 @@ _TEMPLATE = (
 SEAM = Seam(
     "django.template",
     patches=(
-        Patch("django.template.base", "Template.render", _wrap_render(_open_template, _close_template)),
-        Patch(
-            "django.template.base", "PartialTemplate.render", _wrap_render(_open_partial, _close_template), False, True
-        ),
-        Patch("django.template.loader_tags", "ExtendsNode.render", _wrap_render(_open_extends, _close_extends)),
-        Patch("django.template.loader_tags", "ExtendsNode.get_parent", _wrap_get_parent),
-        Patch("django.template.loader_tags", "BlockNode.render", _wrap_render(_open_block, _close_block)),
+        Patch(_BASE, "Template.render", Around(_open_template, close=_close_template)),
+        Patch(_BASE, "PartialTemplate.render", Around(_open_partial, close=_close_template), since="6.0"),
+        Patch(_TAGS, "ExtendsNode.render", Around(_open_extends)),
+        Patch(_TAGS, "ExtendsNode.get_parent", Around(note=_note_parent)),
+        Patch(_TAGS, "BlockNode.render", Around(_open_block, close=_close_block)),
+    ),
+    needs=(
+        *needs.attributes(_BASE, "Template", "name", "origin"),
+        *needs.attributes(_BASE, "Origin", "name", "template_name"),
+        *needs.attributes(_BASE, "PartialTemplate", "name", "origin", since="6.0"),
+        *needs.attributes(_BASE, "Node", "token"),
+        *needs.attributes(_TAGS, "BlockNode", "name"),
+        *needs.attributes(_TAGS, "BlockContext", "blocks"),
+        *needs.attributes("django.template.context", "Context", "template", "render_context"),
     ),
     spans=(
         SpanDoc(

@@ -33,9 +33,10 @@ from clew.core.transactions import (
     SET_ROLLBACK,
     Transaction,
 )
-from clew.engine import isolation, needs
+from clew.engine import needs
 from clew.engine.exception_event import type_name
-from clew.engine.seam import Patch, Seam, SpanDoc, like
+from clew.engine.seam import Patch, Seam, SpanDoc
+from clew.engine.wrapper import Around
 from clew.seams.django import on_commit, transaction_queries, transaction_span
 from clew.seams.django.transaction_place import place_of
 from clew.seams.django.transaction_span import Block
@@ -43,33 +44,46 @@ from clew.seams.django.transaction_span import Block
 _CODE = (names.CODE_FUNCTION_NAME, names.CODE_FILE_PATH, names.CODE_LINE_NUMBER)
 
 
-def _entered(atomic: Any, connection: Any, start_ns: int) -> None:
+def _entering() -> int | None:
+    """When it is entered; None where nobody would be told."""
+    if local_trace.current() is not None or get_current_span().is_recording():
+        return time_ns()
+    return None
+
+
+def _entered(atomic: Any, /, opened: int, caller: Any) -> None:
     local = local_trace.current() or local_trace.of_current_span()
     if spans.pipeline() is None or (local is None and not get_current_span().is_recording()):
         return
+    connection = _connection(atomic)
     blocks = connection.atomic_blocks
     if atomic._from_testcase or not blocks:
         return
-    frame = sys._getframe(2)
-    site, is_atomic_request = place_of(frame)
+    site, is_atomic_request = place_of(caller)
     is_first = len(blocks) == 1 or all(each._from_testcase for each in blocks[:-1])
     is_outermost = is_first and connection.commit_on_exit
     if is_outermost:
-        transaction = _begin(atomic, connection, local, site, start_ns)
+        transaction = _begin(atomic, connection, local, site, opened)
         transaction.is_atomic_request = is_atomic_request
     elif (known := transactions.of(connection)) is not None:
         transaction = known
     elif transaction_queries.is_manual(connection):
-        transaction = transaction_queries.begin_manual(connection, frame)
+        transaction = transaction_queries.begin_manual(connection, caller)
     else:
         return  # it was begun before anything was traced
     block = Block(transaction, connection, site, is_outermost)
     transaction.blocks.append(block)
     if is_outermost or block.has_savepoint:
         name = f"{'transaction' if is_outermost else 'savepoint'} {connection.alias}"
-        block.span = transaction_span.open_span(name, _attributes(atomic, transaction, is_outermost), site, start_ns)
+        block.span = transaction_span.open_span(name, _attributes(atomic, transaction, is_outermost), site, opened)
         if is_outermost:
             transaction.span = block.span
+
+
+def _connection(atomic: Any) -> Any:
+    """What Django's `get_connection` gives it; that may be replaced, and is not called once more for us."""
+    database = sys.modules["django.db"]
+    return database.connections[database.DEFAULT_DB_ALIAS if atomic.using is None else atomic.using]
 
 
 def _begin(atomic: Any, connection: Any, local: Any, site: Any, start_ns: int) -> Transaction:
@@ -90,8 +104,9 @@ def _attributes(atomic: Any, transaction: Transaction, is_outermost: bool) -> di
     return found
 
 
-def _leaving(connection: Any, error: BaseException | None) -> Block | None:
-    """The block that is being left, with what Django is going to do."""
+def _leaving(atomic: Any, /, exc_value: BaseException | None) -> tuple[Block, Any] | None:
+    """The block that is being left, with what Django is going to do, and its connection."""
+    connection = _connection(atomic)
     transaction = transactions.of(connection)
     if transaction is None:
         return None
@@ -102,12 +117,12 @@ def _leaving(connection: Any, error: BaseException | None) -> Block | None:
         return None
     block: Block = blocks.pop()
     block.leaving_ns = time_ns()
-    block.error = error
+    block.error = exc_value
     _foresee(block, connection, transaction)
     if block.is_outermost:
         transaction.leaving = block
         block.handled = sys.exc_info()[1]
-    return block
+    return block, connection
 
 
 def _foresee(block: Block, connection: Any, transaction: Transaction) -> None:
@@ -128,20 +143,21 @@ def _foresee(block: Block, connection: Any, transaction: Transaction) -> None:
 def _broken(block: Block, connection: Any, transaction: Transaction) -> None:
     """It is rolled back although no exception leaves it: on purpose, or because one was caught inside."""
     block.outcome, block.reason = ROLLED_BACK, SET_ROLLBACK
-    broken_by = getattr(connection, "rollback_exc", None)  # from Django 5 on
+    broken_by = connection.rollback_exc
     if broken_by is not None and id(broken_by) != block.broken_by:
         block.reason, block.error = CAUGHT, broken_by
     elif transaction.failure:
         block.reason = CAUGHT
 
 
-def _left(block: Block, connection: Any, raised: BaseException | None) -> None:
+def _left(opened: tuple[Block, Any], error: BaseException | None) -> None:
     """Django has done it, or has failed to."""
+    block, connection = opened
     transaction = block.transaction
     if transaction.outcome:
         return  # it was committed, and is over since before its hooks ran
-    if raised is not None and block.outcome != ROLLED_BACK:
-        block.outcome, block.reason, block.error = ROLLED_BACK, COMMIT_FAILED, raised
+    if error is not None and block.outcome != ROLLED_BACK:
+        block.outcome, block.reason, block.error = ROLLED_BACK, COMMIT_FAILED, error
     if block.is_outermost:
         transaction_span.end(connection, block)
     else:
@@ -149,61 +165,26 @@ def _left(block: Block, connection: Any, raised: BaseException | None) -> None:
     block.error = None
 
 
-def _wrap_enter(original: Any) -> Any:
-    from django.db.transaction import get_connection
-
-    def __enter__(self: Any) -> Any:  # noqa: N807 - Django's name
-        __traceback_hide__ = True
-        start_ns = time_ns()
-        result = original(self)
-        try:
-            if local_trace.current() is not None or get_current_span().is_recording():
-                _entered(self, get_connection(self.using), start_ns)
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(ours, __name__)
-        return result
-
-    return like(original, __enter__)
-
-
-def _wrap_exit(original: Any) -> Any:
-    from django.db.transaction import get_connection
-
-    def __exit__(self: Any, exc_type: Any, exc_value: Any, traceback: Any) -> Any:  # noqa: N807 - Django's name
-        __traceback_hide__ = True
-        block = raised = None
-        try:
-            connection = get_connection(self.using)
-            block = _leaving(connection, exc_value)
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(ours, __name__)
-        if block is None:
-            return original(self, exc_type, exc_value, traceback)
-        try:
-            return original(self, exc_type, exc_value, traceback)
-        except BaseException as error:
-            raised = error
-            raise
-        finally:
-            try:
-                _left(block, connection, raised)
-            except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-                isolation.report(ours, __name__)
-            del raised
-
-    return like(original, __exit__)
-
-
+_TRANSACTION = "django.db.transaction"
 SEAM = Seam(
     "django.transaction",
-    needs=needs.attributes("django.db.transaction", "Atomic", "_from_testcase"),
     on_install=lambda: setattr(transaction_queries.Counting, "is_on", True),
     on_uninstall=lambda: setattr(transaction_queries.Counting, "is_on", False),
     patches=(
-        Patch("django.db.transaction", "Atomic.__enter__", _wrap_enter),
-        Patch("django.db.transaction", "Atomic.__exit__", _wrap_exit),
+        Patch(_TRANSACTION, "Atomic.__enter__", Around(_entering, close=_entered)),
+        Patch(_TRANSACTION, "Atomic.__exit__", Around(_leaving, close=_left)),
         *transaction_queries.PATCHES,
         *on_commit.PATCHES,
+    ),
+    needs=(
+        *needs.functions("django.db", "connections", "DEFAULT_DB_ALIAS"),
+        *needs.attributes(_TRANSACTION, "Atomic", "using", "durable", "_from_testcase"),
+        *needs.attributes(
+            transaction_queries.BASE,
+            "BaseDatabaseWrapper",
+            *("alias", "atomic_blocks", "autocommit", "closed_in_transaction", "commit_on_exit", "connection"),
+            *("in_atomic_block", "needs_rollback", "rollback_exc", "run_on_commit", "savepoint_ids", "vendor"),
+        ),
     ),
     spans=(
         SpanDoc(

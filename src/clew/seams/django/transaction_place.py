@@ -7,7 +7,6 @@ knows the function; the one that is the resolved view itself was put there by AT
 from __future__ import annotations
 
 import contextlib
-import os
 from types import CodeType, FrameType
 from typing import Any
 
@@ -16,7 +15,10 @@ from clew.core.call_site import CallSite, call_site
 from clew.core.code_location import dotted_name, unwrapped
 
 _DECORATOR = getattr(contextlib.ContextDecorator.__call__, "__code__", None)
-_CALLERS = (("clew/seams/django/view.py", "traced"), ("django/core/handlers/base.py", "_get_response"))
+_HANDLER = ("django.core.handlers.base", "_get_response")
+# What the seam of the view calls it: in a function of its own, or given to a wrapper.
+_CALLBACKS = ("callback", "_clew_bound_callback")
+_NOTHING = object()
 _MAX_KNOWN = 5_000
 _known: dict[int, tuple[CodeType, CallSite | None]] = {}
 
@@ -41,21 +43,29 @@ def _is_decorator(frame: FrameType) -> bool:
 
 
 def _is_around_view(frame: FrameType, function: Any) -> bool:
-    above = frame.f_back
-    while above is not None and _is_decorator(above):
-        above = above.f_back
-    if above is None or not _calls_views(above.f_code):
-        return False
-    callback = above.f_locals.get("callback")
+    callback = _callback(frame.f_back)
     # Two databases with ATOMIC_REQUESTS: one block around the other around the view.
     while function is not callback and _is_decorated(function):
         function = function.__wrapped__
     return function is callback
 
 
-def _calls_views(code: CodeType) -> bool:
-    path = code.co_filename.replace(os.sep, "/")
-    return any(code.co_name == name and path.endswith(end) for end, name in _CALLERS)
+def _callback(frame: FrameType | None) -> Any:
+    """The resolved view, where whoever called the block is Django's handler or the view's seam."""
+    while frame is not None:
+        if _is_ours(frame):
+            for name in _CALLBACKS:
+                if name in frame.f_locals:
+                    return frame.f_locals[name]
+        elif not _is_decorator(frame):
+            is_handler = (frame.f_globals.get("__name__"), frame.f_code.co_name) == _HANDLER
+            return frame.f_locals.get("callback", _NOTHING) if is_handler else _NOTHING
+        frame = frame.f_back
+    return _NOTHING
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).startswith("clew.")
 
 
 def _is_decorated(function: Any) -> bool:
@@ -73,7 +83,7 @@ def _decorated(function: Any) -> CallSite | None:
         if len(_known) >= _MAX_KNOWN:
             _known.clear()
         site = None
-        if frames._by_place(os.path.abspath(code.co_filename)) == frames.APPLICATION:
+        if frames.is_application(code.co_filename):
             site = CallSite(code.co_filename, code.co_firstlineno, dotted_name(function), code)
         found = _known[id(code)] = (code, site)
     return found[1]

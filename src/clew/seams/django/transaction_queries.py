@@ -17,9 +17,9 @@ from clew.core import local_trace, transactions
 from clew.core.call_site import call_site
 from clew.core.statement import Statement
 from clew.core.transactions import CLOSED, COMMIT_FAILED, COMMITTED, EXPLICIT, ROLLED_BACK, Transaction
-from clew.engine import isolation
 from clew.engine.exception_event import type_name
-from clew.engine.seam import Patch, Wrap, like
+from clew.engine.seam import Patch
+from clew.engine.wrapper import Around
 from clew.seams.django import transaction_span
 
 _PARENT = "parent"
@@ -68,52 +68,38 @@ def count(transaction: Transaction, statement: Statement, error: BaseException |
 
 
 def _end_manual(connection: Any, outcome: str, reason: str, error: BaseException | None) -> None:
-    try:
-        transaction = transactions.of(connection)
-        if transaction is None or not transaction.is_manual:
-            return
-        parent = transaction.memo.pop(_PARENT)
-        attributes: dict[str, Any] = {names.DJANGO_DB_ALIAS: transaction.alias}
-        if transaction.site is not None:
-            attributes.update(transaction.site.attributes())
-        if parent.get_span_context().trace_flags.sampled and parent.get_span_context().is_valid:
-            name = f"transaction {transaction.alias}"
-            transaction.span = transaction_span.SCOPE.under(parent, name, attributes, start_ns=transaction.start_ns)
-        transaction_span.finish(connection, transaction, outcome, reason, error)
-    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-        isolation.report(ours, __name__)
+    transaction = transactions.of(connection)
+    if transaction is None or not transaction.is_manual:
+        return
+    parent = transaction.memo.pop(_PARENT)
+    attributes: dict[str, Any] = {names.DJANGO_DB_ALIAS: transaction.alias}
+    if transaction.site is not None:
+        attributes.update(transaction.site.attributes())
+    if parent.get_span_context().trace_flags.sampled and parent.get_span_context().is_valid:
+        name = f"transaction {transaction.alias}"
+        transaction.span = transaction_span.SCOPE.under(parent, name, attributes, start_ns=transaction.start_ns)
+    transaction_span.finish(connection, transaction, outcome, reason, error)
 
 
-def _wrap_end(outcome: str, reason: str) -> Wrap:
-    def wrap(original: Any) -> Any:
-        def end(self: Any) -> Any:
-            __traceback_hide__ = True
-            transaction = transactions.of(self)
-            if transaction is None or not transaction.is_manual:
-                return original(self)
-            try:
-                result = original(self)
-            except Exception as error:
-                # A rollback or close that fails has lost its connection, and the transaction with it.
-                _end_manual(self, ROLLED_BACK, COMMIT_FAILED if outcome == COMMITTED else CLOSED, error)
-                raise
-            _end_manual(self, outcome, reason, None)
-            return result
+def _ending(outcome: str, reason: str) -> Around:
+    def close(connection: Any, /, opened: Transaction, error: BaseException | None) -> None:
+        if error is None:
+            _end_manual(connection, outcome, reason, None)
+        elif isinstance(error, Exception):
+            # A rollback or close that fails has lost its connection, and the transaction with it.
+            _end_manual(connection, ROLLED_BACK, COMMIT_FAILED if outcome == COMMITTED else CLOSED, error)
 
-        return like(original, end)
-
-    return wrap
+    return Around(_open_manual, close=close)
 
 
-def _wrap_set_autocommit(original: Any) -> Any:
-    def set_autocommit(self: Any, autocommit: Any, *args: Any, **kwargs: Any) -> Any:
-        __traceback_hide__ = True
-        result = original(self, autocommit, *args, **kwargs)
-        if autocommit and transactions.of(self) is not None:
-            _end_manual(self, COMMITTED, "", None)
-        return result
+def _open_manual(connection: Any, /) -> Transaction | None:
+    transaction = transactions.of(connection)
+    return transaction if transaction is not None and transaction.is_manual else None
 
-    return like(original, set_autocommit)
+
+def _note_autocommit(connection: Any, /, autocommit: Any) -> None:
+    if autocommit:
+        _end_manual(connection, COMMITTED, "", None)
 
 
 def is_aborted(connection: Any) -> bool:
@@ -125,10 +111,10 @@ def is_aborted(connection: Any) -> bool:
 
 
 _IN_ERROR = 3  # libpq's PQTRANS_INERROR
-_BASE = "django.db.backends.base.base"
+BASE = "django.db.backends.base.base"
 PATCHES = (
-    Patch(_BASE, "BaseDatabaseWrapper.commit", _wrap_end(COMMITTED, "")),
-    Patch(_BASE, "BaseDatabaseWrapper.rollback", _wrap_end(ROLLED_BACK, EXPLICIT)),
-    Patch(_BASE, "BaseDatabaseWrapper.close", _wrap_end(ROLLED_BACK, CLOSED)),
-    Patch(_BASE, "BaseDatabaseWrapper.set_autocommit", _wrap_set_autocommit),
+    Patch(BASE, "BaseDatabaseWrapper.commit", _ending(COMMITTED, "")),
+    Patch(BASE, "BaseDatabaseWrapper.rollback", _ending(ROLLED_BACK, EXPLICIT)),
+    Patch(BASE, "BaseDatabaseWrapper.close", _ending(ROLLED_BACK, CLOSED)),
+    Patch(BASE, "BaseDatabaseWrapper.set_autocommit", Around(note=_note_autocommit)),
 )

@@ -60,7 +60,7 @@ class Block:
         self.has_savepoint = not is_outermost and bool(saved) and saved[-1] is not None
         self.queries, self.writes = transaction.queries, transaction.writes
         # id of the last error that broke a transaction of this connection, while the connection holds it.
-        self.broken_by = id(getattr(connection, "rollback_exc", None))
+        self.broken_by = id(connection.rollback_exc)
 
 
 def open_span(name: str, attributes: dict[str, Any], site: CallSite | None, start_ns: int) -> OpenSpan | None:
