@@ -77,7 +77,8 @@ def fetch(url):
             with urllib.request.urlopen(url, timeout=10) as reply:
                 return reply.read()
         except urllib.error.HTTPError as error:
-            return error.read()
+            with error:
+                return error.read()
         except OSError:
             if time.monotonic() > deadline:
                 raise

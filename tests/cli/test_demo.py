@@ -21,6 +21,7 @@ import redis
 from clew.cli.otlp_body import JSON, parse_traces
 from clew.cli.receiver import Receiver
 from clew.export.span_record import from_otlp
+from tests.processes import Process
 from tests.services import require
 
 RUN = "import sys; from clew.cli import main; sys.exit(main())"
@@ -52,7 +53,7 @@ def launch(scratch, compiled, *options, **variables):
     env = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "PYTHONDONTWRITE"))}
     env |= {"TMPDIR": str(scratch), "PYTHONPYCACHEPREFIX": str(compiled), "COLUMNS": "100", **variables}
     command = [sys.executable, "-c", RUN, "demo", *options]
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return Process(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def leftovers(scratch):

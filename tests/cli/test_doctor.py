@@ -38,6 +38,7 @@ from clew.cli.doctor_workers import Worker
 from clew.cli.receiver import Receiver
 from clew.export.terminal import Terminal
 from clew.seams import SEAMS
+from tests.processes import Process
 from tests.services import require
 
 RUN = "import sys; from clew.cli import main; sys.exit(main())"
@@ -114,12 +115,12 @@ def start(site, *options, **variables):
     command = [sys.executable, "-c", RUN, "doctor", *options]
     pipe = subprocess.PIPE
     env = {**site.env, **variables}
-    return subprocess.Popen(command, cwd=site.path, env=env, text=True, stdout=pipe, stderr=pipe)
+    return Process(command, cwd=site.path, env=env, text=True, stdout=pipe, stderr=pipe)
 
 
 def doctor(site, *options, **variables):
-    process = start(site, "--json", *options, **variables)
-    out, err = process.communicate(timeout=60)
+    with start(site, "--json", *options, **variables) as process:
+        out, err = process.communicate(timeout=60)
     assert "hunter2" not in out + err
     return process.returncode, [Check(**check) for check in json.loads(out)["checks"]], err
 
@@ -281,11 +282,11 @@ def test_without_a_project(site, tmp_path):
 def test_ctrl_c_ends_it_quietly(site):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         broker = f"amqp://127.0.0.1:{silent.getsockname()[1]}//"
-        process = start(site, "--timeout", "60", SHOP_BROKER=broker)
-        assert any(line.startswith("ok       seams") for line in process.stdout)
-        with silent.accept()[0]:
-            process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=20)
+        with start(site, "--timeout", "60", SHOP_BROKER=broker) as process:
+            assert any(line.startswith("ok       seams") for line in process.stdout)
+            with silent.accept()[0]:
+                process.send_signal(signal.SIGINT)
+                _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "Traceback" not in err
 

@@ -18,6 +18,7 @@ from opentelemetry.trace import Link, SpanKind, set_span_in_context
 import clew.cli
 from clew.cli.trace_buffer import TraceBuffer
 from clew.export.tree import SpanRecord
+from tests.processes import Process
 
 TRACE, OTHER = "ab12" * 8, "cd34" * 8
 RUN = "import sys; from clew.cli import main; sys.exit(main())"
@@ -139,7 +140,7 @@ def test_one_huge_trace_keeps_its_first_spans_and_those_above_them(buffer):
 
 
 def clew_view(*options, **environment):
-    return subprocess.Popen(
+    return Process(
         [sys.executable, "-c", RUN, "view", "--grpc-port", "0", "--http-port", "0", "--settle", "100ms", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
