@@ -1,13 +1,34 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import signal
+import tempfile
 
 import pytest
 
 from clew.engine import isolation
+from tests import services
 
 LEVEL = logging.getLogger().level
+COMPILED = pytest.StashKey[str]()
+
+
+def pytest_configure(config):
+    """Half of a process's start is compiling, where the environment forbids to keep the result; we start hundreds."""
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+        os.environ["PYTHONPYCACHEPREFIX"] = config.stash[COMPILED] = tempfile.mkdtemp(prefix="clew-tests-compiled-")
+
+
+def pytest_unconfigure(config):
+    shutil.rmtree(config.stash.get(COMPILED, ""), ignore_errors=True)
+
+
+def pytest_runtest_setup(item):
+    for name in services.ADDRESSES:
+        if item.get_closest_marker(name):
+            services.require(name)
 
 
 def pytest_collection_modifyitems(items):

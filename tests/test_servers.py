@@ -71,7 +71,7 @@ def serving(command, protocol, receiver):
 
 
 def fetch(url):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while True:
         try:
             with urllib.request.urlopen(url, timeout=10) as reply:

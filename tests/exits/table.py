@@ -87,7 +87,7 @@ def _env(contender: str, received: Sink, protocol: str) -> dict[str, str]:
 
 
 def _fetch(url: str, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while True:
         try:
             with urllib.request.urlopen(url, timeout=10) as reply:
