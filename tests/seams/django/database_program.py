@@ -167,7 +167,7 @@ def main() -> None:
         for view in VIEWS:
             client.get(f"/{view.__name__}/")
             Group.objects.exclude(name__startswith="group").delete()
-            with tracing(detail="default") as trace:
+            with tracing(detail="default", resolve_threshold_ms=1e9) as trace:
                 response = client.get(f"/{view.__name__}/")
             root = trace.spans[-1]
             spans = [span for span in trace.spans if span.name != "resolve"]

@@ -87,7 +87,7 @@ SEAM = Seam(
         Patch("jinja2.nativetypes", "NativeTemplate.render", _WHOLE),
         Patch("jinja2.nativetypes", "NativeTemplate.render_async", _WHOLE),
     ),
-    needs=needs.attributes(_ENVIRONMENT, "Template", _ROOT, "name", "filename"),
+    needs=needs.inside(_ENVIRONMENT, "Template._from_namespace", _ROOT, "name", "filename"),
     spans=(
         SpanDoc(
             "template page.html",
