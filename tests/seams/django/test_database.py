@@ -366,3 +366,23 @@ def test_an_unsampled_request_is_counted_and_leaves_no_span():
         handle.shutdown()
     assert counts == [20]
     assert [finding.type for finding in found] == ["n_plus_one"]
+
+
+@pytest.mark.django_db(transaction=True)  # queries inside a transaction are not only counted
+def test_the_rows_of_a_counted_query_are_not_those_of_a_query_before():
+    def view(request):
+        list(Group.objects.all())
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT id FROM auth_group")  # SQLite does not say how many rows it has
+        list(Group.objects.all())
+        rows.append(local_trace.current().queries.rows)
+        return HttpResponse("ok")
+
+    rows = []
+    Group.objects.bulk_create([Group(name="a"), Group(name="b"), Group(name="c")])
+    handle = setup_tracing(tracer_provider=TracerProvider(sampler=ParentBased(ALWAYS_OFF)))
+    try:
+        get(view)
+    finally:
+        handle.shutdown()
+    assert rows == [3]
