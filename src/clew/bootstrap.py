@@ -5,11 +5,12 @@ Everything is wired here and nowhere else: seams, processors and exporters do no
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from opentelemetry.instrumentation._semconv import _OpenTelemetrySemanticConventionStability
@@ -51,6 +52,8 @@ class Tracing:
         self._processors: list[Any] = []
         # Under `opentelemetry-instrument`: nobody has touched the provider yet.
         self.is_automatic = False
+        # Takes clew's own spans; None where somebody else exports.
+        self.deliver: Callable[[Any], None] | None = None
 
     @property
     def is_active(self) -> bool:
@@ -172,11 +175,17 @@ def _install(tracing: Tracing, provider: TracerProvider | None) -> None:
         queues = tuple(_delivering())
         flush.queues = queues
         tracing._processors += queues
+        tracing.deliver = queues[0].take if len(queues) == 1 else functools.partial(_take, queues)
     providers.lend(provider, tracing._processors)
     _apply(tracing, tracing.resolved)
     needs.watch()
     DJANGO_READY.install()
     exits.install(_flush_at_exit)
+
+
+def _take(queues: tuple[DeliverProcessor, ...], span: Any) -> None:
+    for queue in queues:
+        queue.take(span)
 
 
 def _delivering() -> Iterator[DeliverProcessor]:
@@ -226,7 +235,7 @@ def _apply(tracing: Tracing, resolved: Resolved) -> None:
         detector.watch(())
         return
     _watch(settings)
-    spans.install(Pipeline(tracing.provider, settings.max_spans_per_trace))
+    spans.install(Pipeline(tracing.provider, settings.max_spans_per_trace, tracing.deliver))
     for seam in seams():
         if settings.is_on(seam.name):
             seam.install()

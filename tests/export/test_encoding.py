@@ -395,8 +395,8 @@ def test_what_ours_cannot_encode_upstream_does(monkeypatch, caplog):
             raise RuntimeError("ours")
         return status_of(status)
 
-    status_of = encoding._status
-    monkeypatch.setattr(encoding, "_status", broken)
+    status_of = encoding.status_of
+    monkeypatch.setattr(encoding, "status_of", broken)
     error = Status(StatusCode.ERROR, "x")
     spans = [span("a", status=error), span("b"), span("c", status=error)]
     expected = upstream_encode_spans(spans)
@@ -414,7 +414,7 @@ def test_a_batch_ours_cannot_encode_goes_to_upstream(monkeypatch, caplog):
 
 
 def test_bytes_no_reader_takes_go_to_upstream(monkeypatch, caplog):
-    monkeypatch.setattr(encoding, "_status", lambda status: b"\x7a\x7f")
+    monkeypatch.setattr(encoding, "status_of", lambda status: b"\x7a\x7f")
     assert encoding.encode_spans([span("a")]) == upstream_encode_spans([span("a")])
     assert "export.encoding" in caplog.text
 

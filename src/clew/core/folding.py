@@ -17,21 +17,49 @@ if TYPE_CHECKING:
 _SUMMED = (names.DB_RESPONSE_RETURNED_ROWS, names.DJANGO_TEMPLATE_QUERY_COUNT)
 
 
+class Folded:
+    """How often equals of a span came and went, and how long they took."""
+
+    __slots__ = ("count", "first_ns", "last_ns", "total_ns")
+
+    def __init__(self, took_ns: int) -> None:
+        self.count, self.total_ns, self.first_ns, self.last_ns = 1, took_ns, took_ns, 0
+
+
+def count(parent: LightSpan, key: Any, took_ns: int, end_ns: int) -> LightSpan | None:
+    """An equal of this key below `parent` came and went, and was never a span; it took so long.
+
+    Returns:
+        The span that stands for it; None where there is none yet, and the caller has to make one (`fold`).
+    """
+    folds = parent._folds
+    first = None if folds is None else folds.get(key)
+    if first is not None:
+        again(first, parent, took_ns, end_ns)
+    return first
+
+
 def again(first: LightSpan, parent: LightSpan, took_ns: int, end_ns: int) -> None:
     """An equal of `first` below `parent` came and went; it was never a span."""
-    first._folded += 1
-    first._folded_ns += took_ns
-    first._folded_last_ns = took_ns
-    first._end_time = end_ns
-    parent._children += 1
+    folded = first._folded
+    if folded is not None:
+        folded.count += 1
+        folded.total_ns += took_ns
+        folded.last_ns = took_ns
+        first._end_time = end_ns
+        parent._children += 1
 
 
 def is_foldable(span: LightSpan) -> bool:
     """Whether everything that was opened below `span` was folded, and nothing was said on it."""
     folds = span._folds
-    below = sum([each._folded for each in folds.values()]) if folds else 0
+    below = sum([_count(each) for each in folds.values()]) if folds else 0
     said = span._events or span._links or span._is_touched
     return span._children == below and not said and span.has_no_status
+
+
+def _count(span: LightSpan) -> int:
+    return span._folded.count if span._folded is not None else 0
 
 
 def fold(span: LightSpan, parent: LightSpan, key: Any) -> None:
@@ -42,24 +70,26 @@ def fold(span: LightSpan, parent: LightSpan, key: Any) -> None:
         folds = parent._folds = {}
     first = folds.get(key)
     if first is not None:
-        _merge(first, 1, took, span)
+        _merge(first, Folded(took), span)
     elif len(folds) < span._pipeline.max_folds:
-        span._folded, span._folded_ns, span._folded_first_ns = 1, took, took
+        span._folded = Folded(took)
         folds[key] = span
     else:
         span._finish()
 
 
-def _merge(first: LightSpan, count: int, took_ns: int, other: LightSpan) -> None:
-    first._folded += count
-    first._folded_ns += took_ns
+def _merge(first: LightSpan, more: Folded, other: LightSpan) -> None:
+    folded = first._folded
+    if folded is not None:
+        folded.count += more.count
+        folded.total_ns += more.total_ns
+        folded.last_ns = more.last_ns or more.total_ns
     first._end_time = other._end_time
-    first._folded_last_ns = other._folded_last_ns or took_ns
     if other._findings:
         first._findings = (*first._findings, *other._findings)
     for name in _SUMMED:
         if name in other._attributes:
-            first._attributes[name] = first._attributes.get(name, 0) + other._attributes[name]
+            first.add(name, other._attributes[name])
     if other._folds:
         _take(first, other._folds)
     other._give_back()
@@ -71,10 +101,10 @@ def _take(span: LightSpan, others: dict[Any, LightSpan]) -> None:
         folds = span._folds = {}
     for key, other in others.items():
         first = folds.get(key)
-        if first is not None:
-            _merge(first, other._folded, other._folded_ns, other)
+        if first is not None and other._folded is not None:
+            _merge(first, other._folded, other)
         elif len(folds) < span._pipeline.max_folds:
-            other._parent = span._context or span._identified()
+            other.above = span
             folds[key] = other
         else:
             other._give_back()
@@ -83,10 +113,11 @@ def _take(span: LightSpan, others: dict[Any, LightSpan]) -> None:
 def finish(folds: dict[Any, LightSpan]) -> None:
     """The parent has ended: so do those that waited in it, with their counts."""
     for span in folds.values():
-        if span._folded > 1:
-            span.note(names.CLEW_FOLDED_COUNT, span._folded)
-            span.note(names.CLEW_FOLDED_DURATION_MS, span._folded_ns / 1e6)
-            if span._folded_last_ns:
-                span.note(names.CLEW_FOLDED_FIRST_MS, span._folded_first_ns / 1e6)
-                span.note(names.CLEW_FOLDED_LAST_MS, span._folded_last_ns / 1e6)
+        folded = span._folded
+        if folded is not None and folded.count > 1:
+            span.note(names.CLEW_FOLDED_COUNT, folded.count)
+            span.note(names.CLEW_FOLDED_DURATION_MS, folded.total_ns / 1e6)
+            if folded.last_ns:
+                span.note(names.CLEW_FOLDED_FIRST_MS, folded.first_ns / 1e6)
+                span.note(names.CLEW_FOLDED_LAST_MS, folded.last_ns / 1e6)
         span._finish()

@@ -1,8 +1,8 @@
-"""A span that costs 3 microseconds: the public `Span` interface, and the `ReadableSpan` it is when it has ended.
+"""A span that costs 2 microseconds: the public `Span` interface, and a `ReadableSpan` for whoever wants one.
 
 The SDK's own span costs 15 to 20 microseconds, for locks, bounded containers and a second object at the end. A detail
 span lives inside one thread of work and needs none of it until a user's code touches it: then its attributes become
-the SDK's own BoundedAttributes, with its limits and its cleaning.
+the SDK's own BoundedAttributes, with its limits and its cleaning. Its ids are made when somebody asks for them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -24,7 +25,9 @@ from opentelemetry.trace.status import Status, StatusCode
 
 from clew import attributes as names
 from clew.core import findings, folding, local_trace
-from clew.engine.exception_event import CANCELLED, error_description, exception_attributes, type_name
+from clew.core.current import attach, detach, get_current
+from clew.core.span_identity import StaticAttributes, TraceIdentity
+from clew.engine.exception_event import CANCELLED, described, error_description, exception_attributes, type_name
 
 if TYPE_CHECKING:
     from clew.core.pipeline import Pipeline
@@ -33,57 +36,90 @@ logger = logging.getLogger("clew")
 _UNSET = Status(StatusCode.UNSET)
 
 
-class LightSpan(ReadableSpan, Span):
-    """A detail span under a recording span of the same process.
+class LightSpan(Span):
+    """A detail span under a recording span of the same process, or a root.
 
     Args:
         pipeline: where it goes when it ends.
         scope: the seam's instrumentation scope.
-        context: its own; None: one below its parent's, made when somebody asks for it.
-        parent: its parent's; None for the first span of a trace.
+        trace: what it shares with the spans of its trace.
+        above: the light span it is opened below, if it is one.
+        parent: the context of the span it is below, where that is no light one.
+        context: its own; None: made when somebody asks for it.
         attributes: owned by the span from now on.
+        static: further attributes, shared by many spans and encoded already.
+        start_ns: when it began; None: now.
     """
 
-    _instrumentation_info = None
-    _status = _UNSET
-    _events: Any = ()
-    _links: Any = ()
-    _end_time: int | None = None
-    _token: Token[Context] | None = None
-    _folds: dict[Any, LightSpan] | None = None
-    _folded = 0
-    _folded_ns = 0
-    _folded_first_ns = 0
-    _folded_last_ns = 0
-    _findings: tuple[Any, ...] = ()
-    _children = 0
-    # The span it was opened below, where that is a light one; None once it has ended.
-    above: LightSpan | None = None
-    # Whether the application wrote on it: then it is kept, whatever it is.
-    _is_touched = False
-    # id of the exception a span below it ended with, where no LocalTrace knows.
-    _error_below = 0
+    __slots__ = (
+        "_attributes",
+        "_children",
+        "_context",
+        "_end_time",
+        "_error_below",
+        "_events",
+        "_findings",
+        "_folded",
+        "_folds",
+        "_id",
+        "_instrumentation_scope",
+        "_is_touched",
+        "_kind",
+        "_links",
+        "_name",
+        "_parent",
+        "_parent_id",
+        "_pipeline",
+        "_start_time",
+        "_static",
+        "_status",
+        "_token",
+        "_trace",
+        "above",
+    )
 
     def __init__(
         self,
         pipeline: Pipeline,
         scope: InstrumentationScope,
         name: str,
-        context: SpanContext | None,
-        parent: SpanContext | None,
+        trace: TraceIdentity,
+        above: LightSpan | None = None,
+        parent: SpanContext | None = None,
+        context: SpanContext | None = None,
         attributes: dict[str, Any] | None = None,
         kind: SpanKind = SpanKind.INTERNAL,
+        static: StaticAttributes | None = None,
+        start_ns: int | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._instrumentation_scope = scope
         self._name = name
         self._kind = kind
+        self._trace = trace
+        # The span it was opened below, where that is a light one; None once it has ended.
+        self.above = above
         self._parent = parent
         self._context = context
+        self._id = b"" if context is None else context.span_id.to_bytes(8, "big")
+        self._parent_id = b"" if parent is None else parent.span_id.to_bytes(8, "big")
         self._attributes: Any = {} if attributes is None else attributes
+        self._static = static
+        self._status = _UNSET
+        self._events: Any = ()
+        self._links: Any = ()
+        self._findings: tuple[Any, ...] = ()
+        self._token: Token[Context] | None = None
+        self._end_time: int | None = None
+        self._folds: dict[Any, LightSpan] | None = None
+        self._folded: folding.Folded | None = None
+        # `_children` counts what asked for its context; `_error_below` is the id of the exception a span below it
+        # ended with, where no LocalTrace knows; `_is_touched`: the application wrote on it, so it is kept.
+        self._children = self._error_below = 0
+        self._is_touched = False
         if not pipeline.has_plain_attributes:
             self._bounded()
-        self._start_time = time_ns()
+        self._start_time = time_ns() if start_ns is None else start_ns
 
     @property
     def span(self) -> LightSpan:
@@ -182,6 +218,11 @@ class LightSpan(ReadableSpan, Span):
         if type(attributes) is dict or self._end_time is None:
             attributes[key] = value
 
+    def add(self, key: str, number: int) -> None:
+        """Add to a number noted before, also on a span that waits in its parent to be folded."""
+        held = self._attributes
+        held[key] = held.get(key, 0) + number
+
     def fail(self, error: BaseException) -> None:
         """Note that the span ends with this error; its event is recorded on the innermost span only."""
         local = local_trace.current()
@@ -190,16 +231,22 @@ class LightSpan(ReadableSpan, Span):
             return
         self.note(names.ERROR_TYPE, type_name(error))
         if id(error) not in (self._error_below, local.error_id if local is not None else 0):
-            self.record_exception(error, escaped=True)
+            description, event = described(error)
+            self.add_event("exception", event)
+        else:
+            description = error_description(error)
         if local is not None:
             local.error_id = id(error)
         if self.above is not None:
             self.above._error_below = id(error)
-        self._status = Status(StatusCode.ERROR, error_description(error))
+        self._status = Status(StatusCode.ERROR, description)
 
     def close(self, error: BaseException | None = None) -> None:
         """End the span, and with it its time as the current one."""
-        self.restore()
+        token = self._token
+        if token is not None:
+            self._token = None
+            detach(token)
         if self._end_time is None:
             if error is not None:
                 self.fail(error)
@@ -248,6 +295,61 @@ class LightSpan(ReadableSpan, Span):
         self._end_time = time_ns()
         folding.fold(self, parent, key)
 
+    # What a processor or exporter reads of it.
+
+    name = property(lambda self: self._name, doc="Name of the span.")
+    kind = property(lambda self: self._kind, doc="Kind of the span.")
+    instrumentation_scope = property(lambda self: self._instrumentation_scope, doc="The seam's scope.")
+    start_time = property(lambda self: self._start_time, doc="Nanoseconds since the epoch.")
+    end_time = property(lambda self: self._end_time, doc="Nanoseconds since the epoch, None while it is open.")
+    status = property(lambda self: self._status, doc="Status of the span.")
+    events = property(lambda self: tuple(self._events), doc="Its events.")
+    links = property(lambda self: tuple(self._links), doc="Its links.")
+    is_sampled = property(lambda self: bool(self._trace.flags & 1), doc="Whether it is exported.")
+
+    @property
+    def context(self) -> SpanContext:
+        """Context of the span; asking for it makes nothing its child."""
+        return self._context or self._identified()
+
+    @property
+    def parent(self) -> SpanContext | None:
+        """Context of its parent, None for the first span of a trace."""
+        if self._parent is None:
+            if self.above is not None:
+                self._parent = self.above.context
+            elif self._parent_id:
+                self._parent = self._trace.context_of(self._parent_id)
+        return self._parent
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """All its attributes."""
+        held: Mapping[str, Any] = self._attributes
+        return held if self._static is None else {**self._static.mapping, **held}
+
+    @property
+    def resource(self) -> Resource:
+        """The provider's."""
+        return self._pipeline.provider.resource
+
+    def readable(self) -> ReadableSpan:
+        """The span as the SDK's exporters and processors know it."""
+        return ReadableSpan(
+            self._name,
+            self.context,
+            self.parent,
+            self.resource,
+            self._attributes if self._static is None else self.attributes,
+            self._events,
+            self._links,
+            self._kind,
+            status=self._status,
+            start_time=self._start_time,
+            end_time=self._end_time,
+            instrumentation_scope=self._instrumentation_scope,
+        )
+
     def _give_back(self) -> None:
         """It is no span of its own: it does not count against the limit of the trace."""
         self.above = None
@@ -255,20 +357,24 @@ class LightSpan(ReadableSpan, Span):
         if local is not None:
             local.spans_left += 1
 
+    def identify(self) -> bytes:
+        """Its id, made when first asked for."""
+        self._id = made = self._pipeline.new_id()
+        return made
+
     def _identified(self) -> SpanContext:
-        above = self._parent
-        assert above is not None
-        self._context = context = SpanContext(
-            above.trace_id, self._pipeline.new_span_id(), False, above.trace_flags, above.trace_state
-        )
+        self._context = context = self._trace.context_of(self._id or self.identify())
         return context
 
     def _finish(self) -> None:
-        self.above = None
-        if self._context is None:
-            self._identified()
-        folds, self._folds = self._folds, None
-        if folds:
+        above = self.above
+        if above is not None:
+            self._parent_id = above._id or above.identify()
+            self.above = None
+        if not self._id:
+            self._id = self._pipeline.new_id()
+        if self._folds:
+            folds, self._folds = self._folds, None
             folding.finish(folds)
         if self._findings:
             findings.write(self)
@@ -286,9 +392,10 @@ class LightSpan(ReadableSpan, Span):
             limits = self._pipeline.limits
             attributes = self._attributes = BoundedAttributes(
                 limits.max_span_attributes,
-                attributes,
+                self.attributes,
                 immutable=False,
                 max_value_len=limits.max_span_attribute_length,
             )
+            self._static = None
         bounded: BoundedAttributes = attributes
         return bounded

@@ -7,15 +7,18 @@ sampler gives a child its parent's decision), the provider's limits, and which p
 from __future__ import annotations
 
 import os
+import random
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, Tracer
 
-from clew.engine import isolation
+from clew.engine import forks, isolation, needs
 from clew.version import VERSION
 
 if TYPE_CHECKING:
@@ -23,7 +26,25 @@ if TYPE_CHECKING:
 
 # These do nothing at a start or before an end; others may, and are called.
 _SILENT = {SpanProcessor.on_start, BatchSpanProcessor.on_start, SimpleSpanProcessor.on_start}
-_SILENT_ENDING = {SpanProcessor._on_ending, BatchSpanProcessor._on_ending, SimpleSpanProcessor._on_ending}
+_SILENT_ENDING = {
+    getattr(kind, "_on_ending", None) for kind in (SpanProcessor, BatchSpanProcessor, SimpleSpanProcessor)
+}
+# Without the first two every processor is handed every span through the provider; without the last, light spans have
+# the SDK's default limits.
+_SDK = "opentelemetry.sdk.trace"
+needs.declare(
+    __name__,
+    *needs.attributes(_SDK, "TracerProvider", "_active_span_processor", "_span_limits"),
+    *needs.attributes(_SDK, "SynchronousMultiSpanProcessor", "_span_processors"),
+    consequence="clew's spans have the SDK's default limits, or cost more where others process them too",
+)
+# Of our own, not `random`'s, which an application may have seeded, and which uWSGI's workers inherit from their master.
+_random = random.Random()
+
+
+@forks.renew
+def _seed() -> None:
+    _random.seed()
 
 
 class Pipeline:
@@ -32,16 +53,23 @@ class Pipeline:
     Args:
         provider: the SDK's provider.
         max_spans_per_trace: spans of one request or task in this process.
+        deliver: takes ended spans to clew's own exporters; None where the provider is somebody else's.
     """
 
     max_folds = 200
 
-    def __init__(self, provider: TracerProvider, max_spans_per_trace: int = 2000) -> None:
+    def __init__(
+        self,
+        provider: TracerProvider,
+        max_spans_per_trace: int = 2000,
+        deliver: Callable[[LightSpan], None] | None = None,
+    ) -> None:
         self.provider = provider
-        self.limits = provider._span_limits
+        self.deliver = deliver
+        self.limits = getattr(provider, "_span_limits", None) or SpanLimits()
         self.max_spans_per_trace = max_spans_per_trace
-        self.new_span_id = provider.id_generator.generate_span_id
-        self.new_trace_id = provider.id_generator.generate_trace_id
+        self._is_random = type(provider.id_generator) is RandomIdGenerator
+        self.new_id = _random_id if self._is_random else self._generated_id
         self.new_trace_flags = _flags_of_new_traces(provider.id_generator)
         self.allows_light_spans = _follows_parent(provider.sampler)
         self.allows_light_roots = _is_plain(provider)
@@ -53,8 +81,20 @@ class Pipeline:
         self._tracers: dict[str, Tracer] = {}
         self._scopes: dict[str, InstrumentationScope] = {}
         self._processors: Any = ()
-        self._starters: tuple[SpanProcessor, ...] = ()
-        self._enders: tuple[SpanProcessor, ...] = ()
+        self._others: tuple[Any, ...] = ()
+        self._starters: tuple[Any, ...] = ()
+        self._enders: tuple[Any, ...] = ()
+
+    def new_span_id(self) -> int:
+        """An id for a span that is told before it is made."""
+        return int.from_bytes(self.new_id(), "big")
+
+    def new_trace_id(self) -> int:
+        """An id for a new trace."""
+        return _random.getrandbits(128) if self._is_random else self.provider.id_generator.generate_trace_id()
+
+    def _generated_id(self) -> bytes:
+        return self.provider.id_generator.generate_span_id().to_bytes(8, "big")
 
     def keeps(self, above: SpanContext) -> bool:
         """Whether a root below this span is recorded for certain: no sampler need be asked."""
@@ -82,32 +122,44 @@ class Pipeline:
         """Tell the processors that want to know of it; their errors stay out of the application."""
         for processor in self._starters:
             try:
-                processor.on_start(span, parent_context=context)  # type: ignore[arg-type]
+                processor.on_start(span, parent_context=context)
             except Exception as error:  # noqa: BLE001 - someone else's processor
                 isolation.report(error, f"{type(processor).__name__}.on_start")
 
     def finish(self, span: LightSpan) -> None:
-        """Hand an ended span to every processor."""
-        span._resource = self.provider.resource
-        multi = self.provider._active_span_processor
-        try:
-            if self._enders:
-                for processor in self._enders:
-                    processor._on_ending(span)  # type: ignore[arg-type]
-            multi.on_end(span)
-        except Exception as error:  # noqa: BLE001 - someone else's processor
-            isolation.report(error, "on_end of a span processor")
+        """Hand an ended span to every processor: to clew's own as it is, to others as a ReadableSpan."""
+        self.wants_starts()
+        for processor in self._enders:
+            try:
+                processor._on_ending(span)
+            except Exception as error:  # noqa: BLE001 - someone else's processor
+                isolation.report(error, f"{type(processor).__name__}._on_ending")
+        if self.deliver is not None:
+            self.deliver(span)
+        if self._others:
+            readable = span.readable()
+            for processor in self._others:
+                try:
+                    processor.on_end(readable)
+                except Exception as error:  # noqa: BLE001 - someone else's processor
+                    isolation.report(error, "on_end of a span processor")
 
     def wants_starts(self) -> bool:
         """Whether a processor wants to know of starts: those clew and the SDK bring do not."""
-        multi = self.provider._active_span_processor
-        processors = getattr(multi, "_span_processors", ())
-        if processors is not self._processors:
-            heard = [p for p in processors if not getattr(p, "is_silent_on_light_spans", False)]
-            self._starters = tuple(p for p in heard if _method(p, "on_start") not in _SILENT)
-            self._enders = tuple(p for p in heard if _method(p, "_on_ending") not in _SILENT_ENDING)
+        multi = getattr(self.provider, "_active_span_processor", None)
+        processors = getattr(multi, "_span_processors", None)
+        if processors is None or processors is not self._processors:
+            # Where they cannot be told apart, the provider's own processor stands for all.
+            everyone = ((multi,) if multi is not None else ()) if processors is None else processors
+            self._others = tuple(p for p in everyone if not getattr(p, "is_silent_on_light_spans", False))
+            self._starters = tuple(p for p in self._others if _method(p, "on_start") not in _SILENT)
+            self._enders = tuple(p for p in self._others if _method(p, "_on_ending") not in _SILENT_ENDING)
             self._processors = processors
         return bool(self._starters)
+
+
+def _random_id() -> bytes:
+    return _random.getrandbits(64).to_bytes(8, "big")
 
 
 def _is_plain(provider: TracerProvider) -> bool:
@@ -132,7 +184,7 @@ def _decides_with_parent(sampler: Any, parent: str, decision: Any) -> bool:
     )
 
 
-def _method(processor: SpanProcessor, name: str) -> Any:
+def _method(processor: Any, name: str) -> Any:
     return getattr(type(processor), name, None)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.context import Context
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     Link,
@@ -26,10 +26,12 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 
 from clew import attributes as names
 from clew.core import local_trace
+from clew.core.current import attach, detach, get_current
 from clew.core.light_span import LightSpan
 from clew.core.pipeline import Pipeline
-from clew.engine import isolation
-from clew.engine.exception_event import CANCELLED, error_description, exception_attributes, type_name
+from clew.core.span_identity import StaticAttributes, TraceIdentity
+from clew.engine import forks, isolation
+from clew.engine.exception_event import CANCELLED, described, error_description, type_name
 from clew.version import VERSION
 
 _SUPPRESS = "suppress_instrumentation"
@@ -83,10 +85,13 @@ class SdkSpan:
         local = local_trace.current()
         self.note(names.ERROR_TYPE, type_name(error))
         if local is None or local.error_id != id(error):
-            self.span.add_event("exception", exception_attributes(error))
+            description, event = described(error)
+            self.span.add_event("exception", event)
+        else:
+            description = error_description(error)
         if local is not None:
             local.error_id = id(error)
-        self.span.set_status(Status(StatusCode.ERROR, error_description(error)))
+        self.span.set_status(Status(StatusCode.ERROR, description))
 
     def close(self, error: BaseException | None = None) -> None:
         """End the span, and with it its time as the current one."""
@@ -129,7 +134,11 @@ class Scope:
         self.instrumentation_scope = InstrumentationScope(name, VERSION)
 
     def open(
-        self, name: str, attributes: dict[str, Any] | None = None, kind: SpanKind = SpanKind.INTERNAL
+        self,
+        name: str,
+        attributes: dict[str, Any] | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        static: StaticAttributes | None = None,
     ) -> OpenSpan | None:
         """Open a detail span below the current one and make it current.
 
@@ -137,6 +146,7 @@ class Scope:
             name: `{what} {which}`.
             attributes: owned by the span from now on.
             kind: INTERNAL unless it is a call to another process.
+            static: further attributes, shared with other spans.
 
         Returns:
             The span, to be closed by the caller in a `finally`; None where nothing is recorded (no recording span is
@@ -148,7 +158,7 @@ class Scope:
             parent = get_current_span(context)
         if not parent.is_recording() or _pipeline is None or context.get(_SUPPRESS):
             return None
-        span = self.under(parent, name, attributes, kind, context)
+        span = self.under(parent, name, attributes, kind, context, static=static)
         if span is not None:
             span.enter(context)
         return span
@@ -161,6 +171,7 @@ class Scope:
         kind: SpanKind = SpanKind.INTERNAL,
         context: Context | None = None,
         start_ns: int | None = None,
+        static: StaticAttributes | None = None,
     ) -> OpenSpan | None:
         """Start a detail span below `parent` (at `start_ns`, if it began before), without making it current."""
         pipeline = _pipeline
@@ -173,16 +184,20 @@ class Scope:
                 return None
             local.spans_left -= 1
         if not pipeline.allows_light_spans:
-            return self._sdk_span(pipeline, parent, name, attributes, kind, start_ns)
-        above = parent.get_span_context()
-        is_light = type(parent) is LightSpan
-        if not is_light and not above.trace_flags & 1:
-            return None
-        span = LightSpan(pipeline, self.instrumentation_scope, name, None, above, attributes, kind)
-        if is_light:
-            span.above = parent  # type: ignore[assignment]
-        if start_ns is not None:
-            span._start_time = start_ns
+            held = attributes if static is None else {**static.mapping, **(attributes or {})}
+            return self._sdk_span(pipeline, parent, name, held, kind, start_ns)
+        scope = self.instrumentation_scope
+        if type(parent) is LightSpan:
+            parent._children += 1
+            span = LightSpan(
+                pipeline, scope, name, parent._trace, parent, None, None, attributes, kind, static, start_ns
+            )
+        else:
+            above = parent.get_span_context()
+            if not above.trace_flags & 1:
+                return None
+            trace_of = TraceIdentity.of(above)
+            span = LightSpan(pipeline, scope, name, trace_of, None, above, None, attributes, kind, static, start_ns)
         if pipeline.wants_starts():
             pipeline.start(span, context)
             span._children, span._is_touched = 0, False
@@ -226,6 +241,7 @@ def start_root(
         The span, not yet current (unsampled: one that does not record); None when a processor or sampler of someone
         else's raised.
     """
+    forks.notice()
     try:
         if pipeline.allows_light_roots:
             return _light_root(pipeline, scope, name, kind, context, attributes, links, start_ns, ids)
@@ -266,9 +282,8 @@ def _light_root(
         if not decided.decision.is_recording():
             return SdkSpan(NonRecordingSpan(own))
         held = dict(decided.attributes or {})
-    span = LightSpan(pipeline, pipeline.scope(scope), name, own, above, held, kind)
-    if start_ns is not None:
-        span._start_time = start_ns
+    trace_of = TraceIdentity.of(own)
+    span = LightSpan(pipeline, pipeline.scope(scope), name, trace_of, None, above, own, held, kind, start_ns=start_ns)
     for link in links:
         span.add_link(link.context, link.attributes)
     if pipeline.wants_starts():

@@ -26,7 +26,7 @@ from clew.export.wire import count, field, joined, sized, text
 # SpanFlags of trace.proto; upstream does not send the trace flags along, so neither do we.
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
 # Field 15 of Span for UNSET, OK and ERROR without a description: nearly every span.
-_BARE_STATUS = (b"\x7a\x00", b"\x7a\x02\x18\x01", b"\x7a\x02\x18\x02")
+BARE_STATUS = (b"\x7a\x00", b"\x7a\x02\x18\x01", b"\x7a\x02\x18\x02")
 
 _pack_ids = struct.Struct("<2s16s2s8s2sI").pack
 _pack_rest = struct.Struct("<cQcQcBc").pack
@@ -210,16 +210,28 @@ def _span(span: Any) -> bytes:
         dropped = tuple(counts)
     context = span.get_span_context()
     trace_id, span_id = context.trace_id.to_bytes(16, "big"), context.span_id.to_bytes(8, "big")
-    body = _pack_ids(b"\x0a\x10", trace_id, b"\x12\x08", span_id, b"\x85\x01", _flags(parent))
+    body = _pack_ids(b"\x0a\x10", trace_id, b"\x12\x08", span_id, b"\x85\x01", flags_of(parent))
     body += _pack_rest(b"\x39", start or 0, b"\x41", end or 0, b"\x30", kind._value_ + 1, b"\x2a")
-    body += wire.name(name) + _status(status)
+    body += wire.name(name) + status_of(status)
     if parent:
         body += b"\x22\x08" + parent.span_id.to_bytes(8, "big")
     if context.trace_state:
-        body += text(b"\x1a", ",".join([f"{key}={value}" for key, value in context.trace_state.items()]))
+        body += state_of(context.trace_state)
     if events or links or dropped != _NONE_DROPPED:
         body += _extras(events, links, *dropped)
     return b"\x4a".join([body, *wire.attributes(attributes)])
+
+
+def state_of(state: Any) -> bytes:
+    """Encode a trace state."""
+    return text(b"\x1a", ",".join([f"{key}={value}" for key, value in state.items()]))
+
+
+def extras(events: Any, links: Any, attributes: Any) -> bytes:
+    """Encode events, links, and how many of each, and of the attributes, were dropped."""
+    return _extras(
+        events, links, getattr(attributes, "dropped", 0), getattr(events, "dropped", 0), getattr(links, "dropped", 0)
+    )
 
 
 def _extras(events: Any, links: Any, attributes_lost: int, events_lost: int, links_lost: int) -> bytes:
@@ -239,18 +251,20 @@ def _link(link: Any) -> bytes:
     # Without the trace state, as upstream.
     context = link.context
     trace_id, span_id = context.trace_id.to_bytes(16, "big"), context.span_id.to_bytes(8, "big")
-    body = _pack_link(b"\x0a\x10", trace_id, b"\x12\x08", span_id, b"\x35", _flags(context))
+    body = _pack_link(b"\x0a\x10", trace_id, b"\x12\x08", span_id, b"\x35", flags_of(context))
     return b"\x22".join([body + count(b"\x28", link.dropped_attributes), *wire.attributes(link.attributes)])
 
 
-def _flags(parent: Any) -> int:
+def flags_of(parent: Any) -> int:
+    """The flags of a span with that parent."""
     return _HAS_IS_REMOTE | _IS_REMOTE if parent and parent.is_remote else _HAS_IS_REMOTE
 
 
-def _status(status: Any) -> bytes:
+def status_of(status: Any) -> bytes:
+    """Encode a status."""
     if status is None:
         return b""
     code, description = status.status_code._value_, status.description
     if not description:
-        return _BARE_STATUS[code]
+        return BARE_STATUS[code]
     return field(b"\x7a", text(b"\x12", description) + bytes((0x18, code)))

@@ -15,9 +15,11 @@ from urllib.request import getproxies
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from clew.core.light_span import LightSpan
 from clew.engine import forks, isolation
 from clew.export import encoding
 from clew.export.answers import Answer
+from clew.export.light_encoding import encode_light
 
 _DEFAULT_PORTS = {"http": 80}
 # What one span of an exporter that is given objects is taken for.
@@ -46,6 +48,13 @@ class Outgoing:
         if not self._takes_bytes:
             return span, _OBJECT_BYTES
         item = encoding.encode(span)
+        return None if item is None else (item, len(item[2]))
+
+    def encode_light(self, span: LightSpan) -> tuple[Any, int] | None:
+        """As `encode`, of a light span."""
+        if not self._takes_bytes:
+            return span.readable(), _OBJECT_BYTES
+        item = encode_light(span)
         return None if item is None else (item, len(item[2]))
 
     def send(self, items: Sequence[Any]) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
+from clew.core.light_span import LightSpan
 from clew.engine import forks, isolation
 
 MAX_QUEUE_BYTES = 32 * 1024 * 1024
@@ -35,6 +36,9 @@ class Outgoing(Protocol):
 
     def encode(self, span: ReadableSpan) -> Item | None:
         """What waits for the export; None: it cannot be sent."""
+
+    def encode_light(self, span: LightSpan) -> Item | None:
+        """As `encode`, of a light span."""
 
     def send(self, items: Sequence[Any]) -> str:
         """Send a batch; returns why it did not arrive, "" if it did."""
@@ -118,6 +122,17 @@ class DeliverProcessor(SpanProcessor):
             return
         try:
             item = self.outgoing.encode(span)
+        except Exception as error:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(error, __name__)
+            item = None
+        self._accept(item)
+
+    def take(self, span: LightSpan) -> None:
+        """As `on_end`, of a light span: it is read as it is, no ReadableSpan is made."""
+        if not span.is_sampled:
+            return
+        try:
+            item = self.outgoing.encode_light(span)
         except Exception as error:  # noqa: BLE001 - ours must not reach the application
             isolation.report(error, __name__)
             item = None

@@ -18,7 +18,6 @@ from clew import attributes as names
 from clew.core import configuration, findings, local_trace
 from clew.core.call_site import call_site, phase
 from clew.core.detector import hub
-from clew.core.light_span import LightSpan
 from clew.core.query import Query, running
 from clew.core.spans import SdkSpan
 from clew.engine import isolation
@@ -41,7 +40,7 @@ class DetectProcessor(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """A span has ended."""
-        if self.is_on and type(span) is not LightSpan and span.kind is SpanKind.CLIENT:
+        if self.is_on and span.kind is SpanKind.CLIENT and not _is_clews(span):
             _isolated(_client_call, span)
 
     def _on_ending(self, span: Span) -> None:
@@ -54,6 +53,11 @@ class DetectProcessor(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Nothing is held."""
         return True
+
+
+def _is_clews(span: ReadableSpan) -> bool:
+    scope = span.instrumentation_scope
+    return scope is not None and scope.name.startswith("clew.")
 
 
 def _isolated(call: Callable[..., None], *args: Any) -> None:

@@ -1,0 +1,47 @@
+"""What a light span shares with others: its trace's ids, and attributes that are always the same, both as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry.trace import SpanContext, TraceFlags, TraceState
+
+
+class TraceIdentity:
+    """Ids, flags and state of a trace in this process.
+
+    Args:
+        trace_id: as a number.
+        flags: those of its spans.
+        state: the trace state.
+    """
+
+    __slots__ = ("data", "flags", "state", "trace_id")
+
+    def __init__(self, trace_id: int, flags: TraceFlags, state: TraceState | None) -> None:
+        self.trace_id, self.flags, self.state = trace_id, flags, state
+        self.data = trace_id.to_bytes(16, "big")
+
+    @classmethod
+    def of(cls, context: SpanContext) -> TraceIdentity:
+        """That of a span's context."""
+        return cls(context.trace_id, context.trace_flags, context.trace_state)
+
+    def context_of(self, span_id: bytes) -> SpanContext:
+        """The context of one of its spans."""
+        return SpanContext(self.trace_id, int.from_bytes(span_id, "big"), False, self.flags, self.state)
+
+
+class StaticAttributes:
+    """Attributes that many spans have: a template's, a statement's.
+
+    Args:
+        mapping: never changed.
+        encoded: the KeyValue messages, each with its field's tag and length before it; None: encoded at first use.
+    """
+
+    __slots__ = ("encoded", "mapping")
+
+    def __init__(self, mapping: Mapping[str, Any], encoded: bytes | None = None) -> None:
+        self.mapping, self.encoded = mapping, encoded
