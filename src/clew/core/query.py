@@ -87,6 +87,8 @@ class Query:
     # Defaults are the class's, so that making one sets only what every query has.
     # How many runs of this query there have been in this request or task, this one included.
     count = 1
+    # How many queries of its database there had been then.
+    number = 0
     repeats: Repeats | None = None
     place: Place | None = None
     site: CallSite | None = None

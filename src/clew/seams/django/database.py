@@ -27,7 +27,7 @@ from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.seams.django import database_rows, transaction_queries
 from clew.seams.django.database_attributes import query_attributes, statement_of, status_code
-from clew.seams.django.database_counting import Counted, count, end_counted
+from clew.seams.django.database_counting import Counted, count, tell
 
 SCOPE = Scope(__name__)
 _SUPPRESS = "suppress_instrumentation"
@@ -52,7 +52,7 @@ def _open(cursor: Any, /, sql: Any, params: Any, many: Any, caller: Any) -> Quer
     if not connection.autocommit:
         query.transaction = transaction_queries.begun(connection, statement, caller)
     query.repeats = repeats = queries.seen(query.alias, statement, params)
-    query.count = repeats.count
+    query.count, query.number = repeats.count, repeats.log.count
     if query.count >= hub.look_from and (local.is_recording or queries.is_worth_a_look(repeats)):
         queries.look(query, repeats)
     if local.is_recording:
@@ -83,10 +83,15 @@ def _is_djangos(frame: Any) -> bool:
 
 
 def _close(cursor: Any, /, opened: Query | Counted, error: BaseException | None) -> None:
-    if type(opened) is tuple:
-        end_counted(opened, cursor)
-    elif type(opened) is Query:
+    if type(opened) is Query:
         _end(opened, cursor, error)
+    else:
+        repeats, start_ns = opened  # type: ignore[misc]
+        took_ns = perf_counter_ns() - start_ns
+        repeats.duration_ns += took_ns
+        repeats.log.duration_ns += took_ns
+        if took_ns >= hub.slow_ns or (hub.many_rows != hub.never and cursor.cursor.rowcount >= hub.many_rows):
+            tell(repeats, cursor, took_ns)
 
 
 def _end(query: Query, cursor: Any, error: BaseException | None) -> None:

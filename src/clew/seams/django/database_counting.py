@@ -13,7 +13,7 @@ from typing import Any
 from clew.core import local_trace
 from clew.core.detector import hub
 from clew.core.local_trace import LocalTrace
-from clew.core.query import Query, Repeats, running
+from clew.core.query import Query, Repeats
 from clew.core.statement import KNOWN_FROM_ORM, KNOWN_RAW, KNOWN_WITH_PARAMETERS
 
 # What it was counted among, and since when it runs.
@@ -29,23 +29,11 @@ def count(local: LocalTrace, cursor: Any, sql: Any) -> Counted | None:
     if statement is None or not statement.is_select or not cursor.db.autocommit:
         return None
     repeats = queries.count_only(cursor.db.alias, statement)
-    if repeats is None:
-        return None
-    running.query = None  # the rows that are read next are not those of the last one that was looked at
-    return repeats, perf_counter_ns()
+    return None if repeats is None else (repeats, perf_counter_ns())
 
 
-def end_counted(counted: Counted, cursor: Any) -> None:
-    """It has been run."""
-    repeats, start_ns = counted
-    took_ns = perf_counter_ns() - start_ns
-    repeats.duration_ns += took_ns
-    repeats.log.duration_ns += took_ns
-    if took_ns >= hub.slow_ns or (hub.many_rows != hub.never and cursor.cursor.rowcount >= hub.many_rows):
-        _tell(repeats, cursor, took_ns)
-
-
-def _tell(repeats: Repeats, cursor: Any, took_ns: int) -> None:
+def tell(repeats: Repeats, cursor: Any, took_ns: int) -> None:
+    """Tell the detectors of a counted query that was slow, or has many rows."""
     local = local_trace.current() or local_trace.of_current_span()
     if local is None:
         return

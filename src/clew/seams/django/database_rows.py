@@ -60,6 +60,8 @@ def _read(compiler: Any, /, result: Any) -> Any:
     running.query = None
     if query.rows >= 0 or not query.statement.is_select or query.connection is not compiler.connection:
         return result
+    if query.repeats is not None and query.number != query.repeats.log.count:
+        return result  # these are the rows of one that was only counted
     kind = type(result)
     if kind is list:
         _note(query, len(result[0]) if len(result) == 1 else sum(map(len, result)))

@@ -42,7 +42,10 @@ _Rendering = tuple[OpenSpan, Any, int]
 
 
 def _open_template(template: Any, /, context: Any) -> _Rendering | None:
-    return None if _is_unsampled() else _rendering(*_name_and_file(template), context)
+    local = local_trace.current()  # all that an unsampled request pays for is this look; not a call more
+    if local is not None and not local.is_recording:
+        return None
+    return _rendering(*_name_and_file(template), context)
 
 
 def _open_partial(partial: Any, /, context: Any) -> _Rendering | None:
