@@ -21,6 +21,7 @@ from typing import Any
 import wrapt
 
 from clew.engine import isolation
+from clew.engine.annotations import annotated
 
 _MISSING = object()
 _STORE_ATTR = dis.opmap["STORE_ATTR"]
@@ -251,7 +252,7 @@ def _sets(kind: Any, name: str) -> bool:
         return any(_stores(code, name) for code in _codes_in(kind))
     if not isinstance(kind, type):
         return False
-    if hasattr(kind, name) or name in vars(kind).get("__annotations__", ()):
+    if hasattr(kind, name) or name in annotated(kind):
         return True
     found = (code_of(value) for base in kind.__mro__ for value in vars(base).values())
     return any(code is not None and _stores(code, name) for code in found)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
 
+from clew.engine.annotations import signature
+
 # `warnings` and `logging` look through frames whose file name holds both words; no other name may be a parameter's.
 FILE_NAME = "<clew wrapper: importlib _bootstrap>"
 SPECIAL = {
@@ -95,7 +97,7 @@ class Call:
     def _as_described(self, original: Any) -> None:
         """Of a function that takes anything (somebody's wrapper), what it says its parameters are."""
         try:
-            parameters = list(inspect.signature(original).parameters.values())
+            parameters = list(signature(original).parameters.values())
         except (TypeError, ValueError):
             return
         for index, parameter in enumerate(parameters):
