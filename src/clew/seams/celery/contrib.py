@@ -28,6 +28,13 @@ class State:
     histogram: Histogram | None = None
 
 
+# What contrib was told, which only a run reads.
+OPTIONS = (
+    *attributes(MODULE, "CeleryInstrumentor", "metrics"),
+    *attributes(MODULE, "CeleryInstrumentor", "_use_span_links", since="0.65"),
+)
+
+
 class TakeOver:
     """Stands for some of contrib's receivers.
 
@@ -38,11 +45,7 @@ class TakeOver:
     def __init__(self, **receivers: str) -> None:
         self._receivers = receivers
         self.patches = (Patch(MODULE, "CeleryInstrumentor._instrument", Around(note=self._instrumented)),)
-        self.needs = (
-            *functions(MODULE, *(f"CeleryInstrumentor.{method}" for method in receivers.values())),
-            *attributes(MODULE, "CeleryInstrumentor", "metrics"),
-            *attributes(MODULE, "CeleryInstrumentor", "_use_span_links", since="0.65"),
-        )
+        self.needs = functions(MODULE, *(f"CeleryInstrumentor.{method}" for method in receivers.values()))
 
     def take(self) -> None:
         """Disconnect the receivers, if contrib was there before us."""
@@ -80,7 +83,7 @@ def _instrumented() -> list[Any]:
 
 def _learn(instrumentor: Any) -> None:
     State.use_span_links = getattr(instrumentor, "_use_span_links", False)
-    State.histogram = (instrumentor.metrics or {}).get(HISTOGRAM)
+    State.histogram = (getattr(instrumentor, "metrics", None) or {}).get(HISTOGRAM)
 
 
 def forget() -> None:

@@ -34,9 +34,9 @@ class State:
 
 
 def _unknown(consumer: Any, /, message: Any) -> Telling | None:
-    headers = message.headers or {}
+    headers = _mapping(message.headers)
     # Protocol 1 has them in the body.
-    about = headers if "task" in headers else message.payload
+    about = headers if "task" in headers else _mapping(message.payload)
     name = str(about.get("task"))
     fate = Fate("unknown", f"{name} is not registered with this worker")
     return telling(Unregistered(name, consumer.app), _context(consumer, message, str(about.get("id"))), fate)
@@ -66,8 +66,8 @@ def _context(consumer: Any, message: Any, task_id: str | None = None) -> Any:
     """Celery's context of a message no `Request` was made of."""
     from celery.app.task import Context
 
-    properties, delivery = message.properties or {}, message.delivery_info or {}
-    headers = dict(message.headers or {})
+    properties, delivery = _mapping(message.properties), _mapping(message.delivery_info)
+    headers = dict(_mapping(message.headers))
     headers.setdefault("id", task_id or properties.get("correlation_id"))
     told = {key: delivery.get(key) for key in ("exchange", "routing_key", "redelivered")}
     told["priority"] = properties.get("priority")
@@ -80,10 +80,14 @@ def _context(consumer: Any, message: Any, task_id: str | None = None) -> Any:
     )
 
 
+def _mapping(held: Any) -> dict[str, Any]:
+    return held if isinstance(held, dict) else {}
+
+
 def _prerun(task: Any, **_: Any) -> None:
     """In a child: be asked before a run ends that the main process knows of."""
     local, request = local_trace.current(), task.request
-    if local is not None and not request.is_eager and os.getpid() != State.installed_in:
+    if local is not None and request is not None and not request.is_eager and os.getpid() != State.installed_in:
         local.at_end.append(lambda: at_end_of_run(local, request))
 
 

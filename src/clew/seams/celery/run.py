@@ -48,9 +48,9 @@ def _to_header(request: Any, attributes: dict[str, Any], pipeline: Pipeline) -> 
 
 def _prerun(task: Any, **_: Any) -> None:
     pipeline = spans.pipeline()
-    if pipeline is None or spans.is_suppressed():
-        return
     request = task.request
+    if pipeline is None or request is None or spans.is_suppressed():
+        return
     attributes: dict[str, Any] = {}
     links: tuple[Link, ...] = ()
     received = None if request.is_eager else received_of(request)
@@ -168,5 +168,5 @@ SEAM = Seam(
     ),
     on_install=CONTRIB.take,
     on_uninstall=_uninstall,
-    needs=CONTRIB.needs,
+    needs=(*CONTRIB.needs, *contrib.OPTIONS),
 )
