@@ -39,8 +39,10 @@ def site(*arguments: str) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize(("package", "name", "seam"), RENAMED)
-@pytest.mark.parametrize("is_contrib_first", [True, False])
+@pytest.mark.parametrize(
+    ("package", "name", "seam", "is_contrib_first"),
+    [(*row, is_first) for row in RENAMED for is_first in ((True, False) if row[0] == CONTRIB else (True,))],
+)
 def test_one_line_and_a_running_site(package, name, seam, is_contrib_first):
     found = site(package, name, str(is_contrib_first))
     (line,) = found["said"]
