@@ -8,6 +8,7 @@ import uuid
 import pytest
 from celery.app.task import Context
 from celery.contrib.testing.worker import start_worker
+from celery.exceptions import Retry
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from clew.seams.celery import attempts
@@ -178,3 +179,21 @@ def test_a_first_attempt_without_a_publish_is_known_by_its_successor():
     first, read = read_attempts(write_attempts(None, previous))
     assert first is None
     assert (read.trace_id, read.span_id) == (7, 8)
+
+
+def test_the_signature_of_an_eager_retry_stays_as_celery_made_it(trace):
+    seen = []
+
+    @make_app().task(name="keeps", bind=True, shared=False, max_retries=1, default_retry_delay=0)
+    def keeps(task):
+        try:
+            raise task.retry()
+        except Retry as retry:
+            seen.append(retry.sig)
+            raise
+
+    keeps.apply(headers={"mine": "1"})
+    runs = runs_of(trace.spans, "keeps")
+    assert [run.attributes["celery.outcome"] for run in runs] == ["retried", "failed"]
+    assert links(runs[1]) == [("previous_attempt", runs[0].context.span_id)]
+    assert [sig.options["headers"] for sig in seen] == [{"mine": "1"}]

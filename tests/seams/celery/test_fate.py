@@ -33,6 +33,7 @@ from opentelemetry import trace as otel
 from clew.cli.receiver import SpanRecord
 from clew.core import spans
 from clew.engine import isolation
+from clew.engine.wrapper import Around
 from clew.seams.celery import fate, fate_child, fate_marks, fate_request
 from clew.seams.celery.fate_span import Fate, telling
 from clew.seams.celery.headers import RECEIVED
@@ -224,9 +225,19 @@ def _tell(*what: Any) -> None:
     told.end()
 
 
+def below(name: str, find: Any, then: Any) -> Any:
+    """A method of Celery's `Request`, as the seam wraps it, that does `then`."""
+
+    @functools.wraps(getattr(celery.worker.request.Request, name))
+    def method(*args: Any, **kwargs: Any) -> Any:
+        return then(*args, **kwargs)
+
+    return fate_request.below(find)(method)
+
+
 def _failed(request: Any, error: BaseException, then: Callable[..., Any] = lambda *_, **__: None, **more: Any) -> None:
     """`Request.on_failure`, in which Celery does `then`."""
-    fate_request.below(fate_request.failing)(then)(request, _einfo(error), **more)
+    below("on_failure", fate_request.failing, then)(request, _einfo(error), **more)
 
 
 @pytest.mark.parametrize("is_light", [True, False])
@@ -272,7 +283,7 @@ def test_what_celery_sends_for_a_dead_task_is_below_its_fate(app, is_light):
     with tracing() as trace:
         spans.pipeline().allows_light_roots = is_light
         _failed(request, TimeLimitExceeded(1), send)
-        fate_request.below(fate_request.timing_out)(send)(request, soft=False, timeout=1)
+        below("on_timeout", fate_request.timing_out, send)(request, soft=False, timeout=1)
         (lost,) = _all(trace, "lost/add")
         sent = _all(trace, "apply_async/errback")
     assert [span.parent.span_id for span in sent] == [lost.context.span_id] * 2
@@ -287,7 +298,7 @@ def test_what_celery_sends_for_a_run_the_child_has_told_of_is_below_that(app, mo
     request = _request(app, _context=_context(**RUN))
     with tracing(task_parent=mode) as trace:
         _failed(request, Reject("bad"), lambda *_, **__: app.send_task("errback"), return_ok=True)
-        revoke = fate_request.below(fate_request.revoking)(lambda *_: app.send_task("body"))
+        revoke = below("_announce_revoked", fate_request.revoking, lambda *_: app.send_task("body"))
         revoke(request, "terminated", True, 15, False)
         sent = [trace.named("apply_async/errback"), trace.named("apply_async/body")]
     trace_id = ("a" if mode == "parent" else "d") * 32
@@ -326,20 +337,20 @@ def test_what_celery_cancels_is_lost_if_it_is_not_redelivered(app, acknowledged,
 def test_what_is_cancelled_without_a_result_has_no_state(app):
     request = _request(app, _already_cancelled=True)
     with tracing() as trace:
-        fate_request.below(fate_request.cancelling)(lambda *_, **__: None)(request, emit_retry=False)
+        below("_announce_cancelled", fate_request.cancelling, lambda *_, **__: None)(request, emit_retry=False)
         _failed(request, Terminated(-15))
         assert "celery.state" not in trace.named("lost/add").attributes
 
 
 def test_what_celery_does_then_is_said(app):
     def reject(request: Any, *_: Any) -> None:
-        fate_request.below(fate_request.rejecting)(lambda *_, **__: None)(request, requeue=True)
+        below("reject", fate_request.rejecting, lambda *_, **__: None)(request, requeue=True)
 
     def retry(request: Any, *_: Any) -> None:
-        fate_request.noting(fate_request.retried)(lambda *_: True)(request)
+        Around(note=fate_request.retried)(lambda self: True)(request)
 
     def know(request: Any, *_: Any) -> None:
-        fate_request.noting(fate_request.succeeded)(lambda *_: {"status": "SUCCESS"})(request)
+        Around(note=fate_request.succeeded)(lambda self: {"status": "SUCCESS"})(request)
 
     found = []
     for then in (reject, retry, know):
@@ -373,7 +384,7 @@ def test_a_run_that_was_over_when_its_child_died(app):
 def test_an_eta_that_is_no_time(app):
     request = _request(app, eta="later", time_start=None)
     with tracing() as trace:
-        fate_request.below(fate_request.rejecting)(lambda *_, **__: None)(request, requeue=False)
+        below("reject", fate_request.rejecting, lambda *_, **__: None)(request, requeue=False)
         assert trace.named("rejected/add").attributes["celery.outcome"] == "rejected"
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextvars
+import inspect
 from unittest.mock import Mock
 
 import pytest
 from celery import Celery, chain, chord, group, signature
+from celery.exceptions import AlwaysEagerIgnored
 from kombu import Producer
 from kombu.exceptions import OperationalError
 from opentelemetry import baggage, context, propagate
@@ -145,6 +147,13 @@ def test_the_callers_headers_are_sent_and_stay_as_they_were(trace, app):
     sent = [headers for headers, _ in messages(app, 2)]
     assert [headers["tenant"] for headers in sent] == ["a", "a"]
     assert [headers["traceparent"][3:-3] for headers in sent] == [span_id(span) for span in trace.spans]
+
+
+def test_an_eager_setting_that_has_no_effect_warns_with_the_applications_line(trace, eager):
+    with pytest.warns(AlwaysEagerIgnored) as caught:
+        eager.send_task("add", (1, 2))
+    line = inspect.currentframe().f_lineno - 1
+    assert [(each.filename, each.lineno) for each in caught] == [(__file__, line)]
 
 
 def test_headers_of_another_publish_are_replaced(trace, app):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import celery.signals
 import celery.worker.worker
 import pytest
@@ -45,12 +47,15 @@ def test_the_undo_restores_the_identical_objects():
     assert list(celery.signals.task_received.receivers or ()) == receivers
 
 
-def test_an_error_of_ours_does_not_reach_the_worker(monkeypatch):
-    from clew.engine import isolation
-    from clew.seams.celery import receive
+class OddRequest:
+    """As a `Task.Request` of the application's that does not call its parent's `__init__`."""
 
-    monkeypatch.setattr(isolation, "is_strict", False)
-    called = []
-    wrapper = receive._process(lambda worker, request: called.append(request))
-    wrapper(None, object())
-    assert len(called) == 1
+    def execute_using_pool(self, pool, **options):
+        return None
+
+
+@pytest.mark.parametrize("request_", [OddRequest(), Mock(), None])
+def test_a_request_of_another_kind_is_left_alone(trace, request_):
+    celery.signals.task_received.send(sender=None, request=request_)
+    worker = Mock(spec=celery.worker.worker.WorkController)
+    celery.worker.worker.WorkController._process_task(worker, Mock() if request_ is None else request_)

@@ -56,12 +56,13 @@ class Limit(Exception):
 def test_it_waits_until_our_code_is_left_and_is_for_no_other_run(monkeypatch):
     came, run = [], ["one"]
 
-    def raising(number, frame):
+    def raising(signum, frame):
         raise Limit
 
     monkeypatch.setattr(time_limit, "_running", lambda: run[0])
     monkeypatch.setattr(time_limit, "is_ours", lambda frame: len(came) < 3)
-    handler = time_limit._handling(raising)
+    (place,) = time_limit.SEAM.patches
+    handler = place.wrap(raising)
 
     def handle(number, frame):
         came.append(number)

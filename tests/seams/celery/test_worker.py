@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
-import select
 import signal
+import subprocess
 import sys
 import threading
 import uuid
@@ -23,11 +24,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
 from clew.core.flush import bounded_flush, flush_before_exit
-from clew.seams.celery import worker as worker_seam
 from clew.testing import Trace, tracing
 from tests.celery_site.app import make_app
 from tests.celery_site.worker import DEADLINE, Gathered, Receiver, Worker
-from tests.seams.celery import schedule
+from tests.seams.celery import closing, schedule
 from tests.services import require
 
 URLS = {
@@ -318,18 +318,21 @@ def test_a_signal_does_not_cut_the_last_flush_short(slow):
     assert processor.span_exporter.exported == ["kept"]
 
 
-def test_files_that_grpc_waits_with_stay_open(monkeypatch):
-    """Beat inside a worker, and a daemon, close all others."""
-    readable, writable = os.pipe()
-    waits = select.epoll()
-    closed: list[Any] = []
-    monkeypatch.setitem(sys.modules, "grpc", sys)
-    worker_seam._closing(lambda keep: closed.extend(keep))([writable])
-    assert {writable, waits.fileno()} <= set(closed)
-    assert readable not in closed
-    os.close(readable)
-    os.close(writable)
-    waits.close()
+@pytest.mark.skipif(sys.platform != "linux", reason="epoll")
+@pytest.mark.parametrize(("exporter", "stayed"), [("grpc", ["gRPC's", "kept"]), ("http", ["kept"])])
+def test_files_that_grpc_waits_with_stay_open(exporter, stayed):
+    """Beat inside a worker, and a daemon, close all others: those of the application's loops, too."""
+    command = [sys.executable, "-m", closing.__name__, exporter]
+    assert json.loads(subprocess.check_output(command, text=True, timeout=DEADLINE)) == stayed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="epoll")
+def test_grpcs_own_pollers_are_known():
+    """Of the gRPC that is installed."""
+    code = "from clew.seams.celery import worker\nprint(len(worker._files_of_grpc()))\n"
+    opened = "from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as E\nexporter = E()\n"
+    found = [subprocess.check_output([sys.executable, "-c", each], text=True) for each in (code, opened + code)]
+    assert (int(found[0]), int(found[1]) >= 2) == (0, True)
 
 
 @pytest.mark.redis

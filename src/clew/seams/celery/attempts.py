@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -37,10 +38,16 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from clew import attributes as names
 from clew.core import configuration
+from clew.engine import needs
 from clew.seams.celery import contrib
 from clew.seams.celery.headers import ATTEMPTS, CHORD, read_attempts, write_attempts
 
 Attributes = dict[str, Any]
+needs.declare(
+    __name__,
+    *needs.attributes("opentelemetry.propagators.composite", "CompositePropagator", "_propagators"),
+    consequence="every run asks the propagators, which costs it half a span more",
+)
 
 
 class HeaderGetter(Getter[Any]):
@@ -99,6 +106,9 @@ class _Attempt(NamedTuple):
     chord: Any
 
 
+# By the task's id: number of the retry, the first publish, and the attempt before.
+_eager_retries: OrderedDict[Any, tuple[int, SpanContext | None, SpanContext]] = OrderedDict()
+_MAX_EAGER_RETRIES = 1000
 _current: ContextVar[_Attempt | None] = ContextVar("clew_attempt", default=None)
 
 
@@ -133,6 +143,23 @@ def attempts_header(task_id: Any, retries: Any) -> str | None:
     return write_attempts(attempt.first, attempt.span.get_span_context())
 
 
+def hand_on(request: Any, first: SpanContext | None, span: Any) -> None:
+    """An eager retry is no message: what the headers of one would say is kept until it begins."""
+    _eager_retries[request.id] = (request.retries or 0) + 1, first, span.get_span_context()
+    if len(_eager_retries) > _MAX_EAGER_RETRIES:
+        _eager_retries.popitem(last=False)
+
+
+def is_next_attempt(task_id: Any, retries: Any) -> bool:
+    """Whether an eager call is the next attempt of an eager run."""
+    return task_id in _eager_retries and _eager_retries[task_id][0] == retries
+
+
+def forget() -> None:
+    """Know of no eager run."""
+    _eager_retries.clear()
+
+
 def chord_of(request: Any) -> Any:
     """What the message of a chord's body says of its header; None of any other, and of `chord_unlock`."""
     return header(request, CHORD) if vars(request).get("task") != "celery.chord_unlock" else None
@@ -152,9 +179,9 @@ def origin_of(request: Any, attributes: Attributes) -> Origin:
         attributes: those its span will have.
     """
     # Only a retry's: a site may give its request's headers on to another task.
-    first, previous = read_attempts(header(request, ATTEMPTS)) if request.retries else (None, None)
     if request.is_eager:
-        return _eager(first, previous, attributes)
+        return _eager(request, attributes)
+    first, previous = read_attempts(header(request, ATTEMPTS)) if request.retries else (None, None)
     # Nothing of the worker's own context: what a task leaves behind must not become the parent of the next.
     context = _extracted(request)
     published = get_current_span(context).get_span_context()
@@ -196,7 +223,10 @@ def _is_usual(propagator: Any) -> bool:
 _TRACEPARENT = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 
-def _eager(first: SpanContext | None, previous: SpanContext | None, attributes: Attributes) -> Origin:
+def _eager(request: Any, attributes: Attributes) -> Origin:
+    handed = _eager_retries.pop(request.id, None)
+    is_retry = handed is not None and handed[0] == request.retries
+    first, previous = handed[1:] if handed is not None and is_retry else (None, None)
     context = get_current()
     if first is not None:
         context = set_span_in_context(NonRecordingSpan(first), context)

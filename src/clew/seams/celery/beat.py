@@ -11,8 +11,7 @@ Nobody runs exit handlers in the process of `celery worker -B`: for that we stan
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from time import time_ns
 from typing import Any
 
@@ -23,15 +22,15 @@ from clew import attributes as names
 from clew.core import spans
 from clew.core.code_location import code_attributes
 from clew.core.flush import flush_before_exit
-from clew.engine import isolation
 from clew.engine.exits import undisturbed
-from clew.engine.seam import Patch, Seam, SpanDoc, like
+from clew.engine.needs import attributes
+from clew.engine.seam import Patch, Seam, SpanDoc
+from clew.engine.wrapper import Around
 
 SCOPE = __name__
 _LONG_NS = 1_000_000_000
 _MAX_ENTRIES = 50
 _MAX_TEXT = 200
-_METHODS = ("tick", "apply_async")
 _TO_TICK = {names.CLEW_LINK_KIND: "beat_tick"}
 _TO_ENTRY = {names.CLEW_LINK_KIND: "beat_entry"}
 
@@ -51,6 +50,12 @@ class Tick:
         self._traces: list[str] = []
         # The entry that is being sent, so that a method that calls its parent class' tells it once.
         self.entry: Any = None
+        self._token: Token[Tick | None] | None = None
+
+    def enter(self) -> Tick:
+        """It has begun."""
+        self._token = _tick.set(self)
+        return self
 
     def context(self) -> SpanContext | None:
         """Context of its span, which is opened if it was not."""
@@ -65,8 +70,10 @@ class Tick:
             self._traces.append(format_trace_id(context.trace_id))
             self._root.span.add_link(context, _TO_ENTRY)
 
-    def end(self, error: BaseException | None) -> None:
+    def close(self, error: BaseException | None) -> None:
         """It is over."""
+        if self._token is not None:
+            _tick.reset(self._token)
         if isinstance(error, (SystemExit, KeyboardInterrupt)):
             error = None
         if error is not None or time_ns() - self._started_ns >= _LONG_NS:
@@ -86,66 +93,56 @@ class Tick:
 _tick: ContextVar[Tick | None] = ContextVar("clew_beat_tick", default=None)
 
 
-def _ticking(original: Any) -> Any:
-    def tick(scheduler: Any, *args: Any, **kwargs: Any) -> Any:
-        if _tick.get() is not None or spans.pipeline() is None:
-            return original(scheduler, *args, **kwargs)
-        current, error = Tick(scheduler), None
-        token = _tick.set(current)
-        try:
-            return original(scheduler, *args, **kwargs)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            _tick.reset(token)
-            _guarded(current.end, error)
-            del error
-
-    return like(original, tick)
+def _begin(positional: tuple[Any, ...]) -> Tick | None:
+    return Tick(positional[0]).enter() if _tick.get() is None and spans.pipeline() is not None else None
 
 
-def _applying(original: Any) -> Any:
-    def apply_async(scheduler: Any, entry: Any, *args: Any, **kwargs: Any) -> Any:
-        tick = _tick.get()
-        if tick is not None and tick.entry is entry:
-            return original(scheduler, entry, *args, **kwargs)
-        root, error = _open(scheduler, entry, tick), None
-        if tick is not None:
-            tick.entry = entry
-        try:
-            return original(scheduler, entry, *args, **kwargs)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            if tick is not None:
-                tick.entry = None
-            if root is not None:
-                _guarded(root.close, error)
-            del error
+class _Sending:
+    """An entry that is being sent.
 
-    return like(original, apply_async)
+    Args:
+        tick: in which it was due.
+        root: its span.
+    """
+
+    def __init__(self, tick: Tick | None, root: spans.OpenSpan | None) -> None:
+        self._tick, self._root = tick, root
+
+    def close(self, error: BaseException | None) -> None:
+        """It is sent, or was refused."""
+        if self._tick is not None:
+            self._tick.entry = None
+        if self._root is not None:
+            self._root.close(error)
+
+
+def _send(positional: tuple[Any, ...], keywords: dict[str, Any]) -> _Sending | None:
+    scheduler, *rest = positional
+    entry, tick = rest[0] if rest else keywords.get("entry"), _tick.get()
+    if tick is not None and tick.entry is entry:
+        return None
+    root = _open(scheduler, entry, tick)
+    if tick is not None:
+        tick.entry = entry
+    return _Sending(tick, root)
 
 
 def _open(scheduler: Any, entry: Any, tick: Tick | None) -> spans.OpenSpan | None:
-    try:
-        found = _described(scheduler, entry)
-        links: tuple[Link, ...] = ()
-        above = tick.context() if tick is not None else None
-        if above is not None:
-            found[names.CELERY_BEAT_TICK_TRACE_ID] = format_trace_id(above.trace_id)
-            found[names.CELERY_BEAT_TICK_SPAN_ID] = format_span_id(above.span_id)
-            links = (Link(above, _TO_TICK),)
-        root = _start(f"beat entry {entry.name}", found, links)
-        if root is not None:
-            root.enter(Context())
-            if tick is not None:
-                tick.link(str(entry.name), root.span.get_span_context())
-        return root
-    except Exception as ours:  # noqa: BLE001 - ours must not reach beat
-        isolation.report(ours, SCOPE)
+    if spans.pipeline() is None:
         return None
+    found = _described(scheduler, entry)
+    links: tuple[Link, ...] = ()
+    above = tick.context() if tick is not None else None
+    if above is not None:
+        found[names.CELERY_BEAT_TICK_TRACE_ID] = format_trace_id(above.trace_id)
+        found[names.CELERY_BEAT_TICK_SPAN_ID] = format_span_id(above.span_id)
+        links = (Link(above, _TO_TICK),)
+    root = _start(f"beat entry {entry.name}", found, links)
+    if root is not None:
+        if tick is not None:
+            tick.link(str(entry.name), root.span.get_span_context())
+        root.enter(Context())
+    return root
 
 
 def _start(
@@ -188,18 +185,10 @@ def _class_name(scheduler: Any) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _making(original: Any) -> Any:
-    def get_scheduler(service: Any, *args: Any, **kwargs: Any) -> Any:
-        scheduler = original(service, *args, **kwargs)
-        _guarded(_stand_at, type(scheduler))
-        return scheduler
-
-    return like(original, get_scheduler)
-
-
-def _stand_at(kind: type) -> None:
+def _stand_at(result: Any) -> None:
     """Stand at the methods a scheduler has instead of Celery's."""
-    for name, wrap in zip(_METHODS, (_ticking, _applying), strict=True):
+    kind = type(result)
+    for name, wrap in _METHODS.items():
         owner = next((each for each in kind.__mro__ if name in vars(each)), None)
         if owner is None or owner is sys.modules["celery.beat"].Scheduler or owner in _met:
             continue
@@ -210,38 +199,23 @@ def _stand_at(kind: type) -> None:
 _met: set[type] = set()
 
 
-def _serving(original: Any) -> Any:
-    def start(service: Any, embedded_process: bool = False) -> Any:
-        try:
-            return original(service, embedded_process)
-        finally:
-            if embedded_process:
-                _guarded(_flush)
-
-    return like(original, start)
-
-
-def _flush() -> None:
+def _served(embedded_process: bool, error: BaseException | None) -> None:
     pipeline = spans.pipeline()
-    if pipeline is not None:
+    if embedded_process and pipeline is not None:
         with undisturbed():
             flush_before_exit(pipeline.provider, is_last=True)
 
 
-def _guarded(call: Callable[..., Any], *args: Any) -> None:
-    try:
-        call(*args)
-    except Exception as ours:  # noqa: BLE001 - ours must not reach beat
-        isolation.report(ours, SCOPE)
-
+_TICK, _ENTRY = Around(_begin), Around(_send)
+_METHODS = {"tick": _TICK, "apply_async": _ENTRY}
 
 SEAM = Seam(
     "celery.beat",
     patches=(
-        Patch("celery.beat", "Scheduler.tick", _ticking),
-        Patch("celery.beat", "Scheduler.apply_async", _applying),
-        Patch("celery.beat", "Service.get_scheduler", _making),
-        Patch("celery.beat", "Service.start", _serving),
+        Patch("celery.beat", "Scheduler.tick", _TICK),
+        Patch("celery.beat", "Scheduler.apply_async", _ENTRY),
+        Patch("celery.beat", "Service.get_scheduler", Around(note=_stand_at)),
+        Patch("celery.beat", "Service.start", Around(note=_served)),
     ),
     spans=(
         SpanDoc(
@@ -277,4 +251,5 @@ SEAM = Seam(
         ),
     ),
     on_uninstall=_met.clear,
+    needs=attributes("celery.beat", "Scheduler", "_heap"),
 )

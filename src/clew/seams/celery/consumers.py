@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from contextvars import ContextVar
+from types import FrameType
 from typing import Any
 
 from opentelemetry.trace import get_current_span
@@ -20,8 +21,9 @@ from clew.core import local_trace, spans
 from clew.core.call_site import call_site
 from clew.core.detector import hub
 from clew.core.local_trace import LocalTrace
-from clew.engine import isolation
-from clew.engine.seam import Patch, Seam, SpanDoc, like
+from clew.engine.needs import functions
+from clew.engine.seam import Patch, Seam, SpanDoc
+from clew.engine.wrapper import Around
 from clew.seams.celery import consumers_known, consumers_look
 from clew.seams.celery.consumers_known import AMQP, Key, Known, key_of
 from clew.seams.celery.consumers_registry import Registrar, keeps_registry
@@ -43,56 +45,33 @@ class State:
     registrar: Registrar | None = None
 
 
-def _publishing(original: Any) -> Any:
-    def publish(self: Any, body: Any, *args: Any, **kwargs: Any) -> Any:
-        to = _destination(self, body, args, kwargs)
-        if to is None:
-            return original(self, body, *args, **kwargs)
-        token = _is_sending.set(True)
-        try:
-            result = original(self, body, *args, **kwargs)
-        finally:
-            _is_sending.reset(token)
-        try:
-            _sent(self.connection, *to)
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(ours, SCOPE)
-        return result
-
-    return like(original, publish)
-
-
-def _destination(producer: Any, body: Any, args: Any, kwargs: dict[str, Any]) -> tuple[str, str] | None:
+def _open(producer: Any, /, body: Any, routing_key: Any, headers: Any, exchange: Any) -> tuple[str, str, Any] | None:
     """Queue and task, if a task goes to one queue: by the broker's own exchange, where the key is the queue."""
-    try:
-        usual = producer.exchange
-        if args or kwargs.get("exchange") or getattr(usual, "name", usual) or spans.pipeline() is None:
-            return None
-        queue, headers = kwargs.get("routing_key"), kwargs.get("headers")
-        about = body if type(body) is dict else headers
-        task = about.get("task") if isinstance(about, dict) else None
-        return (queue, task) if type(queue) is str and queue and type(task) is str else None
-    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-        isolation.report(ours, SCOPE)
+    usual = producer.exchange
+    if exchange or getattr(usual, "name", usual) or type(routing_key) is not str or not routing_key:
         return None
+    about = body if type(body) is dict else headers
+    name = about.get("task") if isinstance(about, dict) else None
+    return (routing_key, name, _is_sending.set(True)) if type(name) is str and spans.pipeline() is not None else None
 
 
-def _declaring(original: Any) -> Any:
-    def queue_declare(self: Any, nowait: bool = False, passive: bool = False, channel: Any = None) -> Any:
-        answer = original(self, nowait, passive, channel)
-        try:
-            if answer is not None and _is_sending.get():
-                key = key_of((channel or self.channel).connection.client, self.name)
-                if key is not None and key[0] == AMQP:
-                    consumers_known.keep(key, Known(answer[2] > 0, answer[1]))
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(ours, SCOPE)
-        return answer
-
-    return like(original, queue_declare)
+def _note(producer: Any, /, opened: tuple[str, str, Any], caller: FrameType) -> None:
+    _sent(producer.connection, opened[0], opened[1], caller)
 
 
-def _sent(connection: Any, queue: str, task_name: str) -> None:
+def _close(opened: tuple[str, str, Any]) -> None:
+    _is_sending.reset(opened[2])
+
+
+def _declared(queue: Any, /, channel: Any, result: Any) -> None:
+    if result is None or not _is_sending.get():
+        return
+    key = key_of((channel or queue.channel).connection.client, queue.name)
+    if key is not None and key[0] == AMQP:
+        consumers_known.keep(key, Known(result[2] > 0, result[1]))
+
+
+def _sent(connection: Any, queue: str, task_name: str, caller: FrameType) -> None:
     """A task is with the broker: say who reads its queue, or have that asked."""
     key = key_of(connection, queue)
     if key is None or spans.is_suppressed() or _reads(queue):
@@ -101,24 +80,24 @@ def _sent(connection: Any, queue: str, task_name: str) -> None:
     span: Any = get_current_span()
     is_ours = span.is_recording() and _is_publish(span)
     if known is None:
-        _ask(key, connection, span, task_name)
+        _ask(key, connection, span, task_name, caller)
     elif known.is_certain and is_ours:
         getattr(span, "note", span.set_attribute)(names.CELERY_HAS_CONSUMERS, known.is_read)
     if known is None or known.is_read is not False or not hub.on_queue:
         return
     local = _local()
-    sent = Sent(queue, task_name, call_site(sys._getframe(2)), local)
+    sent = Sent(queue, task_name, call_site(caller), local)
     if local is not None:
         sent.tell(local, known, span if is_ours else None)
     else:
         sent.tell_alone(root_of(span), known)
 
 
-def _ask(key: Key, connection: Any, span: Any, task_name: str) -> None:
+def _ask(key: Key, connection: Any, span: Any, task_name: str, caller: FrameType) -> None:
     local, publish, queue = _local(), span.get_span_context(), key[-1]
     waiting = None
     if hub.on_queue and (publish.is_valid or local is not None) and _is_first(local, key):
-        waiting = Waiting(Sent(queue, task_name, call_site(sys._getframe(3)), local), publish)
+        waiting = Waiting(Sent(queue, task_name, call_site(caller), local), publish)
         if local is not None:
             local.at_end.append(waiting.ended)
     consumers_look.watcher().ask(key, connection, waiting.answered if waiting is not None else None)
@@ -203,8 +182,8 @@ def _uninstall() -> None:
 SEAM = Seam(
     "celery.consumers",
     patches=(
-        Patch("kombu.messaging", "Producer.publish", _publishing),
-        Patch("kombu.entity", "Queue.queue_declare", _declaring),
+        Patch("kombu.messaging", "Producer.publish", Around(_open, _note, close=_close)),
+        Patch("kombu.entity", "Queue.queue_declare", Around(note=_declared)),
         *RECEIVERS.patches,
     ),
     spans=(
@@ -216,4 +195,9 @@ SEAM = Seam(
         ),
     ),
     on_uninstall=_uninstall,
+    needs=(
+        *functions("celery.app.trace", "_localized"),
+        *functions("celery._state", "default_app"),
+        *functions("kombu.transport.redis", "Channel._size", "Channel.keyprefix_queue", "Channel.sep"),
+    ),
 )

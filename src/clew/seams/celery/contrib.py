@@ -12,7 +12,9 @@ from typing import Any
 
 from opentelemetry.metrics import Histogram, get_meter
 
-from clew.engine.seam import Patch, like
+from clew.engine.needs import attributes, functions
+from clew.engine.seam import Patch
+from clew.engine.wrapper import Around
 
 MODULE = "opentelemetry.instrumentation.celery"
 HISTOGRAM = "flower.task.runtime.seconds"
@@ -26,6 +28,13 @@ class State:
     histogram: Histogram | None = None
 
 
+# What contrib was told, which only a run reads.
+OPTIONS = (
+    *attributes(MODULE, "CeleryInstrumentor", "metrics"),
+    *attributes(MODULE, "CeleryInstrumentor", "_use_span_links", since="0.65"),
+)
+
+
 class TakeOver:
     """Stands for some of contrib's receivers.
 
@@ -35,7 +44,8 @@ class TakeOver:
 
     def __init__(self, **receivers: str) -> None:
         self._receivers = receivers
-        self.patches = (Patch(MODULE, "CeleryInstrumentor._instrument", self._instrument_aside),)
+        self.patches = (Patch(MODULE, "CeleryInstrumentor._instrument", Around(note=self._instrumented)),)
+        self.needs = functions(MODULE, *(f"CeleryInstrumentor.{method}" for method in receivers.values()))
 
     def take(self) -> None:
         """Disconnect the receivers, if contrib was there before us."""
@@ -45,26 +55,24 @@ class TakeOver:
     def give_back(self) -> None:
         """Connect them again."""
         for instrumentor in _instrumented():
-            for signal, method in self._receivers.items():
-                getattr(_signals(), signal).connect(getattr(instrumentor, method), weak=False)
+            for signal, receiver in self._of(instrumentor):
+                signal.connect(receiver, weak=False)
 
     def _disconnect(self, instrumentor: Any) -> None:
         _learn(instrumentor)
-        for signal, method in self._receivers.items():
-            getattr(_signals(), signal).disconnect(getattr(instrumentor, method))
+        for signal, receiver in self._of(instrumentor):
+            signal.disconnect(receiver)
 
-    def _instrument_aside(self, original: Any) -> Any:
-        def _instrument(instrumentor: Any, **kwargs: Any) -> None:
-            original(instrumentor, **kwargs)
-            # 0.64 does not know the option yet, and drops it.
-            instrumentor._use_span_links = bool(kwargs.get("use_span_links", False))
-            self._disconnect(instrumentor)
+    def _of(self, instrumentor: Any) -> list[tuple[Any, Any]]:
+        """Those it has: where one is missing, the seam is switched off and gives back the others."""
+        signals: Any = sys.modules["celery.signals"]
+        held = [(getattr(signals, name), method) for name, method in self._receivers.items()]
+        return [(signal, getattr(instrumentor, method)) for signal, method in held if hasattr(instrumentor, method)]
 
-        return like(original, _instrument)
-
-
-def _signals() -> Any:
-    return sys.modules["celery.signals"]
+    def _instrumented(self, instrumentor: Any, /, keywords: dict[str, Any]) -> None:
+        self._disconnect(instrumentor)
+        # 0.64 does not know the option yet, and drops it.
+        State.use_span_links = bool(keywords.get("use_span_links", False))
 
 
 def _instrumented() -> list[Any]:
@@ -75,7 +83,7 @@ def _instrumented() -> list[Any]:
 
 def _learn(instrumentor: Any) -> None:
     State.use_span_links = getattr(instrumentor, "_use_span_links", False)
-    State.histogram = (instrumentor.metrics or {}).get(HISTOGRAM)
+    State.histogram = (getattr(instrumentor, "metrics", None) or {}).get(HISTOGRAM)
 
 
 def forget() -> None:
@@ -95,18 +103,15 @@ def histogram() -> Histogram:
     return State.histogram
 
 
-def _instrument_again(original: Any) -> Any:
-    def instrument(self: Any, **kwargs: Any) -> Any:
-        if not self.is_instrumented_by_opentelemetry:
-            return original(self, **kwargs)
-        kwargs.pop("skip_dep_check", None)
-        kwargs.pop("raise_exception_on_conflict", None)
-        if kwargs:  # given after `opentelemetry-instrument` has instrumented: contrib ignores them
-            self._instrument(**kwargs)
-        return None
-
-    return like(original, instrument)
+def _instrument_again(instrumentor: Any, /, keywords: dict[str, Any]) -> Any:
+    if not instrumentor.is_instrumented_by_opentelemetry:
+        return NotImplemented
+    unread = ("skip_dep_check", "raise_exception_on_conflict")
+    options = {name: value for name, value in keywords.items() if name not in unread}
+    if options:  # given after `opentelemetry-instrument` has instrumented: contrib ignores them
+        instrumentor._instrument(**options)
+    return None
 
 
 # contrib's own documentation instruments again in every child, and logs a warning there.
-AGAIN = Patch(MODULE, "CeleryInstrumentor.instrument", _instrument_again)
+AGAIN = Patch(MODULE, "CeleryInstrumentor.instrument", Around(instead=_instrument_again))

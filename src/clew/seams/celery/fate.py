@@ -15,7 +15,9 @@ from typing import Any
 
 from clew import attributes as names
 from clew.core import local_trace
-from clew.engine.seam import Patch, Seam, SpanDoc, like
+from clew.engine.needs import attributes, functions
+from clew.engine.seam import Patch, Seam, SpanDoc
+from clew.engine.wrapper import Around
 from clew.seams.celery import fate_marks
 from clew.seams.celery import fate_request as of
 from clew.seams.celery.fate_child import at_end_of_run
@@ -31,10 +33,10 @@ class State:
     installed_in = 0
 
 
-def _unknown(consumer: Any, body: Any, message: Any, exc: BaseException, *_: Any, **__: Any) -> Telling | None:
-    headers = message.headers or {}
+def _unknown(consumer: Any, /, message: Any) -> Telling | None:
+    headers = _mapping(message.headers)
     # Protocol 1 has them in the body.
-    about = headers if "task" in headers else message.payload
+    about = headers if "task" in headers else _mapping(message.payload)
     name = str(about.get("task"))
     fate = Fate("unknown", f"{name} is not registered with this worker")
     return telling(Unregistered(name, consumer.app), _context(consumer, message, str(about.get("id"))), fate)
@@ -49,7 +51,7 @@ def _rejected(sender: Any, message: Any, exc: BaseException | None = None, **_: 
         told.end()
 
 
-def _undecodable(consumer: Any, message: Any, exc: BaseException, *_: Any, **__: Any) -> Telling | None:
+def _undecodable(consumer: Any, /, message: Any, exc: BaseException) -> Telling | None:
     return _of_message(consumer, message, Fate("undecodable", sentence(exc, "undecodable"), exc))
 
 
@@ -64,8 +66,8 @@ def _context(consumer: Any, message: Any, task_id: str | None = None) -> Any:
     """Celery's context of a message no `Request` was made of."""
     from celery.app.task import Context
 
-    properties, delivery = message.properties or {}, message.delivery_info or {}
-    headers = dict(message.headers or {})
+    properties, delivery = _mapping(message.properties), _mapping(message.delivery_info)
+    headers = dict(_mapping(message.headers))
     headers.setdefault("id", task_id or properties.get("correlation_id"))
     told = {key: delivery.get(key) for key in ("exchange", "routing_key", "redelivered")}
     told["priority"] = properties.get("priority")
@@ -78,21 +80,15 @@ def _context(consumer: Any, message: Any, task_id: str | None = None) -> Any:
     )
 
 
+def _mapping(held: Any) -> dict[str, Any]:
+    return held if isinstance(held, dict) else {}
+
+
 def _prerun(task: Any, **_: Any) -> None:
     """In a child: be asked before a run ends that the main process knows of."""
     local, request = local_trace.current(), task.request
-    if local is not None and not request.is_eager and os.getpid() != State.installed_in:
+    if local is not None and request is not None and not request.is_eager and os.getpid() != State.installed_in:
         local.at_end.append(lambda: at_end_of_run(local, request))
-
-
-def _starting(original: Any) -> Any:
-    """`TaskPool.on_start`: before the first child is forked."""
-
-    def on_start(pool: Any) -> Any:
-        of.guarded(fate_marks.share)
-        return original(pool)
-
-    return like(original, on_start)
 
 
 def _install() -> None:
@@ -153,12 +149,13 @@ SEAM = Seam(
         Patch("celery.worker.request", "Request.reject", of.below(of.rejecting)),
         Patch("celery.worker.request", "Request._announce_revoked", of.below(of.revoking)),
         Patch("celery.worker.request", "Request._announce_cancelled", of.below(of.cancelling)),
-        Patch("celery.worker.request", "Request._retry_worker_lost", of.noting(of.retried), is_optional=True),
-        Patch("celery.worker.request", "Request._success_was_stored", of.noting(of.succeeded), is_optional=True),
+        Patch("celery.worker.request", "Request._retry_worker_lost", Around(note=of.retried), since="5.7"),
+        Patch("celery.worker.request", "Request._success_was_stored", Around(note=of.succeeded), since="5.7"),
         Patch("celery.worker.consumer.consumer", "Consumer.on_unknown_task", of.below(_unknown)),
         Patch("celery.worker.consumer.consumer", "Consumer.on_decode_error", of.below(_undecodable)),
-        Patch("celery.concurrency.prefork", "TaskPool.on_start", _starting),
-        Patch("celery.concurrency.prefork", "TaskPool.on_terminate", of.terminating),
+        # Before the first child is forked.
+        Patch("celery.concurrency.prefork", "TaskPool.on_start", Around(fate_marks.share)),
+        Patch("celery.concurrency.prefork", "TaskPool.on_terminate", Around(of.running, close=of.tell_unfinished)),
     ),
     spans=(
         _doc(
@@ -175,4 +172,19 @@ SEAM = Seam(
     ),
     on_install=_install,
     on_uninstall=_uninstall,
+    needs=(
+        *attributes(
+            "celery.worker.request",
+            "Request",
+            "_context",
+            "_apply_result",
+            "_already_cancelled",
+            "worker_pid",
+            "time_start",
+        ),
+        *functions("celery.worker.state", "active_requests", "revoked"),
+        *functions("billiard.common", "_should_have_exited"),
+        *functions("billiard.einfo", "ExceptionWithTraceback"),
+        *attributes("billiard.pool", "ApplyResult", "_worker_lost"),
+    ),
 )

@@ -7,6 +7,7 @@ for one task (`on_failure`, then `on_timeout`): the span is told once, and what 
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -15,10 +16,9 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from clew import attributes as names
-from clew.engine import isolation
-from clew.engine.seam import like
+from clew.engine.wrapper import Around
 from clew.seams.celery.fate_child import cold_shutdown_of, ended_before, fate_of
-from clew.seams.celery.fate_span import SCOPE, Fate, Telling, below_run, telling
+from clew.seams.celery.fate_span import Fate, Telling, below_run, telling
 from clew.seams.celery.headers import RECEIVED
 
 Find = Callable[..., "Telling | None"]
@@ -31,46 +31,18 @@ class State:
     cancelled_silently: WeakSet[Any] = WeakSet()
 
 
-def below(find: Find) -> Callable[[Any], Any]:
-    """A wrap function: do what Celery does below the span that `find` opens or names for the call's arguments."""
+def below(find: Find) -> Around:
+    """Do what Celery does below the span that `find` opens or names for the call's arguments."""
 
-    def wrap(original: Any) -> Any:
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            told = guarded(find, *args, **kwargs)
-            if told is None:
-                return original(*args, **kwargs)
-            with told:
-                return original(*args, **kwargs)
+    @functools.wraps(find)
+    def entered(*args: Any, **kwargs: Any) -> Telling | None:
+        told = find(*args, **kwargs)
+        return told.enter() if told is not None else None
 
-        return like(original, wrapper)
-
-    return wrap
+    return Around(entered)
 
 
-def noting(note: Callable[[Any, Any], None]) -> Callable[[Any], Any]:
-    """A wrap function: do what Celery does, then note its result on the fate that is being told."""
-
-    def wrap(original: Any) -> Any:
-        def wrapper(request: Any, *args: Any, **kwargs: Any) -> Any:
-            result = original(request, *args, **kwargs)
-            guarded(note, request, result)
-            return result
-
-        return like(original, wrapper)
-
-    return wrap
-
-
-def guarded(ours: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a function of ours; None where it fails."""
-    try:
-        return ours(*args, **kwargs)
-    except Exception as error:  # noqa: BLE001 - ours must not reach the worker
-        isolation.report(error, SCOPE)
-        return None
-
-
-def failing(request: Any, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Telling | None:
+def failing(request: Any, /, exc_info: Any, return_ok: bool = False) -> Telling | None:
     """`Request.on_failure`: the child has reported an error, or the pool has killed or lost the child."""
     from celery.exceptions import Reject
 
@@ -87,7 +59,7 @@ def failing(request: Any, exc_info: Any, send_failed_event: bool = True, return_
     return below_run(request._context) if fate is None else _told(request, fate)
 
 
-def timing_out(request: Any, soft: bool, timeout: Any) -> Telling | None:
+def timing_out(request: Any, /, soft: bool, timeout: Any) -> Telling | None:
     """`Request.on_timeout`: the pool kills the child, or has reported so already."""
     from billiard.exceptions import TimeLimitExceeded
 
@@ -99,7 +71,7 @@ def timing_out(request: Any, soft: bool, timeout: Any) -> Telling | None:
     return below_run(request._context) if fate is None else _told(request, fate)
 
 
-def revoking(request: Any, reason: str, terminated: bool, signum: Any, expired: bool) -> Telling | None:
+def revoking(request: Any, /, terminated: bool, expired: bool) -> Telling | None:
     """`Request._announce_revoked`: a task is not started; or the child at it is being killed, and dies later."""
     if request in State.told:
         return State.told[request].again()
@@ -117,14 +89,14 @@ def _why_revoked(request: Any) -> str:
     return f"revoked by a stamped header {when}"
 
 
-def cancelling(request: Any, emit_retry: bool = True) -> Telling | None:
+def cancelling(request: Any, /, emit_retry: bool = True) -> Telling | None:
     """`Request._announce_cancelled`: Celery is killing the child itself."""
     if not emit_retry:
         State.cancelled_silently.add(request)
     return below_run(request._context)
 
 
-def rejecting(request: Any, requeue: bool = False) -> Telling | None:
+def rejecting(request: Any, /, requeue: bool = False) -> Telling | None:
     """`Request.reject`: its message goes back, or is thrown away."""
     told = State.told.get(request)
     if told is not None and told.fate is not None:
@@ -135,17 +107,17 @@ def rejecting(request: Any, requeue: bool = False) -> Telling | None:
     return None
 
 
-def retried(request: Any, is_retried: Any) -> None:
+def retried(request: Any, /, result: Any) -> None:
     """`Request._retry_worker_lost` (Celery 5.7)."""
     told = State.told.get(request)
-    if is_retried and told is not None and told.fate is not None:
+    if result and told is not None and told.fate is not None:
         told.fate.more.update({names.CELERY_FATE_NEXT: "retried", names.CELERY_STATE: "RETRY"})
 
 
-def succeeded(request: Any, stored: Any) -> None:
+def succeeded(request: Any, /, result: Any) -> None:
     """`Request._success_was_stored` (Celery 5.7): it was over when the child died, and Celery counts it so."""
     told = State.told.get(request)
-    if stored and told is not None and told.fate is not None:
+    if result and told is not None and told.fate is not None:
         told.fate.outcome, told.fate.reason = "succeeded", f"its result was stored, then: {told.fate.reason}"
 
 
@@ -172,27 +144,15 @@ def _job(request: Any) -> Any:
     return request._apply_result and request._apply_result()
 
 
-def terminating(original: Any) -> Any:
-    """`TaskPool.on_terminate`: a cold shutdown asks nobody."""
-
-    def on_terminate(pool: Any) -> Any:
-        running = guarded(_running) or []
-        try:
-            return original(pool)
-        finally:
-            guarded(_tell_unfinished, running)
-
-    return like(original, on_terminate)
-
-
-def _running() -> list[tuple[Any, Any]]:
-    """Requests the children are at, each with the pool's job."""
+def running() -> list[tuple[Any, Any]]:
+    """Before a cold shutdown, which asks nobody: requests the children are at, each with the pool's job."""
     requests = list(sys.modules["celery.worker.state"].active_requests)
     return [(request, job) for request in requests if (job := _job(request)) is not None]
 
 
-def _tell_unfinished(running: list[tuple[Any, Any]]) -> None:
-    for request, job in running:
+def tell_unfinished(opened: list[tuple[Any, Any]]) -> None:
+    """After it: tell of those the children have not finished."""
+    for request, job in opened:
         if not job.ready() and request not in State.told:
             told = _told(request, cold_shutdown_of(request))
             if told is not None:

@@ -27,7 +27,6 @@ from opentelemetry.trace import (
 from clew import attributes as names
 from clew.core import spans
 from clew.core.pipeline import Pipeline
-from clew.engine import isolation
 from clew.engine.exception_event import message_of, type_name
 from clew.seams.celery import metrics
 from clew.seams.celery.attempts import Origin, attempting, origin_of
@@ -100,7 +99,7 @@ class Unregistered:
 
 
 class Telling:
-    """A fate that is being told: Celery deals with it inside `with`, below its span, which ends at its own time.
+    """A fate that is being told: Celery deals with it below its span, which ends at its own time.
 
     Args:
         request: Celery's `Context` of the task.
@@ -122,21 +121,16 @@ class Telling:
         """Below the same span, which has ended or which somebody else will end."""
         return Telling(self._request, self.origin, None, self.above)
 
-    def __enter__(self) -> Telling:
-        request, inside = self._request, self._inside
-        try:
-            inside.callback(detach, attach(set_span_in_context(self.above, self.origin.context)))
-            inside.enter_context(attempting(request, self.origin.first, self.above))
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the worker
-            isolation.report(ours, SCOPE)
+    def enter(self) -> Telling:
+        """What Celery does from now on is below it."""
+        self._inside.callback(detach, attach(set_span_in_context(self.above, self.origin.context)))
+        self._inside.enter_context(attempting(self._request, self.origin.first, self.above))
         return self
 
-    def __exit__(self, *_: object) -> None:
-        try:
-            self._inside.close()
-            self.end()
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the worker
-            isolation.report(ours, SCOPE)
+    def close(self, _: BaseException | None = None) -> None:
+        """Celery has dealt with it."""
+        self._inside.close()
+        self.end()
 
     def end(self) -> None:
         """End its span, at `ended_ns`."""

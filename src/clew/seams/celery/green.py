@@ -13,37 +13,25 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from clew.engine import isolation
-from clew.engine.seam import Patch, Seam, like
+from clew.engine.needs import functions
+from clew.engine.seam import Patch, Seam
+from clew.engine.wrapper import Around
 
 SCOPE = __name__
 _IMPORTED_EARLY = ("amqp", "celery", "clew", "kombu", "vine")
 _EVENTIO, _COMPAT = "kombu.utils.eventio", "kombu.utils.compat"
 
 
-def _wrap_patch_all(original: Any) -> Any:
-    def patch_all(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return original(*args, **kwargs)
-        finally:
-            _mend()
-
-    return like(original, patch_all)
-
-
-def _mend() -> None:
-    try:
-        replaced = dict(_replaced())
-        for name, module in list(sys.modules.items()):
-            if name.partition(".")[0] in _IMPORTED_EARLY:
-                _rebind(vars(module), replaced)
-        if _EVENTIO in sys.modules:
-            importlib.reload(sys.modules[_EVENTIO])  # it chooses among select's functions
-        compat: Any = sys.modules.get(_COMPAT)
-        if compat is not None:
-            compat._environment = None  # "default"; it looks again
-    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-        isolation.report(ours, SCOPE)
+def _mend(error: BaseException | None) -> None:
+    replaced = dict(_replaced())
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in _IMPORTED_EARLY:
+            _rebind(vars(module), replaced)
+    if _EVENTIO in sys.modules:
+        importlib.reload(sys.modules[_EVENTIO])  # it chooses among select's functions
+    compat: Any = sys.modules.get(_COMPAT)
+    if compat is not None:
+        compat._environment = None  # "default"; it looks again
 
 
 def _replaced() -> Iterator[tuple[int, Any]]:
@@ -61,4 +49,8 @@ def _rebind(namespace: dict[str, Any], replaced: dict[int, Any]) -> None:
             namespace[name] = replaced[id(value)]
 
 
-SEAM = Seam("celery.green", (Patch("gevent.monkey", "patch_all", _wrap_patch_all),))
+SEAM = Seam(
+    "celery.green",
+    (Patch("gevent.monkey", "patch_all", Around(note=_mend)),),
+    needs=(*functions("gevent.monkey", "saved"), *functions(_COMPAT, "_environment")),
+)

@@ -15,9 +15,11 @@ import sys
 from typing import Any
 
 from clew import attributes as names
-from clew.engine.seam import Patch, Seam, SpanDoc, like
+from clew.engine.needs import functions
+from clew.engine.seam import Patch, Seam, SpanDoc
+from clew.engine.wrapper import Around
 from clew.seams.celery import lifecycle_pool
-from clew.seams.celery.lifecycle_worker import COLD, HARD, SOFT, WARM, State, WorkerLife, guarded
+from clew.seams.celery.lifecycle_worker import COLD, HARD, SOFT, WARM, State, WorkerLife
 from clew.seams.celery.receivers import Receivers
 
 SCOPE = __name__
@@ -27,50 +29,23 @@ def _life(worker: Any) -> WorkerLife | None:
     return State.lives.get(worker)
 
 
-def _initialising(original: Any) -> Any:
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        guarded(_born, self)
-        try:
-            original(self, *args, **kwargs)
-        except BaseException as error:
-            guarded(_failed, self, error)
-            raise
-
-    return like(original, init)
+def _born(worker: Any, /) -> WorkerLife:
+    life = State.lives[worker] = WorkerLife()
+    return life
 
 
-def _born(worker: Any) -> None:
-    State.lives[worker] = WorkerLife()
+def _initialised(worker: Any, /, opened: WorkerLife, error: BaseException | None) -> None:
+    if error is not None:
+        opened.failed(worker, error)
 
 
-def _failed(worker: Any, error: BaseException) -> None:
-    life = _life(worker)
-    if life is not None:
-        life.failed(worker, error)
+def _started(parent: Any, error: BaseException | None) -> None:
+    life = _life(parent) if error is not None else None
+    if life is not None and error is not None:
+        life.failed(parent, error)
 
 
-def _starting(original: Any) -> Any:
-    def start(blueprint: Any, parent: Any) -> Any:
-        try:
-            return original(blueprint, parent)
-        except BaseException as error:
-            guarded(_failed, parent, error)
-            raise
-
-    return like(original, start)
-
-
-def _getting_ready(original: Any) -> Any:
-    def on_ready(consumer: Any) -> Any:
-        try:
-            return original(consumer)
-        finally:
-            guarded(_ready, consumer)
-
-    return like(original, on_ready)
-
-
-def _ready(consumer: Any) -> None:
+def _ready(consumer: Any, /, error: BaseException | None) -> None:
     worker = consumer.controller
     life = _life(worker) if worker is not None else None
     if life is not None:
@@ -90,37 +65,17 @@ def _how(life: WorkerLife, how: Any) -> str:
     return SOFT if life.last_step == SOFT and not life.is_waiting else COLD
 
 
-def _waiting_softly(original: Any) -> Any:
-    def wait_for_soft_shutdown(self: Any) -> Any:
-        guarded(_soften, self)
-        try:
-            return original(self)
-        finally:
-            guarded(_end_of_wait, self)
-
-    return like(original, wait_for_soft_shutdown)
-
-
-def _soften(worker: Any) -> None:
+def _soften(worker: Any, /) -> WorkerLife | None:
     life, conf = _life(worker), worker.app.conf
     is_busy = conf.worker_enable_soft_shutdown_on_idle or bool(sys.modules["celery.worker.state"].active_requests)
     if life is not None:
         life.is_waiting = conf.worker_soft_shutdown_timeout > 0 and is_busy
         life.step(SOFT if life.is_waiting else COLD)
+    return life
 
 
-def _end_of_wait(worker: Any) -> None:
-    life = _life(worker)
-    if life is not None:
-        life.is_waiting = False
-
-
-def _forcing(original: Any) -> Any:
-    def on_hard_shutdown(worker: Any) -> Any:
-        guarded(_force, worker)
-        return original(worker)
-
-    return like(original, on_hard_shutdown)
+def _end_of_wait(opened: WorkerLife) -> None:
+    opened.is_waiting = False
 
 
 def _force(worker: Any) -> None:
@@ -129,49 +84,27 @@ def _force(worker: Any) -> None:
         life.step(HARD)
 
 
-def _begin(worker: Any) -> None:
+def _begin(worker: Any, /) -> None:
     life = _life(worker)
     if life is not None and life.last_step is None:
         life.step(WARM)
 
 
-def _begin_cold(worker: Any) -> None:
+def _begin_cold(worker: Any, /) -> WorkerLife | None:
     life = _life(worker)
     if life is not None and life.last_step in (None, WARM):
         life.step(COLD)
+    return life
 
 
-def _stopped(worker: Any) -> None:
+def _terminated(worker: Any, /, opened: WorkerLife) -> None:
+    opened.stopped(worker)
+
+
+def _stopped(worker: Any, /) -> None:
     life = _life(worker)
     if life is not None:
         life.stopped(worker)
-
-
-def _stopping(original: Any) -> Any:
-    def stop(self: Any, *args: Any, **kwargs: Any) -> Any:
-        guarded(_begin, self)
-        return original(self, *args, **kwargs)
-
-    return like(original, stop)
-
-
-def _sending_shutdown(original: Any) -> Any:
-    def _send_worker_shutdown(self: Any) -> Any:
-        guarded(_stopped, self)
-        return original(self)
-
-    return like(original, _send_worker_shutdown)
-
-
-def _terminating(original: Any) -> Any:
-    def terminate(self: Any, *args: Any, **kwargs: Any) -> Any:
-        guarded(_begin_cold, self)
-        try:
-            return original(self, *args, **kwargs)
-        finally:
-            guarded(_stopped, self)
-
-    return like(original, terminate)
 
 
 def _uninstall() -> None:
@@ -188,14 +121,14 @@ SEAM = Seam(
     "celery.lifecycle",
     patches=(
         *RECEIVERS.patches,
-        Patch(_WORKER, "WorkController.__init__", _initialising),
-        Patch(_WORKER, "WorkController.Blueprint.start", _starting),
-        Patch(_WORKER, "WorkController.stop", _stopping),
-        Patch(_WORKER, "WorkController._send_worker_shutdown", _sending_shutdown),
-        Patch(_WORKER, "WorkController.terminate", _terminating),
-        Patch(_WORKER, "WorkController.wait_for_soft_shutdown", _waiting_softly, is_optional=True),
-        Patch("celery.worker.consumer.consumer", "Consumer.on_ready", _getting_ready),
-        Patch("celery.apps.worker", "on_hard_shutdown", _forcing, is_optional=True),
+        Patch(_WORKER, "WorkController.__init__", Around(_born, close=_initialised)),
+        Patch(_WORKER, "WorkController.Blueprint.start", Around(note=_started)),
+        Patch(_WORKER, "WorkController.stop", Around(_begin)),
+        Patch(_WORKER, "WorkController._send_worker_shutdown", Around(_stopped)),
+        Patch(_WORKER, "WorkController.terminate", Around(_begin_cold, close=_terminated)),
+        Patch(_WORKER, "WorkController.wait_for_soft_shutdown", Around(_soften, close=_end_of_wait), since="5.5"),
+        Patch("celery.worker.consumer.consumer", "Consumer.on_ready", Around(note=_ready)),
+        Patch("celery.apps.worker", "on_hard_shutdown", Around(_force), since="5.5"),
         *lifecycle_pool.PATCHES,
     ),
     spans=(
@@ -259,4 +192,5 @@ SEAM = Seam(
         ),
     ),
     on_uninstall=_uninstall,
+    needs=(*lifecycle_pool.NEEDS, *functions("celery.worker.state", "active_requests", "requests")),
 )

@@ -80,7 +80,7 @@ def of(pid: int | None) -> Child | None:
     return State.children.get(pid) if pid is not None and State.owner == os.getpid() else None
 
 
-def tell_exits(pool: Any, is_over: bool = False) -> None:
+def tell_exits(pool: Any, *, is_over: bool = False) -> None:
     """Tell of the children the pool has taken leave of; with `is_over`, of all it had."""
     if State.owner != os.getpid():
         return
@@ -156,7 +156,7 @@ def _sentence(reason: str, name: str | None, code: int | None) -> str:
     return "killed: a task ran longer than its hard time limit" if reason == "hard_time_limit" else f"exit code {code}"
 
 
-def tell_start(worker: Any, error: BaseException | None) -> None:
+def tell_start(worker: Any, /, error: BaseException | None) -> None:
     """In a child: it is set up, or could not be set up and is about to exit.
 
     Args:

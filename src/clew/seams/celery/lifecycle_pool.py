@@ -13,90 +13,50 @@ import sys
 from time import time_ns
 from typing import Any
 
-from clew.engine.seam import Patch, like
+from clew.engine.needs import attributes, functions
+from clew.engine.seam import Patch
+from clew.engine.wrapper import Around
 from clew.seams.celery import lifecycle_child as children
-from clew.seams.celery.lifecycle_worker import guarded
 
 _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
-def _creating(original: Any) -> Any:
-    def _create_worker_process(pool: Any, i: int) -> Any:
-        # The child inherits it, and tells its start from there.
-        children.State.forking_ns = started_ns = time_ns()
-        process = original(pool, i)
-        guarded(children.forked, pool, process, started_ns)
-        return process
-
-    return like(original, _create_worker_process)
+def _fork() -> int:
+    # The child inherits it, and tells its start from there.
+    children.State.forking_ns = time_ns()
+    return children.State.forking_ns
 
 
-def _initialising_child(original: Any) -> Any:
-    def after_fork(self: Any) -> Any:
-        error = None
-        try:
-            return original(self)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            guarded(children.tell_start, self, error)
-            del error
-
-    return like(original, after_fork)
+def _forked(pool: Any, /, opened: int, result: Any) -> None:
+    children.forked(pool, result, opened)
 
 
-def _polling(original: Any) -> Any:
-    def poll(self: Any, flag: int = os.WNOHANG) -> Any:
-        child = children.of(self.pid) if self.returncode is None else None
-        if child is None:
-            return original(self, flag)
-        try:
-            pid, status, usage = os.wait4(self.pid, flag)
-        except OSError:
-            return original(self, flag)
-        if pid == self.pid:
-            child.max_rss_bytes = usage.ru_maxrss * _RSS_UNIT_BYTES
-            self.returncode = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        return self.returncode
-
-    return like(original, poll)
+def _poll(popen: Any, /, flag: int) -> Any:
+    child = children.of(popen.pid) if popen.returncode is None else None
+    if child is None:
+        return NotImplemented
+    try:
+        pid, status, usage = os.wait4(popen.pid, flag)
+    except OSError:
+        return NotImplemented
+    if pid == popen.pid:
+        popen.returncode = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        child.max_rss_bytes = usage.ru_maxrss * _RSS_UNIT_BYTES
+    return popen.returncode
 
 
-def _killing(original: Any) -> Any:
-    def _trywaitkill(handler: Any, worker: Any) -> Any:
-        guarded(_note_time_limit, worker)
-        return original(handler, worker)
-
-    return like(original, _trywaitkill)
-
-
-def _note_time_limit(process: Any) -> None:
-    child = children.of(process.pid)
+def _kill(worker: Any) -> None:
+    child = children.of(worker.pid)
     if child is not None:
         child.is_timed_out = True
 
 
-def _joining(original: Any) -> Any:
-    def _join_exited_workers(pool: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return original(pool, *args, **kwargs)
-        finally:
-            guarded(children.tell_exits, pool)
-
-    return like(original, _join_exited_workers)
+def _joined(pool: Any, /, error: BaseException | None) -> None:
+    children.tell_exits(pool)
 
 
-def _ending(original: Any) -> Any:
-    def end(task_pool: Any) -> Any:
-        pool = task_pool._pool
-        try:
-            return original(task_pool)
-        finally:
-            if pool is not None:
-                guarded(children.tell_exits, pool, True)
-
-    return like(original, end)
+# What Celery's pool has at its end is billiard's; stopped, it has none any more.
+_END = Around(lambda pool, /: pool._pool, close=lambda opened: children.tell_exits(opened, is_over=True))
 
 
 def forget() -> None:
@@ -108,11 +68,19 @@ _POOL = "billiard.pool"
 _TASK_POOL = "celery.concurrency.prefork"
 
 PATCHES = (
-    Patch(_POOL, "Pool._create_worker_process", _creating),
-    Patch(_POOL, "Worker.after_fork", _initialising_child),
-    Patch(_POOL, "TimeoutHandler._trywaitkill", _killing),
-    Patch(_POOL, "Pool._join_exited_workers", _joining),
-    Patch("billiard.popen_fork", "Popen.poll", _polling),
-    Patch(_TASK_POOL, "TaskPool.on_stop", _ending),
-    Patch(_TASK_POOL, "TaskPool.on_terminate", _ending),
+    Patch(_POOL, "Pool._create_worker_process", Around(_fork, _forked, close=lambda: None)),
+    Patch(_POOL, "Worker.after_fork", Around(note=children.tell_start)),
+    Patch(_POOL, "TimeoutHandler._trywaitkill", Around(_kill)),
+    Patch(_POOL, "Pool._join_exited_workers", Around(note=_joined)),
+    Patch("billiard.popen_fork", "Popen.poll", Around(instead=_poll)),
+    Patch(_TASK_POOL, "TaskPool.on_stop", _END),
+    Patch(_TASK_POOL, "TaskPool.on_terminate", _END),
+)
+
+NEEDS = (
+    *attributes(
+        _POOL, "Pool", "_pool", "_state", "_initializer", "_initargs", "_maxtasksperchild", "_on_ready_counters"
+    ),
+    *functions(_POOL, "RUN", "EX_RECYCLE"),
+    *attributes(_TASK_POOL, "TaskPool", "_pool"),
 )

@@ -7,7 +7,6 @@ appended to a list, and the span is made when the shutdown is over.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from time import time_ns
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,7 +16,6 @@ from opentelemetry.trace import SpanKind
 
 from clew import attributes as names
 from clew.core import spans
-from clew.engine import isolation
 from clew.seams.celery.messaging import Attributes, consuming_broker
 
 SCOPE = "clew.seams.celery.lifecycle"
@@ -164,11 +162,3 @@ def start_root(name: str, attributes: Attributes, start_ns: int) -> spans.OpenSp
     if pipeline is None or spans.is_suppressed():
         return None
     return spans.start_root(pipeline, SCOPE, name, SpanKind.INTERNAL, Context(), attributes, (), start_ns or None)
-
-
-def guarded(call: Callable[..., None], *args: Any) -> None:
-    """Call something of ours whose errors must not reach the worker."""
-    try:
-        call(*args)
-    except Exception as ours:  # noqa: BLE001 - ours must not reach the worker
-        isolation.report(ours, SCOPE)

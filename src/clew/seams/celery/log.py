@@ -19,8 +19,8 @@ from clew.core.call_site import CallSite, call_site, raised_at
 from clew.core.local_trace import LocalTrace
 from clew.core.logged_errors import LoggedErrors
 from clew.core.transactions import TASK_END
-from clew.engine import isolation
-from clew.engine.seam import Patch, Seam, like
+from clew.engine.seam import Patch, Seam
+from clew.engine.wrapper import Around
 
 SCOPE = __name__
 _MACHINERY = {"amqp", "billiard", "celery", "clew", "kombu", "opentelemetry", "vine"}
@@ -28,17 +28,9 @@ _OF_REQUESTS = ("django.request", "django.security", "django.server")
 _MAX_FRAMES = 50
 
 
-def _noting(original: Any) -> Any:
-    def filter_and_note(logger: Any, record: Any) -> Any:
-        is_kept = original(logger, record)
-        try:
-            if record.exc_info and is_kept and record.levelno >= logging.ERROR:
-                _note(record)
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(ours, SCOPE)
-        return is_kept
-
-    return like(original, filter_and_note)
+def _filtered(record: Any, result: Any) -> None:
+    if record.exc_info and result and record.levelno >= logging.ERROR:
+        _note(record)
 
 
 def _note(record: Any) -> None:
@@ -67,7 +59,7 @@ def _is_not_the_tasks(record: Any) -> bool:
 
 def _line(record: Any) -> CallSite:
     """The application's line that logged, or that called the library which did; `stacklevel` counts."""
-    frame: FrameType | None = sys._getframe(3)
+    frame: FrameType | None = sys._getframe()
     for _ in range(_MAX_FRAMES):
         if frame is None:
             break
@@ -85,7 +77,7 @@ def _say(local: LocalTrace, errors: LoggedErrors) -> None:
 
 def _watch_loggers(signal: Any) -> Any:
     """Celery is imported: only then there are tasks."""
-    SEAM.patch_attribute(logging.Logger, "filter", _noting)
+    SEAM.patch_attribute(logging.Logger, "filter", Around(note=_filtered))
     return signal
 
 

@@ -22,7 +22,7 @@ SCOPE = __name__
 def _is_pool_child() -> bool:
     """Whether this process only runs one task after the other: the next begins with what the last has left."""
     process: Any = sys.modules.get("billiard.process")
-    return process is not None and process.current_process()._name != "MainProcess"
+    return process is not None and process.current_process().name != "MainProcess"
 
 
 def _prerun(task: Any, **_: Any) -> None:

@@ -14,7 +14,6 @@ from clew import attributes as names
 from clew.core import spans
 from clew.core.task_run import TaskRun
 from clew.engine.exception_event import error_description, exception_attributes, message_of, type_name
-from clew.seams.celery.headers import ATTEMPTS, write_attempts
 
 _ERRORS = ("failed", "soft_timed_out")
 # What `Task.on_replace` raises, in every version.
@@ -80,12 +79,3 @@ def _note_retries(root: spans.OpenSpan, run: TaskRun) -> None:
     when = getattr(run.error, "when", None)
     if isinstance(when, (int, float)):
         root.note(names.CELERY_RETRY_DELAY_MS, round(when * 1000))
-
-
-def hand_on(run: TaskRun, first: Any, span: Any) -> None:
-    """An eager retry is no message: its signature says what the headers of one would (see `attempts`)."""
-    signature = getattr(run.error, "sig", None)
-    options = getattr(signature, "options", None)
-    if isinstance(options, dict):
-        headers = options.get("headers") or {}
-        options["headers"] = {**headers, ATTEMPTS: write_attempts(first, span.get_span_context())}

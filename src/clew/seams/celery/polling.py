@@ -11,14 +11,16 @@ There is nothing to do for AMQP: kombu speaks it by py-amqp or librabbitmq, whic
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
 
 from opentelemetry.context import attach, detach, set_value
 from opentelemetry.trace import get_current_span
 
-from clew.engine import isolation
-from clew.engine.seam import Patch, Seam, like
+from clew.engine.seam import Patch, Seam
+from clew.engine.wrapper import Around
+from clew.engine.wrapper_steps import invisible
 
 SCOPE = __name__
 _SUPPRESS = "suppress_instrumentation"
@@ -29,11 +31,8 @@ _quiet: dict[type, type] = {}
 
 
 def quieten(client: Any) -> Any:
-    """Exchange the class of a client or pipeline; one whose class does not allow it stays as it is."""
-    try:
-        client.__class__ = _quiet.get(type(client)) or _quiet_class(type(client))
-    except Exception as ours:  # noqa: BLE001 - ours must not reach the transport
-        isolation.report(ours, SCOPE)
+    """Exchange the class of a client or pipeline."""
+    client.__class__ = _quiet.get(type(client)) or _quiet_class(type(client))
     return client
 
 
@@ -41,9 +40,9 @@ def _quiet_class(own: type) -> type:
     if "_is_quiet" in vars(own):
         return own
     commands = [name for name in _COMMANDS if hasattr(own, name)]
-    held: dict[str, Any] = {name: _quietened(own, name) for name in commands}
+    held: dict[str, Any] = {name: _QUIET(_forwarded(own, name)) for name in commands}
     if hasattr(own, "pipeline"):
-        held["pipeline"] = _with_quiet_pipelines(own)
+        held["pipeline"] = _PIPELINE(_forwarded(own, "pipeline"))
     # Named as the original: nobody who prints a client shall wonder.
     held |= {"__module__": own.__module__, "__qualname__": own.__qualname__, "__doc__": own.__doc__}
     made = type(own.__name__, (own,), {**held, "__slots__": (), "_is_quiet": True})
@@ -52,39 +51,32 @@ def _quiet_class(own: type) -> type:
     return made
 
 
-def _quietened(own: Any, name: str) -> Any:
+def _begin() -> Any:
+    return attach(set_value(_SUPPRESS, True)) if SEAM.is_installed and not get_current_span().is_recording() else None
+
+
+_QUIET = Around(_begin, close=lambda opened: detach(opened))
+_PIPELINE = Around(replace=lambda result: quieten(result))
+
+
+def _forwarded(own: Any, name: str) -> Any:
+    @functools.wraps(getattr(own, name))
+    @invisible
     def command(client: Any, *args: Any, **options: Any) -> Any:
-        token = None
-        if SEAM.is_installed and not get_current_span().is_recording():
-            token = attach(set_value(_SUPPRESS, True))
-        try:
-            # Looked up again each time: an instrumentation may come after us.
-            return getattr(own, name)(client, *args, **options)
-        finally:
-            if token is not None:
-                detach(token)
+        __traceback_hide__ = True
+        # Looked up again each time: an instrumentation may come after us.
+        return getattr(own, name)(client, *args, **options)
 
-    return like(getattr(own, name), command)
+    return command
 
 
-def _with_quiet_pipelines(own: Any) -> Any:
-    def pipeline(client: Any, *args: Any, **options: Any) -> Any:
-        return quieten(own.pipeline(client, *args, **options))
-
-    return like(own.pipeline, pipeline)
-
-
-def _creating(original: Any) -> Any:
-    def _create_client(channel: Any, *args: Any, **kwargs: Any) -> Any:
-        client = original(channel, *args, **kwargs)
-        # kombu makes two of them for each task.
-        return quieten(client) if _INSTRUMENTATION in sys.modules else client
-
-    return like(original, _create_client)
+def _created(result: Any) -> Any:
+    # kombu makes two of them for each task.
+    return quieten(result) if _INSTRUMENTATION in sys.modules else result
 
 
 SEAM = Seam(
     "celery.polling",
-    patches=(Patch("kombu.transport.redis", "Channel._create_client", _creating),),
+    patches=(Patch("kombu.transport.redis", "Channel._create_client", Around(replace=_created)),),
     on_uninstall=_quiet.clear,
 )

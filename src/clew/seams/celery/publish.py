@@ -9,8 +9,10 @@ asking the configuration in every `apply_async` would cost each publish 10 micro
 
 from __future__ import annotations
 
-import sys
+import functools
+import inspect
 from time import time_ns
+from types import FrameType
 from typing import Any
 
 from opentelemetry import propagate
@@ -18,15 +20,16 @@ from opentelemetry.trace import SpanKind, get_current_span
 
 from clew import attributes as names
 from clew.core import local_trace, spans, transactions
-from clew.core.around import around
 from clew.core.call_site import call_site
 from clew.core.detector import hub
 from clew.core.light_span import LightSpan
+from clew.core.local_trace import LocalTrace
 from clew.core.transactions import PUBLISHED_HEADER, Publish
 from clew.engine import isolation
 from clew.engine.seam import Patch, Seam, SpanDoc
-from clew.seams.celery import metrics
-from clew.seams.celery.attempts import attempts_header, is_others_chord
+from clew.engine.wrapper import Around
+from clew.seams.celery import chords, metrics
+from clew.seams.celery.attempts import attempts_header, is_next_attempt, is_others_chord
 from clew.seams.celery.contrib import TakeOver
 from clew.seams.celery.headers import ATTEMPTS, CHORD, PUBLISHED_AT, RECEIVED
 from clew.seams.celery.messaging import message_attributes, publishing_broker, route_attributes
@@ -34,8 +37,6 @@ from clew.seams.celery.receivers import Receivers
 from clew.seams.celery.waiting import eta_attributes
 
 SCOPE = __name__
-# Positional parameters of `Celery.send_task` after the name; the first two are `Task.apply`'s too.
-_PARAMETERS = ("args", "kwargs", "countdown", "eta")
 
 
 def _start(task_name: Any, more: dict[str, Any]) -> spans.OpenSpan | None:
@@ -59,55 +60,86 @@ def _start(task_name: Any, more: dict[str, Any]) -> spans.OpenSpan | None:
     return span
 
 
-def _open(args: tuple[Any, ...], kwargs: dict[str, Any]) -> spans.OpenSpan | None:
-    name = args[1] if len(args) > 1 else kwargs.get("name")
-    broker = publishing_broker(args[0], kwargs.get("connection"))
+def _open(
+    app: Any,
+    /,
+    name: Any,
+    task_type: Any,
+    connection: Any,
+    positional: tuple[Any, ...],
+    keywords: dict[str, Any],
+    original: Any,
+    caller: FrameType,
+) -> spans.OpenSpan | None:
+    broker = publishing_broker(app, connection)
     span = _start(name, broker)
     if span is not None:
         metrics.sending(str(name), broker)
-        _tell(span, args[0], name, kwargs.get("task_type"), args[2:6], kwargs)
+        if local := _told():
+            publish = Publish(local, str(name), task_type, False, caller)
+            publish.app, publish.span = app, span
+            _tell(publish, original, positional, keywords)
     return span
 
 
-def _open_eager(args: tuple[Any, ...], kwargs: dict[str, Any]) -> spans.OpenSpan | None:
-    task = args[0]
-    is_attempt = kwargs.get("retries") and ATTEMPTS in (kwargs.get("headers") or ())
-    if is_attempt or not task.app.conf.task_always_eager:
+def _open_eager(
+    task: Any,
+    /,
+    task_id: Any,
+    retries: Any,
+    positional: tuple[Any, ...],
+    keywords: dict[str, Any],
+    original: Any,
+    caller: FrameType,
+) -> spans.OpenSpan | None:
+    if (retries and is_next_attempt(task_id, retries)) or not task.app.conf.task_always_eager:
         return None  # the next attempt of an eager run is not sent
     span = _start(task.name, {names.CELERY_EAGER: True})
-    if span is not None:
-        _tell(span, task.app, task.name, task, args[1:3], kwargs, True)
+    if span is not None and (local := _told()):
+        publish = Publish(local, str(task.name), task, True, caller)
+        publish.app, publish.span = task.app, span
+        _tell(publish, original, positional, keywords)
     return span
 
 
-def _tell(
-    span: Any, app: Any, name: Any, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], is_eager: bool = False
-) -> None:
-    """Tell the detectors what is about to be sent."""
-    local = local_trace.current() or local_trace.of_current_span()
-    if local is None or not hub.on_publish:
-        return
+def _told() -> LocalTrace | None:
+    """The request or task that sends, if a detector wants to know."""
+    return (local_trace.current() or local_trace.of_current_span()) if hub.on_publish else None
+
+
+def _tell(publish: Publish, original: Any, positional: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    """Tell the detectors what is about to be sent. The task is not looked up: that would finalize the app."""
     try:
-        # The wrapper's caller. The task itself is not looked up: that would finalize the app.
-        publish = Publish(local, str(name), task, is_eager, sys._getframe(4))
-        publish.app, publish.span = app, span
-        publish.options = {**dict(zip(_PARAMETERS, args, strict=False)), **kwargs}
-        publish.args, publish.kwargs = publish.options.pop("args", None), publish.options.pop("kwargs", None)
+        given = _given(original, positional, keywords)
+        publish.args, publish.kwargs, publish.options = given.pop("args", None), given.pop("kwargs", None), given
         for on_publish in hub.on_publish:
             on_publish(publish)
-        publish.frame = publish.args = publish.kwargs = None
-    except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+    except Exception as ours:  # noqa: BLE001 - the span is open, and must be closed
         isolation.report(ours, SCOPE)
+    publish.frame = publish.args = publish.kwargs = None
 
 
-def _sent(span: Any, _result: Any, error: BaseException | None) -> None:
+def _given(original: Any, positional: tuple[Any, ...], keywords: dict[str, Any]) -> dict[str, Any]:
+    """What the call gives by name, but for defaults."""
+    defaults = _defaults(original)
+    named = zip(defaults.items(), positional, strict=False)
+    given = {name: value for (name, default), value in named if value is not default}
+    return {**given, **keywords}
+
+
+@functools.lru_cache(maxsize=8)
+def _defaults(original: Any) -> dict[str, Any]:
+    return {name: parameter.default for name, parameter in inspect.signature(original).parameters.items()}
+
+
+def _sent(opened: Any, error: BaseException | None, caller: FrameType) -> None:
     """Tell the transactions that were open meanwhile how long they have waited for the broker."""
     metrics.sent(error)
     for connection in transactions.open_connections():
         transaction = transactions.of(connection)
         if transaction is not None:
-            took_ns = span.elapsed_ns if type(span) is LightSpan else 0
-            transaction.called(transactions.BROKER, took_ns, "publish", call_site(sys._getframe(2)))
+            took_ns = opened.elapsed_ns if type(opened) is LightSpan else 0
+            transaction.called(transactions.BROKER, took_ns, "publish", call_site(caller))
 
 
 def _before_publish(
@@ -120,6 +152,7 @@ def _before_publish(
 ) -> None:
     """Tell the message, whose headers are this publish's own dictionary, where it comes from."""
     _renew(headers, body)
+    chords.tell_message(headers, body)
     if aliases := transactions.open_aliases():
         headers[PUBLISHED_HEADER] = aliases
     propagate.inject(headers)
@@ -166,8 +199,8 @@ def _uninstall() -> None:
 SEAM = Seam(
     "celery.publish",
     patches=(
-        Patch("celery.app.base", "Celery.send_task", around(_open, _sent)),
-        Patch("celery.app.task", "Task.apply", around(_open_eager)),
+        Patch("celery.app.base", "Celery.send_task", Around(_open, _sent)),
+        Patch("celery.app.task", "Task.apply", Around(_open_eager)),
         *RECEIVERS.patches,
         *CONTRIB.patches,
     ),
@@ -208,4 +241,5 @@ SEAM = Seam(
     ),
     on_install=CONTRIB.take,
     on_uninstall=_uninstall,
+    needs=CONTRIB.needs,
 )

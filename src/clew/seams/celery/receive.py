@@ -3,7 +3,8 @@
 A task waits three times: for its ETA, in the broker, and in the worker until a pool process is free. Only the worker's
 main process knows where the second ends and the third begins. We stand at `task_received`, and at
 `WorkController._process_task`, which every message passes on its way to the pool (after its ETA and its rate limit), so
-that a second run of one task id can be told. Both write into the request's dictionary, which Celery sends to the child.
+that a second run of one task id can be told. Both write into the request's own copy of the headers, which Celery sends
+to the child.
 
 The span id of the run is made here as well, one for each delivery: should the child die, the main process can tell of
 the run under the very id that the child's spans name as their parent. That of a chord's header task follows from its
@@ -21,8 +22,8 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
 from clew.core import spans
 from clew.core.pipeline import Pipeline
-from clew.engine import isolation
-from clew.engine.seam import Patch, Seam, like
+from clew.engine.seam import Patch, Seam
+from clew.engine.wrapper import Around
 from clew.seams.celery.headers import RECEIVED, Received, chord_run_ids, read_received
 from clew.seams.celery.metrics import consumed
 from clew.seams.celery.receivers import Receivers
@@ -44,21 +45,26 @@ def derives_chord_ids(pipeline: Pipeline, nesting: int) -> bool:
 
 
 def _received(sender: Any, request: Any, **_: Any) -> None:
-    pipeline = spans.pipeline()
-    if pipeline is None:
+    pipeline, held = spans.pipeline(), _held(request)
+    if pipeline is None or held is None:
         return
     eta = request.eta
     eta_ns = int(eta.timestamp() * 1e9) if eta is not None else 0
-    held = request.request_dict
     held[RECEIVED] = Received(time_ns(), eta_ns, *_ids(pipeline, request, held), 1).text()
     consumed(request.task.app, held)
+
+
+def _held(request: Any) -> dict[str, Any] | None:
+    """A request's copy of its message's headers; None for one of a class that has none."""
+    held = getattr(request, "request_dict", None)
+    return held if type(held) is dict else None
 
 
 def _ids(pipeline: Pipeline, request: Any, held: dict[str, Any]) -> tuple[int, int]:
     """Trace and span id of a run, unique for each delivery, also where a chord's are derived."""
     index = held.get("group_index")
     nesting = held.get("replaced_task_nesting") or 0
-    is_first = not (held.get("retries") or held["delivery_info"]["redelivered"])
+    is_first = not (held.get("retries") or (held.get("delivery_info") or {}).get("redelivered"))
     if index is not None and is_first and request.chord and derives_chord_ids(pipeline, nesting):
         ids = chord_run_ids(str(held.get("group")), index, nesting)
         if ids[1] not in _given:
@@ -69,24 +75,15 @@ def _ids(pipeline: Pipeline, request: Any, held: dict[str, Any]) -> tuple[int, i
     return pipeline.new_trace_id(), pipeline.new_span_id()
 
 
-def _process(original: Any) -> Any:
-    def _process_task(worker: Any, request: Any) -> Any:
-        try:
-            _count(request)
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the worker
-            isolation.report(ours, SCOPE)
-        return original(worker, request)
-
-    return like(original, _process_task)
-
-
-def _count(request: Any) -> None:
+def _count(req: Any) -> None:
     """Say in the request which run of its id it is."""
-    held = request.request_dict
+    held = _held(req)
+    if held is None:
+        return
     attempt = held.get("retries"), held.get("replaced_task_nesting")
-    before = _started.pop(request.id, None)
+    before = _started.pop(req.id, None)
     number = before[1] + 1 if before is not None and before[0] == attempt else 1
-    _started[request.id] = attempt, number
+    _started[req.id] = attempt, number
     if len(_started) > _MAX_REMEMBERED:
         _started.popitem(last=False)
     if number > 1 and (received := read_received(held.get(RECEIVED))) is not None:
@@ -103,6 +100,9 @@ RECEIVERS = Receivers(SCOPE, task_received=_received)
 
 SEAM = Seam(
     "celery.receive",
-    patches=(*RECEIVERS.patches, Patch("celery.worker.worker", "WorkController._process_task", _process)),
+    patches=(
+        *RECEIVERS.patches,
+        Patch("celery.worker.worker", "WorkController._process_task", Around(lambda req: _count(req))),
+    ),
     on_uninstall=_uninstall,
 )

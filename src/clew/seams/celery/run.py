@@ -17,7 +17,7 @@ from clew.core import spans
 from clew.core.pipeline import Pipeline
 from clew.core.transactions import PUBLISHED_HEADER
 from clew.engine.seam import Seam, SpanDoc
-from clew.seams.celery import contrib, metrics
+from clew.seams.celery import attempts, contrib, metrics
 from clew.seams.celery.attempts import chord_of, header, origin_of
 from clew.seams.celery.headers import read_chord, received_of
 from clew.seams.celery.messaging import consuming_broker, run_attributes
@@ -48,9 +48,9 @@ def _to_header(request: Any, attributes: dict[str, Any], pipeline: Pipeline) -> 
 
 def _prerun(task: Any, **_: Any) -> None:
     pipeline = spans.pipeline()
-    if pipeline is None or spans.is_suppressed():
-        return
     request = task.request
+    if pipeline is None or request is None or spans.is_suppressed():
+        return
     attributes: dict[str, Any] = {}
     links: tuple[Link, ...] = ()
     received = None if request.is_eager else received_of(request)
@@ -97,6 +97,7 @@ def _uninstall() -> None:
     CONTRIB.give_back()
     contrib.forget()
     metrics.forget()
+    attempts.forget()
     _running.clear()
 
 
@@ -167,4 +168,5 @@ SEAM = Seam(
     ),
     on_install=CONTRIB.take,
     on_uninstall=_uninstall,
+    needs=(*CONTRIB.needs, *contrib.OPTIONS),
 )

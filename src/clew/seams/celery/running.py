@@ -20,7 +20,7 @@ from clew.core.task_run import TaskRun
 from clew.core.transactions import PUBLISHED_HEADER, TASK_END
 from clew.engine import isolation
 from clew.seams.celery import attempts, contrib, metrics
-from clew.seams.celery.outcome import describe, hand_on, outcome_of
+from clew.seams.celery.outcome import describe, outcome_of
 from clew.seams.celery.waiting import Waited
 
 SCOPE = "clew.seams.celery.run"
@@ -99,7 +99,7 @@ class RunningTask:
             if self._root.span.is_recording():
                 describe(self._root, run, state)
             if run.outcome == "retried" and run.is_eager:
-                hand_on(run, self._first, self._root.span)
+                attempts.hand_on(run.request, self._first, self._root.span)
             for on_task_end in hub.on_task_end:
                 on_task_end(run)
             self._local.finish()

@@ -15,7 +15,9 @@ import threading
 from types import FrameType
 from typing import Any
 
-from clew.engine.seam import Patch, Seam, like
+from clew.engine.needs import functions
+from clew.engine.seam import Patch, Seam
+from clew.engine.wrapper import Around
 
 _SOON_SECONDS = 0.002
 _MAX_TIMES = 1000
@@ -47,26 +49,24 @@ def _running() -> Any:
     return task.request.id if task is not None else None
 
 
-def _handling(original: Any) -> Any:
-    def soft_timeout_sighandler(signum: int, frame: FrameType | None) -> Any:
-        run, waiting = _running(), _Deferred.times > 0
-        if waiting and run != _Deferred.run:
-            _Deferred.run, _Deferred.times = None, 0
-            return None  # the run it was for is over
-        if SEAM.is_installed and _Deferred.times < _MAX_TIMES and is_ours(frame):
-            _Deferred.run = run
-            _Deferred.times += 1
-            again = threading.Timer(_SOON_SECONDS, os.kill, (os.getpid(), signal.Signals(signum)))
-            again.daemon = True
-            again.start()
-            return None
+def _instead(signum: int, frame: FrameType | None) -> Any:
+    run, waiting = _running(), _Deferred.times > 0
+    if waiting and run != _Deferred.run:
         _Deferred.run, _Deferred.times = None, 0
-        return original(signum, frame)
-
-    return like(original, soft_timeout_sighandler)
+        return None  # the run it was for is over
+    if SEAM.is_installed and _Deferred.times < _MAX_TIMES and is_ours(frame):
+        _Deferred.run = run
+        _Deferred.times += 1
+        again = threading.Timer(_SOON_SECONDS, os.kill, (os.getpid(), signal.Signals(signum)))
+        again.daemon = True
+        again.start()
+        return None
+    _Deferred.run, _Deferred.times = None, 0
+    return NotImplemented
 
 
 SEAM = Seam(
     "celery.time_limit",
-    patches=(Patch("billiard.pool", "soft_timeout_sighandler", _handling, is_optional=True),),
+    patches=(Patch("billiard.pool", "soft_timeout_sighandler", Around(instead=_instead)),),
+    needs=functions("celery._state", "_task_stack"),
 )

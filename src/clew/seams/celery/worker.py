@@ -10,22 +10,23 @@ for their export, not the SDK's five, from `worker_process_init` on; those of th
 a run whose publish comes five seconds later looks like a run without one.
 
 Beat inside a worker (`-B`) and a daemon close every file they have inherited, also those that gRPC waits with: it then
-fails and logs for ever. We stand at `platforms.close_open_fds` to keep them.
+fails and logs for ever. We stand at `platforms.close_open_fds` to keep those, where clew exports by gRPC.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 from contextlib import suppress
 from typing import Any
 
 from clew.core import flush, spans
 from clew.core.flush import flush_before_exit
-from clew.engine import isolation
 from clew.engine.exits import undisturbed
-from clew.engine.seam import Patch, Seam, like
+from clew.engine.seam import Patch, Seam
+from clew.engine.wrapper import Around
 from clew.seams.celery.receivers import Receivers
 
 SCOPE = __name__
@@ -33,7 +34,12 @@ _SCHEDULE_DELAY = "OTEL_BSP_SCHEDULE_DELAY"
 _PR_SET_PDEATHSIG = 1
 _SOON_MS = 500
 _FILES = "/proc/self/fd"
-_OF_GRPC = ("anon_inode:[eventpoll]", "anon_inode:[eventfd]", "anon_inode:[timerfd]")
+_POLLER, _EVENT = "anon_inode:[eventpoll]", "anon_inode:[eventfd]"
+_EXPORTER = "opentelemetry.exporter.otlp.proto.grpc.exporter"
+_WAIT = re.compile(r"tfd:\s*(\d+)\s+events:\s*([0-9a-f]+)\s+data:\s*([0-9a-f]+)")
+# EPOLLIN, EPOLLERR, EPOLLHUP and EPOLLET.
+_EDGE_TRIGGERED = 0x80000019
+_MAX_NUMBER = 1 << 20
 
 
 def _export_soon(**_: Any) -> None:
@@ -67,32 +73,42 @@ def _worker_leaves(**_: Any) -> None:
         flush_before_exit(pipeline.provider)
 
 
-def _closing(original: Any) -> Any:
-    def close_open_fds(keep: Any = None) -> Any:
-        try:
-            kept = [*(keep or ()), *_files_of_grpc()]
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(ours, SCOPE)
-            kept = keep
-        return original(kept)
-
-    return like(original, close_open_fds)
+def _kept(keep: Any) -> Any:
+    """What a daemon shall keep open, and what gRPC waits with; the same where clew does not export by it."""
+    if spans.pipeline() is None or _EXPORTER not in sys.modules or not os.path.isdir(_FILES):
+        return keep
+    found = _files_of_grpc()
+    return [*(keep or ()), *found] if found else keep
 
 
 def _files_of_grpc() -> list[int]:
-    if "grpc" not in sys.modules or not os.path.isdir(_FILES):
-        return []
+    """gRPC's pollers, each with the event it is woken by: nobody else waits for just that."""
     found = []
     for name in os.listdir(_FILES):
         with suppress(OSError):  # the one that lists them is closed by now
-            if os.readlink(f"{_FILES}/{name}") in _OF_GRPC:
-                found.append(int(name))
+            if os.readlink(f"{_FILES}/{name}") == _POLLER and (woken := _woken_by(name)):
+                found += [int(name), *woken]
     return found
+
+
+def _woken_by(poller: str) -> list[int]:
+    """The events gRPC has in a poller of its own: edge-triggered, and known by an address, not by their number."""
+    with open(f"{_FILES}info/{poller}", encoding="ascii") as info:
+        waits = _WAIT.findall(info.read())
+    return [
+        int(number)
+        for number, kinds, data in waits
+        if int(kinds, 16) == _EDGE_TRIGGERED and int(data, 16) > _MAX_NUMBER and _is_event(number)
+    ]
+
+
+def _is_event(number: str) -> bool:
+    return os.readlink(f"{_FILES}/{number}") == _EVENT
 
 
 def _install() -> None:
     process = sys.modules.get("billiard.process")
-    if process is not None and process.current_process()._name != "MainProcess":
+    if process is not None and process.current_process().name != "MainProcess":
         _export_soon()  # set up in `worker_process_init`: this child's signal is being sent
 
 
@@ -108,7 +124,7 @@ RECEIVERS = Receivers(
 
 SEAM = Seam(
     "celery.worker",
-    patches=(*RECEIVERS.patches, Patch("celery.platforms", "close_open_fds", _closing)),
+    patches=(*RECEIVERS.patches, Patch("celery.platforms", "close_open_fds", Around(change={"keep": _kept}))),
     on_install=_install,
     on_uninstall=RECEIVERS.disconnect,
 )
