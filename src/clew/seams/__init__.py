@@ -19,7 +19,6 @@ SEAMS = (
     "django.async_bridge",
     "django.database",
     "django.transaction",
-    "django.server",
     "celery.publish",
     "celery.canvas",
     "celery.receive",

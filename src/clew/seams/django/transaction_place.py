@@ -16,7 +16,8 @@ from clew.core.call_site import CallSite, call_site
 from clew.core.code_location import dotted_name, unwrapped
 
 _DECORATOR = getattr(contextlib.ContextDecorator.__call__, "__code__", None)
-_CALLERS = (("clew/seams/django/view.py", "traced"), ("django/core/handlers/base.py", "_get_response"))
+_CALLER = ("django/core/handlers/base.py", "_get_response")
+_WRAPPER = "clew.engine.wrapper"
 _MAX_KNOWN = 5_000
 _known: dict[int, tuple[CodeType, CallSite | None]] = {}
 
@@ -42,7 +43,7 @@ def _is_decorator(frame: FrameType) -> bool:
 
 def _is_around_view(frame: FrameType, function: Any) -> bool:
     above = frame.f_back
-    while above is not None and _is_decorator(above):
+    while above is not None and (_is_decorator(above) or above.f_globals.get("__name__") == _WRAPPER):
         above = above.f_back
     if above is None or not _calls_views(above.f_code):
         return False
@@ -54,8 +55,8 @@ def _is_around_view(frame: FrameType, function: Any) -> bool:
 
 
 def _calls_views(code: CodeType) -> bool:
-    path = code.co_filename.replace(os.sep, "/")
-    return any(code.co_name == name and path.endswith(end) for end, name in _CALLERS)
+    end, name = _CALLER
+    return code.co_name == name and code.co_filename.replace(os.sep, "/").endswith(end)
 
 
 def _is_decorated(function: Any) -> bool:
