@@ -77,6 +77,7 @@ class Settings:
     django_async_bridge: bool = _doc(True, "seam django.async_bridge: the line that awaited a query")
     django_database: bool = _doc(True, "seam django.database: queries")
     django_transaction: bool = _doc(True, "seam django.transaction: transactions, savepoints, on_commit hooks")
+    django_server: bool = _doc(True, "seam django.server: spans outlive a stopped uvicorn")
     celery_publish: bool = _doc(True, "seam celery.publish: the PRODUCER span")
     celery_receive: bool = _doc(True, "seam celery.receive: how long a task waited in the broker and in the worker")
     celery_canvas: bool = _doc(True, "seam celery.canvas: a canvas is one trace, a chord's body linked to its header")

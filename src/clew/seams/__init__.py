@@ -19,6 +19,7 @@ SEAMS = (
     "django.async_bridge",
     "django.database",
     "django.transaction",
+    "django.server",
     "celery.publish",
     "celery.canvas",
     "celery.receive",
