@@ -6,6 +6,7 @@ Everything is wired here and nowhere else: seams, processors and exporters do no
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
 import os
 import sys
@@ -13,7 +14,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from opentelemetry.instrumentation._semconv import _OpenTelemetrySemanticConventionStability
 from opentelemetry.sdk.trace import TracerProvider
 
 from clew import settings as settings_module
@@ -21,7 +21,8 @@ from clew.core import configuration, detector, flush, frames, spans
 from clew.core.pipeline import Pipeline
 from clew.detectors import DETECTORS, detectors
 from clew.engine import exits, isolation, needs, redaction
-from clew.engine.seam import Patch, Seam, like
+from clew.engine.seam import Patch, Seam
+from clew.engine.wrapper import Around
 from clew.export import provider as providers
 from clew.export.exporters import exporters
 from clew.export.losses import Losses
@@ -35,6 +36,12 @@ logger = logging.getLogger("clew")
 _lock = threading.RLock()
 _active: Tracing | None = None
 _OPT_IN, _STABLE = "OTEL_SEMCONV_STABILITY_OPT_IN", "http,database"
+_SEMCONV, _STABILITY = "opentelemetry.instrumentation._semconv", "_OpenTelemetrySemanticConventionStability"
+needs.declare(
+    __name__,
+    *needs.functions(_SEMCONV, f"{_STABILITY}._initialized", f"{_STABILITY}._initialize"),
+    consequence="instrumentations that were set up before clew keep the old names of attributes",
+)
 
 
 class Tracing:
@@ -177,9 +184,9 @@ def _install(tracing: Tracing, provider: TracerProvider | None) -> None:
         tracing._processors += queues
         tracing.deliver = queues[0].take if len(queues) == 1 else functools.partial(_take, queues)
     providers.lend(provider, tracing._processors)
+    DJANGO_READY.install()
     _apply(tracing, tracing.resolved)
     needs.watch()
-    DJANGO_READY.install()
     exits.install(_flush_at_exit)
 
 
@@ -218,8 +225,8 @@ def _prefer_stable_names() -> None:
 
 
 def _read_stability_again() -> None:
-    stability = _OpenTelemetrySemanticConventionStability
-    if stability._initialized:
+    stability: Any = getattr(sys.modules.get(_SEMCONV), _STABILITY, None)
+    if getattr(stability, "_initialized", False):
         stability._initialized = False
         stability._initialize()
 
@@ -241,6 +248,24 @@ def _apply(tracing: Tracing, resolved: Resolved) -> None:
             seam.install()
         else:
             seam.uninstall()
+    if getattr(getattr(sys.modules.get("django.apps"), "apps", None), "ready", False):
+        _application_is_ready()
+
+
+def _application_is_ready() -> None:
+    for seam in seams():
+        seam.application_is_ready()
+    signals = importlib.import_module("django.core.signals")
+    for signal in (signals.request_started, signals.request_finished):
+        signal.connect(_first_request, dispatch_uid=__name__)
+        DJANGO_READY.undo_with(functools.partial(signal.disconnect, dispatch_uid=__name__))
+
+
+def _first_request(signal: Any, **_: Any) -> None:
+    """What the URLs import may replace places of ours, too; looked at before and after the first request."""
+    signal.disconnect(dispatch_uid=__name__)
+    for seam in seams():
+        seam.stand_again()
 
 
 def _watch(settings: Settings) -> None:
@@ -293,17 +318,12 @@ def _django_settings() -> Any:
     return getattr(lazy, "CLEW", None)
 
 
-def _when_ready(populate: Any) -> Any:
-    def wrapper(self: Any, installed_apps: Any = None) -> Any:
-        result = populate(self, installed_apps)
-        try:
-            if _active is not None and getattr(self, "ready", False):
-                _active._django_is_ready()
-        except Exception as error:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(error, "reading settings.CLEW")
-        return result
-
-    return like(populate, wrapper)
+def _populated(registry: Any, /) -> None:
+    """The end of `django.setup()`; migrations populate registries of their own."""
+    if _active is None or not registry.ready or registry is not sys.modules["django.apps"].apps:
+        return
+    _active._django_is_ready()
+    _application_is_ready()
 
 
-DJANGO_READY = Seam("django.ready", (Patch("django.apps.registry", "Apps.populate", _when_ready),))
+DJANGO_READY = Seam("django.ready", (Patch("django.apps.registry", "Apps.populate", Around(note=_populated)),))

@@ -22,6 +22,7 @@ import wrapt
 
 from clew.engine import isolation
 from clew.engine.needs import Need
+from clew.engine.reaching import reaches
 from clew.engine.wrapper_source import UnknownParameterError
 
 Wrap = Callable[[Any], Any]
@@ -74,6 +75,7 @@ class Seam:
         patches: the places.
         spans: what appears, for the documentation.
         on_install, on_uninstall: called after the first patching and before the undoing.
+        on_ready: called once when the application is set up, or at once where it is.
         needs: what it reads of others besides its places.
     """
 
@@ -82,12 +84,15 @@ class Seam:
     spans: tuple[SpanDoc, ...] = ()
     on_install: Callable[[], None] | None = None
     on_uninstall: Callable[[], None] | None = None
+    on_ready: Callable[[], None] | None = None
     needs: tuple[Need, ...] = ()
     is_installed: bool = False
     # Why it is switched off although its switch is on.
     trouble: str = ""
     _undo: list[Callable[[], None]] = field(default_factory=list)
     _is_set_up: bool = False
+    _standing: list[tuple[Patch, Any]] = field(default_factory=list)
+    _is_ready: bool = False
 
     @property
     def all_needs(self) -> tuple[Need, ...]:
@@ -123,9 +128,30 @@ class Seam:
             return
         if self._is_set_up:
             self._guarded(self.on_uninstall)
-        self.is_installed = self._is_set_up = False
+        self.is_installed = self._is_set_up = self._is_ready = False
+        self._standing.clear()
         while self._undo:
             self._guarded(self._undo.pop())
+
+    def application_is_ready(self) -> None:
+        """The application is set up: do what waited for that, and stand again where somebody stands in our place."""
+        if self.is_installed and not self._is_ready:
+            self._is_ready = True
+            self._guarded(self.on_ready)
+        self.stand_again()
+
+    def stand_again(self) -> None:
+        """Wrap a place anew that somebody has replaced since by something that does not come to our wrapper."""
+        for index, (patch, wrapper) in enumerate(self._standing):
+            try:
+                owner, attribute = _resolve(sys.modules[patch.module], patch.path)
+                raw = inspect.getattr_static(owner, attribute)
+                if raw is not wrapper and not reaches(raw, wrapper, owner):
+                    self._standing[index] = (patch, self._stand(patch, owner, attribute))
+            except (AttributeError, KeyError) as error:  # gone, or of another signature
+                isolation.warn(f"clew: {patch.need} has been replaced and is not traced any more: {error}")
+            except Exception as error:  # noqa: BLE001 - what somebody has put there may be anything
+                isolation.report(error, f"seam {self.name}")
 
     def patch_attribute(self, owner: Any, attribute: str, wrap: Wrap) -> None:
         """Patch a place that only shows itself at run time (a backend's class); undone with the seam."""
@@ -154,18 +180,22 @@ class Seam:
             owner, attribute = _resolve(module, patch.path)
             if getattr(owner, attribute, _MISSING) is _MISSING and patch.is_optional:
                 return
-            original = getattr(owner, attribute)
-            self._undo.append(replace(owner, attribute, patch.wrap))
-            if patch.is_imported_by_name:
-                wrapper = getattr(owner, attribute)
-                self._undo.append(functools.partial(_rebind, wrapper, original))
-                _rebind(original, wrapper)
+            self._standing.append((patch, self._stand(patch, owner, attribute)))
         except AttributeError as error:
             if not patch.is_optional:
                 self._switch_off(f"{error}" if isinstance(error, UnknownParameterError) else patch.need.missing())
         except Exception as error:  # noqa: BLE001 - one broken seam must not keep the others from standing
             isolation.report(error, f"seam {self.name}")
             self._switch_off(f"{patch.need} could not be wrapped")
+
+    def _stand(self, patch: Patch, owner: Any, attribute: str) -> Any:
+        original = getattr(owner, attribute)
+        self._undo.append(replace(owner, attribute, patch.wrap))
+        if patch.is_imported_by_name:
+            wrapper = getattr(owner, attribute)
+            self._undo.append(functools.partial(_rebind, wrapper, original))
+            _rebind(original, wrapper)
+        return inspect.getattr_static(owner, attribute)
 
     def _guarded(self, call: Callable[[], None] | None) -> None:
         if call is None:

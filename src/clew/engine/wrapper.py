@@ -24,6 +24,7 @@ from clew.engine.wrapper_steps import follow, follow_async
 
 Hook = Callable[..., Any]
 _MAX_GENERIC = 20
+_STEPPED = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 def close_span(opened: Any, error: BaseException | None) -> None:
@@ -65,26 +66,29 @@ class Around:
         self.plan = Plan(open, note, close, instead, dict(change or {}), replace)
         self._generic: dict[Any, tuple[Callable[..., Any], dict[str, Any]]] = {}
 
-    def __call__(self, original: Any, **bound: Any) -> Any:
-        """A wrapper of `original` with its name, module, documentation and signature.
+    def __call__(self, original: Any, *, is_generic: bool = False, is_async: bool = False, **bound: Any) -> Any:
+        """A wrapper of `original` with its name, module, documentation and signature; see `quickly`.
 
         Raises:
             UnknownParameterError: a hook wants a parameter that the original does not have.
         """
-        return functools.update_wrapper(self.quickly(original, **bound), original)
+        wrapper = self.quickly(original, is_generic=is_generic, is_async=is_async, **bound)
+        return functools.update_wrapper(wrapper, original)
 
-    def quickly(self, original: Any, *, is_generic: bool = False, **bound: Any) -> Any:
+    def quickly(self, original: Any, *, is_generic: bool = False, is_async: bool = False, **bound: Any) -> Any:
         """A bare wrapper, for what is called once and asked nothing.
 
         Args:
             original: the function.
             is_generic: pass on `*args, **kwargs`, whatever its signature: one generated wrapper for all functions.
+            is_async: its result is awaited, also where only a mark says so (`asgiref.sync.markcoroutinefunction`).
             **bound: what hooks may want besides.
         """
-        key = (_kind(original), *bound) if is_generic else None
+        kind = "async" if is_async else _kind(original)
+        key = (kind, *bound) if is_generic else None
         found = self._generic.get(key) if key is not None else None
         if found is None:
-            call = Call(original, _kind(original), is_generic=is_generic, bound=tuple(bound))
+            call = Call(original, kind, is_generic=is_generic, bound=tuple(bound))
             found = _compiled(wrapper_source.text(self.plan, call)), call.defaults
             if key is not None and len(self._generic) < _MAX_GENERIC:
                 self._generic[key] = found
@@ -114,6 +118,8 @@ def _kind(original: Any) -> str:
     below = original
     while isinstance(below, functools.partial):
         below = below.func
+    if type(below) is FunctionType and not below.__code__.co_flags & _STEPPED:
+        return "sync"
     if inspect.iscoroutinefunction(below):
         return "async"
     if inspect.isgeneratorfunction(below):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
+import sys
 
 from clew.engine import isolation
 from clew.engine.seam import Seam
@@ -41,18 +43,21 @@ SEAMS = (
 def seams() -> tuple[Seam, ...]:
     """Every seam whose library is installed, in the order of installation."""
     found: list[Seam] = []
-    missing: set[str] = set()
+    missing = {library for library in ("django", "celery") if not _is_installed(library)}
     for name in SEAMS:
+        if name.partition(".")[0] in missing:
+            continue
         try:
             found.append(importlib.import_module(f"clew.seams.{name}").SEAM)
-        except ModuleNotFoundError as error:
-            library = (error.name or "").partition(".")[0]
-            if library in ("django", "celery", "kombu", "billiard", "vine"):
-                missing.add(library)
-            else:
-                isolation.report(error, f"seam {name}")
         except Exception as error:  # noqa: BLE001 - one broken seam must not keep the others from standing
-            isolation.report(error, f"seam {name}")
+            isolation.warn(f"clew: seam {name} cannot be imported, nothing of it is traced: {error!r} (`clew doctor`)")
     for library in sorted(missing):
         isolation.warn(f"clew: {library} is not installed, so it is not traced (pip install {library})")
     return tuple(found)
+
+
+def _is_installed(library: str) -> bool:
+    try:
+        return library in sys.modules or importlib.util.find_spec(library) is not None
+    except (ImportError, ValueError):
+        return False

@@ -7,25 +7,21 @@ coroutines on the stack, and every `await Author.objects.aget()` of a site would
 from __future__ import annotations
 
 import asyncio
+from contextvars import Token
 from typing import Any
 
 from clew.core import local_trace
 from clew.core.call_site import AWAITING
-from clew.engine.seam import Patch, Seam, like
+from clew.engine.seam import Patch, Seam
+from clew.engine.wrapper import Around
 
 
-def _wrap_call(original: Any) -> Any:
-    async def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807 - it replaces one
-        __traceback_hide__ = True
-        if local_trace.current() is None:
-            return await original(self, *args, **kwargs)
-        token = AWAITING.set(asyncio.current_task())
-        try:
-            return await original(self, *args, **kwargs)
-        finally:
-            AWAITING.reset(token)
-
-    return like(original, __call__)
+def _begin() -> Token[Any] | None:
+    return None if local_trace.current() is None else AWAITING.set(asyncio.current_task())
 
 
-SEAM = Seam("django.async_bridge", patches=(Patch("asgiref.sync", "SyncToAsync.__call__", _wrap_call),))
+def _end(opened: Token[Any], error: BaseException | None) -> None:
+    AWAITING.reset(opened)
+
+
+SEAM = Seam("django.async_bridge", patches=(Patch("asgiref.sync", "SyncToAsync.__call__", Around(_begin, close=_end)),))

@@ -12,118 +12,87 @@ import functools
 import threading
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-
 from clew import attributes as names
 from clew.core import code_location, local_trace
-from clew.engine import isolation
-from clew.engine.seam import Patch, Seam, SpanDoc, like
-from clew.seams.django import contrib, middleware_chain, middleware_hooks
-from clew.seams.django.middleware_cursor import SCOPE_NAME, Cursor, Layer, cursor_of
+from clew.engine import needs
+from clew.engine.seam import Patch, Seam, SpanDoc
+from clew.engine.wrapper import Around
+from clew.seams.django import middleware_chain, middleware_hooks
+from clew.seams.django.middleware_cursor import Cursor, Layer, cursor_of
 from clew.seams.django.request import call_request_hook
 
 _building = threading.local()
 _HANDLERS = ("_get_response", "_get_response_async")
 
 
-def _unrecorded(layer: Layer, request: Any, local: local_trace.LocalTrace | None) -> None:
-    if local is not None and layer.is_hook_position:
-        call_request_hook(request, local)
-
-
-def _entered(layer: Layer, request: Any, local: local_trace.LocalTrace) -> Cursor | None:
-    try:
-        if layer.is_hook_position:
-            call_request_hook(request, local)
-        cursor = local.cursor or cursor_of(local)
-        cursor.enter(layer)
-        return cursor
-    except Exception as error:  # noqa: BLE001 - ours must not reach the application
-        isolation.report(error, SCOPE_NAME)
+def _enter(layer: Layer, positional: tuple[Any, ...]) -> Cursor | None:
+    local = local_trace.current()
+    if local is None:
         return None
+    if layer.is_hook_position and positional:
+        call_request_hook(positional[0], local)
+    if not local.is_recording:
+        return None
+    cursor: Cursor = local.cursor or cursor_of(local)
+    cursor.enter(layer)
+    return cursor
 
 
-def _left(cursor: Cursor | None, layer: Layer) -> None:
-    if cursor is not None:
-        try:
-            cursor.leave(layer)
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(ours, SCOPE_NAME)
+def _leave(opened: Cursor, layer: Layer, error: BaseException | None) -> None:
+    if error is not None:
+        opened.fail(error)
+    opened.leave(layer)
 
 
-def _failed(local: local_trace.LocalTrace | None, error: BaseException) -> None:
-    if local is not None and local.cursor is not None:
-        try:
-            local.cursor.fail(error)
-        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(ours, SCOPE_NAME)
+_AROUND_LAYER = Around(_enter, close=_leave)
 
 
 def _traced_layer(call: Any, layer: Layer) -> Any:
     """`call` with its phases timed."""
-    if iscoroutinefunction(call):
+    from asgiref.sync import iscoroutinefunction
 
-        async def alayer(request: Any) -> Any:
-            __traceback_hide__ = True
-            local = local_trace.current()
-            if local is None or not local.is_recording:
-                _unrecorded(layer, request, local)
-                return await call(request)
-            cursor = _entered(layer, request, local)
-            try:
-                return await call(request)
-            except BaseException as error:
-                _failed(local, error)
-                raise
-            finally:
-                _left(cursor, layer)
-
-        return markcoroutinefunction(like(call, alayer))
-
-    def traced(request: Any) -> Any:
-        __traceback_hide__ = True
-        local = local_trace.current()
-        if local is None or not local.is_recording:
-            _unrecorded(layer, request, local)
-            return call(request)
-        cursor = _entered(layer, request, local)
-        try:
-            return call(request)
-        except BaseException as error:
-            _failed(local, error)
-            raise
-        finally:
-            _left(cursor, layer)
-
-    return like(call, traced)
+    return _AROUND_LAYER(call, is_generic=True, is_async=iscoroutinefunction(call), layer=layer)
 
 
-def _wrap_response_for_exception(original: Any) -> Any:
+def _failing(exc: BaseException) -> None:
     """Django makes a response of a middleware's exception: noted before, so that rendering it is not its time."""
-
-    def response_for_exception(request: Any, exc: Any) -> Any:
-        _failed(local_trace.current(), exc)
-        return original(request, exc)
-
-    return like(original, response_for_exception)
+    local = local_trace.current()
+    if local is not None and local.cursor is not None:
+        local.cursor.fail(exc)
 
 
-def _wrap_convert(original: Any) -> Any:
-    def convert_exception_to_response(get_response: Any) -> Any:
-        layers: list[Layer] | None = getattr(_building, "layers", None)
-        if layers is None:
-            return original(get_response)
-        try:
-            layer = _layer_of(get_response)
-            if layers:
-                layers[-1].outer = layer
-            layers.append(layer)
-        except Exception as error:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(error, SCOPE_NAME)
-            return original(get_response)
-        return _traced_layer(original(get_response), layer)
+def _convert(get_response: Any) -> Layer | None:
+    layers: list[Layer] | None = getattr(_building, "layers", None)
+    if layers is None:
+        return None
+    layer = _layer_of(get_response)
+    if layers:
+        layers[-1].outer = layer
+    layers.append(layer)
+    return layer
 
-    return like(original, convert_exception_to_response)
+
+def _converted(opened: Layer, result: Any) -> Any:
+    return _traced_layer(result, opened)
+
+
+def _nothing() -> None:
+    """A layer that is being built is nothing to close."""
+
+
+_CONVERT = Around(_convert, close=_nothing, replace=_converted)
+
+
+def _build() -> tuple[list[Layer], list[Layer] | None]:
+    layers: list[Layer] = []
+    outer = getattr(_building, "layers", None)
+    _building.layers = layers
+    return layers, outer
+
+
+def _built(handler: Any, /, opened: tuple[list[Layer], list[Layer] | None], error: BaseException | None) -> None:
+    layers, _building.layers = opened
+    middleware_hooks.trace_hooks(handler, layers)
 
 
 def _layer_of(target: Any) -> Layer:
@@ -132,32 +101,6 @@ def _layer_of(target: Any) -> Layer:
     function = code_location.unwrapped(target)
     dotted = code_location.dotted_name(function).partition(".<locals>")[0]
     return Layer(dotted, target)
-
-
-def _wrap_load_middleware(original: Any) -> Any:
-    def load_middleware(self: Any, *args: Any, **kwargs: Any) -> Any:
-        _insert_sql_commenter()
-        outer = getattr(_building, "layers", None)
-        layers: list[Layer] = []
-        _building.layers = layers
-        try:
-            return original(self, *args, **kwargs)
-        finally:
-            _building.layers = outer
-            middleware_hooks.trace_hooks(self, layers)
-
-    return like(original, load_middleware)
-
-
-def _insert_sql_commenter() -> None:
-    if not contrib.State.is_sql_commenter_on:
-        return
-    from django.conf import settings
-
-    if contrib.SQL_COMMENTER not in settings.MIDDLEWARE:
-        chain = list(settings.MIDDLEWARE)
-        chain.insert(contrib.State.middleware_position, contrib.SQL_COMMENTER)
-        settings.MIDDLEWARE = chain
 
 
 def _trace_living_chains() -> None:
@@ -179,9 +122,9 @@ def _trace_living_chains() -> None:
 SEAM = Seam(
     "django.middleware",
     patches=(
-        Patch("django.core.handlers.base", "convert_exception_to_response", _wrap_convert),
-        Patch("django.core.handlers.base", "BaseHandler.load_middleware", _wrap_load_middleware),
-        Patch("django.core.handlers.exception", "response_for_exception", _wrap_response_for_exception),
+        Patch("django.core.handlers.base", "convert_exception_to_response", _CONVERT),
+        Patch("django.core.handlers.base", "BaseHandler.load_middleware", Around(_build, close=_built)),
+        Patch("django.core.handlers.exception", "response_for_exception", Around(_failing)),
     ),
     spans=(
         SpanDoc(
@@ -197,6 +140,11 @@ SEAM = Seam(
                 names.CODE_LINE_NUMBER,
             ),
         ),
+    ),
+    needs=needs.functions(
+        "django.core.handlers.base",
+        "BaseHandler._middleware_chain",
+        *(f"BaseHandler.{name}" for name in (*_HANDLERS, *middleware_hooks.HOOKS)),
     ),
     on_install=_trace_living_chains,
 )

@@ -7,29 +7,29 @@ through a thread, upstream-defects 8), and one `finally` ends it, also on cancel
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import Token
 from typing import Any
 
 from opentelemetry import propagate
 from opentelemetry.context import Context, attach, detach, get_current
-from opentelemetry.instrumentation.asgi import asgi_getter
 from opentelemetry.instrumentation.propagators import get_global_response_propagator
 from opentelemetry.instrumentation.utils import extract_attributes_from_object
-from opentelemetry.instrumentation.wsgi import wsgi_getter
+from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import INVALID_SPAN, SpanKind, get_current_span, set_span_in_context
 
 from clew import attributes as names
 from clew.core import local_trace, spans
 from clew.core.local_trace import LocalTrace
-from clew.core.pipeline import Pipeline
 from clew.core.transactions import RESPONSE_STATUS
 from clew.engine import isolation
 from clew.engine.exception_event import type_name
-from clew.engine.seam import Patch, Seam, SpanDoc, like
+from clew.engine.seam import Patch, Seam, SpanDoc
+from clew.engine.wrapper import Around
 from clew.seams.django import contrib, request_metrics, response_body
-from clew.seams.django.request_attributes import known_method, request_attributes
+from clew.seams.django.request_attributes import headers_of, request_attributes, scheme_of, verb_of
 from clew.seams.django.request_headers import captured_request_headers, captured_response_headers
-from clew.seams.django.request_outcome import name_by_route, note_error, note_status, route_of
+from clew.seams.django.request_outcome import name_by_route, note_error, note_status, route_of, status_of
 
 SCOPE = __name__
 
@@ -66,8 +66,7 @@ class ServedRequest:
         if self.token_context is not None:
             detach(self.token_context)
         try:
-            if error is None and getattr(response, "streaming", False):
-                response_body.follow(response, self._context, self.local, self.end)
+            if error is None and response_body.follow(response, self._context, self.local, self.end):
                 return
         except Exception as ours:  # noqa: BLE001 - ours must not reach the application
             isolation.report(ours, SCOPE)
@@ -93,9 +92,9 @@ class ServedRequest:
     def _describe(self, response: Any, error: BaseException | None) -> None:
         root, request = self.root, self.request
         if not self.local.is_recording:
-            self._metrics.status_code = getattr(response, "status_code", 0)
+            self._metrics.status_code = status_of(response)
             if response is not None:
-                _call_hook("_otel_response_hook", root.span, request, response)
+                _call_hook(contrib.State.response_hook, root.span, request, response)
             return
         name_by_route(root, request)
         root.note(names.DJANGO_VIEW_REACHED, "view" in self.local.notes)
@@ -104,54 +103,42 @@ class ServedRequest:
         raised = self.local.notes.pop("exception", None)
         if response is None:
             return
-        status = response.status_code
-        self._metrics.status_code = status
+        self._metrics.status_code = status = status_of(response)
         note_status(root, status, raised)
         captured_response_headers(root.span, response)
-        _call_hook("_otel_response_hook", root.span, request, response)
+        _call_hook(contrib.State.response_hook, root.span, request, response)
 
 
-def _call_hook(name: str, *args: Any) -> None:
-    hook = getattr(contrib.middleware(), name)
+def _call_hook(hook: Any, *args: Any) -> None:
+    """Call a hook of the site's; its errors are told, as contrib does."""
     if hook is None:
         return
     try:
         hook(*args)
     except Exception as error:  # noqa: BLE001 - the site's hook, as contrib treats it
-        isolation.warn(f"clew: {name.removeprefix('_otel_')} raised {type_name(error)}: {error}")
+        isolation.warn(f"clew: {getattr(hook, '__qualname__', 'a hook')} raised {type_name(error)}: {error}")
 
 
 def call_request_hook(request: Any, local: LocalTrace) -> None:
     """Call the site's request_hook, at the place in the chain where contrib's middleware would stand."""
-    _call_hook("_otel_request_hook", local.root.span, request)
+    _call_hook(contrib.State.request_hook, local.root.span, request)
 
 
-def begin(request: Any) -> ServedRequest | None:
-    """Start the span of a request; None where it is not traced. Never raises."""
-    try:
-        pipeline = spans.pipeline()
-        if pipeline is None or contrib.State.is_switched_off or spans.is_suppressed() or _is_excluded(request):
-            return None
-        return _start(request, pipeline)
-    except Exception as error:  # noqa: BLE001 - ours must not reach the application
-        isolation.report(error, SCOPE)
+def _begin(request: Any) -> ServedRequest | None:
+    pipeline = spans.pipeline()
+    if pipeline is None or contrib.State.is_switched_off or spans.is_suppressed() or _is_excluded(request):
         return None
-
-
-def _start(request: Any, pipeline: Pipeline) -> ServedRequest | None:
     context, kind = get_current(), SpanKind.INTERNAL
     if get_current_span(context) is INVALID_SPAN:
         context, kind = _extracted(request, context), SpanKind.SERVER
-    attributes = request_attributes(request, contrib.middleware()._sem_conv_opt_in_mode)
-    method = known_method(request.method)
-    name = "HTTP" if method == "_OTHER" else method
-    root = spans.start_root(pipeline, SCOPE, name, kind, context, attributes)
+    attributes = request_attributes(request, contrib.State.mode)
+    root = spans.start_root(pipeline, SCOPE, verb_of(request), kind, context, attributes)
     if root is None:
         return None
     if root.span.is_recording():
         if kind is SpanKind.SERVER:
             captured_request_headers(root.span, request)
-        if wanted := contrib.middleware()._traced_request_attrs:
+        if wanted := contrib.State.traced_attributes:
             root.span.set_attributes(extract_attributes_from_object(request, wanted))
     served = ServedRequest(request, root, context, attributes)
     if contrib.State.middleware_position == 0:
@@ -159,94 +146,59 @@ def _start(request: Any, pipeline: Pipeline) -> ServedRequest | None:
     return served
 
 
+class _Headers(Getter[Mapping[str, Any]]):
+    """Reads META, where Django puts the headers under both WSGI and ASGI; what is no text is not there."""
+
+    def get(self, carrier: Mapping[str, Any], key: str) -> list[str] | None:
+        value = carrier.get(f"HTTP_{key.upper().replace('-', '_')}")
+        return [value] if isinstance(value, str) else None
+
+    def keys(self, carrier: Mapping[str, Any]) -> list[str]:
+        return [key[5:].lower().replace("_", "-") for key in carrier if key.startswith("HTTP_")]
+
+
+_HEADERS = _Headers()
+
+
 def _extracted(request: Any, context: Context) -> Context:
-    scope = getattr(request, "scope", None)
-    if scope is not None:
-        return propagate.extract(scope, context, asgi_getter)
-    return propagate.extract(request.META, context, wsgi_getter)
+    return propagate.extract(headers_of(request), context, _HEADERS)
 
 
 def _is_excluded(request: Any) -> bool:
-    excluded: Any = contrib.middleware()._excluded_urls
-    if not getattr(excluded, "_excluded_urls", True):
+    excluded: Any = contrib.State.excluded_urls
+    if not getattr(excluded, "_excluded_urls", excluded):
         return False
-    host = request.META.get("HTTP_HOST") or request.META.get("SERVER_NAME", "")
-    return bool(excluded.url_disabled(f"{request.scheme}://{host}{request.path}"))
+    meta = headers_of(request)
+    host = meta.get("HTTP_HOST") or meta.get("SERVER_NAME", "")
+    return bool(excluded.url_disabled(f"{scheme_of(request)}://{host}{getattr(request, 'path', '')}"))
 
 
-def _wrap_get_response(original: Any) -> Any:
-    def get_response(self: Any, request: Any) -> Any:
-        __traceback_hide__ = True
-        served = begin(request)
-        if served is None:
-            return original(self, request)
-        response = error = None
-        try:
-            response = original(self, request)
-            _inject_into(response)
-            return response
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            served.finish(response, error)
-            del error
-
-    return like(original, get_response)
-
-
-def _wrap_get_response_async(original: Any) -> Any:
-    async def get_response_async(self: Any, request: Any) -> Any:
-        __traceback_hide__ = True
-        served = begin(request)
-        if served is None:
-            return await original(self, request)
-        response = error = None
-        try:
-            response = await original(self, request)
-            _inject_into(response)
-            return response
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            served.finish(response, error)
-            del error
-
-    return like(original, get_response_async)
-
-
-def _inject_into(response: Any) -> None:
+def _answered(result: Any) -> None:
     propagator = get_global_response_propagator()
-    if propagator is None:
-        return
-    try:
-        propagator.inject(response)
-    except Exception as error:  # noqa: BLE001 - someone else's propagator
-        isolation.report(error, "the response propagator")
+    if propagator is not None:
+        propagator.inject(result)
 
 
-def _wrap_response_for_exception(original: Any) -> Any:
-    def response_for_exception(request: Any, exc: Any) -> Any:
-        response = None
-        try:
-            response = original(request, exc)
-            return response
-        finally:
-            local = local_trace.current()
-            if local is not None and (response is None or response.status_code >= 500):
-                local.notes["exception"] = exc
+def _finish(opened: ServedRequest, result: Any, error: BaseException | None) -> None:
+    opened.finish(result, error)
 
-    return like(original, response_for_exception)
+
+def _raised(exc: BaseException, result: Any, error: BaseException | None) -> None:
+    """Django makes a response of an exception: from 500 on it is what the request failed with."""
+    local = local_trace.current()
+    if local is not None and (result is None or status_of(result) >= 500):
+        local.notes["exception"] = exc
+
+
+_AROUND = Around(_begin, _answered, close=_finish)
 
 
 SEAM = Seam(
     "django.request",
     patches=(
-        *contrib.PATCHES,
-        Patch("django.core.handlers.base", "BaseHandler.get_response", _wrap_get_response),
-        Patch("django.core.handlers.base", "BaseHandler.get_response_async", _wrap_get_response_async),
-        Patch("django.core.handlers.exception", "response_for_exception", _wrap_response_for_exception),
+        Patch("django.core.handlers.base", "BaseHandler.get_response", _AROUND),
+        Patch("django.core.handlers.base", "BaseHandler.get_response_async", _AROUND),
+        Patch("django.core.handlers.exception", "response_for_exception", Around(note=_raised)),
     ),
     spans=(
         SpanDoc(
@@ -276,6 +228,7 @@ SEAM = Seam(
             ),
         ),
     ),
-    on_install=contrib.take_over,
+    on_install=contrib.prepare,
+    on_ready=contrib.take_over,
     on_uninstall=contrib.give_back,
 )

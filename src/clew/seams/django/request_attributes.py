@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from opentelemetry.util.http import sanitize_method
@@ -18,27 +20,45 @@ from clew.engine import isolation, redaction
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._~\-]*\Z").match
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_LENGTH = 2048
+_NO_HEADERS: Mapping[str, Any] = MappingProxyType({})
 
 
 @functools.lru_cache(maxsize=128)
-def known_method(method: str | None) -> str:
-    """The method, `_OTHER` for one that HTTP does not know."""
-    return str(sanitize_method((method or "").strip()))
+def _known_method(method: str) -> str:
+    return str(sanitize_method(method.strip()))
 
 
-def request_attributes(request: Any, mode: Any) -> dict[str, Any]:
-    """Attributes of a request at its start, in the naming mode contrib was told (OTEL_SEMCONV_STABILITY_OPT_IN)."""
-    if mode.value == "http":
+def known_method(request: Any) -> str:
+    """The request's method, `_OTHER` for one that HTTP does not know."""
+    method = getattr(request, "method", "")
+    return _known_method(method if isinstance(method, str) else "")
+
+
+def verb_of(request: Any) -> str:
+    """The method, as the name of a span says it."""
+    method = known_method(request)
+    return "HTTP" if method == "_OTHER" else method
+
+
+def headers_of(request: Any) -> Mapping[str, Any]:
+    """The request's META, whatever a site's tests put in its place."""
+    meta = getattr(request, "META", None)
+    return meta if isinstance(meta, Mapping) else _NO_HEADERS
+
+
+def request_attributes(request: Any, mode: str) -> dict[str, Any]:
+    """Attributes of a request at its start, by the names wanted (OTEL_SEMCONV_STABILITY_OPT_IN)."""
+    if mode == "http":
         return stable_attributes(request)
     attributes = contrib_attributes(request, mode)
-    return {**attributes, **stable_attributes(request)} if mode.value == "http/dup" else attributes
+    return {**attributes, **stable_attributes(request)} if mode == "http/dup" or not attributes else attributes
 
 
 def stable_attributes(request: Any) -> dict[str, Any]:
     """Attributes by the stable conventions."""
-    meta = request.META
-    method = known_method(request.method)
-    scheme = _scheme(request)
+    meta = headers_of(request)
+    method = known_method(request)
+    scheme = scheme_of(request)
     attributes: dict[str, Any] = {
         names.HTTP_REQUEST_METHOD: method,
         names.URL_PATH: _path(request),
@@ -50,39 +70,40 @@ def stable_attributes(request: Any) -> dict[str, Any]:
         attributes[names.URL_QUERY] = redaction.redactor.query(str(query)[:_MAX_LENGTH])
     _add_server(attributes, meta, scheme)
     if address := meta.get("REMOTE_ADDR"):
-        attributes[names.CLIENT_ADDRESS] = address
+        attributes[names.CLIENT_ADDRESS] = str(address)
     if agent := meta.get("HTTP_USER_AGENT"):
-        attributes[names.USER_AGENT_ORIGINAL] = agent[:_MAX_LENGTH]
+        attributes[names.USER_AGENT_ORIGINAL] = str(agent)[:_MAX_LENGTH]
     version = _protocol_version(request)
     if version:
         attributes[names.NETWORK_PROTOCOL_VERSION] = version
     return attributes
 
 
-def _scheme(request: Any) -> str:
+def scheme_of(request: Any) -> str:
+    """`http` or `https`."""
     try:
         return str(request.scheme)
     except Exception:  # noqa: BLE001 - a wrong SECURE_PROXY_SSL_HEADER is the application's to report
-        return str(request.META.get("wsgi.url_scheme", "http"))
+        return str(headers_of(request).get("wsgi.url_scheme", "http"))
 
 
 def _path(request: Any) -> str:
-    path = request.path
+    path = str(getattr(request, "path", ""))
     if _PLAIN_PATH(path):
-        return str(path)[:_MAX_LENGTH]
+        return path[:_MAX_LENGTH]
     from django.utils.encoding import escape_uri_path
 
     try:
         return escape_uri_path(path)[:_MAX_LENGTH]
     except UnicodeError:
-        return str(path).encode("ascii", "backslashreplace").decode()[:_MAX_LENGTH]
+        return path.encode("ascii", "backslashreplace").decode()[:_MAX_LENGTH]
 
 
 def _add_server(attributes: dict[str, Any], meta: Any, scheme: str) -> None:
     host = meta.get("HTTP_HOST")
-    address, port = _split_host(host) if host else (meta.get("SERVER_NAME"), meta.get("SERVER_PORT"))
+    address, port = _split_host(str(host)) if host else (meta.get("SERVER_NAME"), meta.get("SERVER_PORT"))
     if address:
-        attributes[names.SERVER_ADDRESS] = address
+        attributes[names.SERVER_ADDRESS] = str(address)
     number = int(port) if port and str(port).isdecimal() else _DEFAULT_PORTS.get(scheme)
     if address and number:
         attributes[names.SERVER_PORT] = number
@@ -99,23 +120,24 @@ def _split_host(host: str) -> tuple[str, str]:
 
 def _protocol_version(request: Any) -> str:
     scope = getattr(request, "scope", None)
-    if scope is not None:
+    if isinstance(scope, dict):
         return str(scope.get("http_version", ""))
-    protocol = str(request.META.get("SERVER_PROTOCOL", ""))
+    protocol = str(headers_of(request).get("SERVER_PROTOCOL", ""))
     return protocol[5:] if protocol.startswith("HTTP/") else protocol
 
 
-def contrib_attributes(request: Any, mode: Any) -> dict[str, Any]:
+def contrib_attributes(request: Any, mode: str) -> dict[str, Any]:
     """Attributes by contrib's own collectors; what they cannot read is left out."""
-    from opentelemetry.instrumentation import asgi, wsgi
-
     try:
+        from opentelemetry.instrumentation import _semconv, asgi, wsgi
+
+        wanted = _semconv._StabilityMode(mode)
         scope = getattr(request, "scope", None)
-        if scope is not None:
-            return dict(asgi.collect_request_attributes(scope, mode))
-        return dict(wsgi.collect_request_attributes(request.META, mode))
+        if isinstance(scope, dict):
+            return dict(asgi.collect_request_attributes(scope, wanted))
+        return dict(wsgi.collect_request_attributes(dict(headers_of(request)), wanted))
     except (UnicodeError, ValueError):
         return {}
     except Exception as error:  # noqa: BLE001 - contrib's trouble must not reach the application
-        isolation.report(error, "contrib's request attributes")
+        isolation.warn(f"clew: requests have stable attributes only, since contrib's cannot be had: {error!r}")
         return {}

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Mapping
 from typing import Any
 
-from opentelemetry.instrumentation.asgi import collect_custom_headers_attributes
-from opentelemetry.instrumentation.wsgi import (
-    collect_custom_request_headers_attributes,
-    collect_custom_response_headers_attributes,
-)
 from opentelemetry.trace import Span, SpanKind
 from opentelemetry.util.http import (
     OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS,
@@ -25,6 +21,7 @@ from opentelemetry.util.http import (
 )
 
 from clew.engine import redaction
+from clew.seams.django.request_attributes import headers_of
 
 
 @functools.lru_cache(maxsize=8)
@@ -40,19 +37,27 @@ def captured_request_headers(span: Span, request: Any) -> None:
     """Set `http.request.header.*` for the headers asked for."""
     if not _wants(OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST):
         return
+    from opentelemetry.instrumentation import asgi, wsgi
+
     scope = getattr(request, "scope", None)
-    if scope is None:
-        _set(span, collect_custom_request_headers_attributes(request.META))
+    if not isinstance(scope, dict):
+        headers = {name: value for name, value in headers_of(request).items() if isinstance(value, str)}
+        _set(span, wsgi.collect_custom_request_headers_attributes(headers))
         return
     sanitize = SanitizeValue(get_custom_headers(OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS))
     wanted = get_custom_headers(OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST)
-    _set(span, collect_custom_headers_attributes(scope, sanitize, wanted, normalise_request_header_name))
+    _set(span, asgi.collect_custom_headers_attributes(scope, sanitize, wanted, normalise_request_header_name))
 
 
 def captured_response_headers(span: Span, response: Any) -> None:
     """Set `http.response.header.*` for the headers asked for."""
-    if _wants(OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE) and _is_server(span):
-        _set(span, collect_custom_response_headers_attributes(response.items()))
+    if not _wants(OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE) or not _is_server(span):
+        return
+    from opentelemetry.instrumentation import wsgi
+
+    headers = getattr(response, "headers", None)
+    if isinstance(headers, Mapping):
+        _set(span, wsgi.collect_custom_response_headers_attributes(list(response.items())))
 
 
 def _is_server(span: Span) -> bool:

@@ -14,31 +14,37 @@ from clew import attributes as names
 from clew.core import spans
 from clew.engine.exception_event import CANCELLED, error_description, exception_attributes, type_name
 from clew.seams.django import contrib
-from clew.seams.django.request_attributes import known_method
+from clew.seams.django.request_attributes import verb_of
 
 
 def name_by_route(root: spans.OpenSpan, request: Any) -> None:
     """Name the span after the route Django has found, if it has."""
-    match = request.resolver_match
-    if match is None:
+    match = getattr(request, "resolver_match", None)
+    route = getattr(match, "route", None)
+    if not isinstance(route, str):
         return
-    method = known_method(request.method)
-    verb = "HTTP" if method == "_OTHER" else method
-    route = match.route
     root.note(names.HTTP_ROUTE, route or "/")
-    root.update_name(f"{verb} {route or match.url_name or '/'}")
+    root.update_name(f"{verb_of(request)} {route or getattr(match, 'url_name', '') or '/'}")
 
 
 def route_of(request: Any) -> str:
     """The route Django has found, as `http.route` has it; "" where none was found."""
-    match = request.resolver_match
-    return "" if match is None else str(match.route or "/")
+    route = getattr(getattr(request, "resolver_match", None), "route", None)
+    return (route or "/") if isinstance(route, str) else ""
+
+
+def status_of(response: Any) -> int:
+    """A response's status code; 0 where it has none that is a number."""
+    status = getattr(response, "status_code", 0)
+    return status if isinstance(status, int) else 0
 
 
 def note_status(root: spans.OpenSpan, status: int, raised: BaseException | None) -> None:
     """Note the status code, and an error from 500 on: the exception that led to it, if there was one."""
+    if not status:
+        return
     root.note(names.HTTP_RESPONSE_STATUS_CODE, status)
-    if contrib.middleware()._sem_conv_opt_in_mode.value != "http":
+    if contrib.State.mode != "http":
         root.note("http.status_code", status)
     if status < 500:
         return

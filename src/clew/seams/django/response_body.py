@@ -12,6 +12,29 @@ from typing import Any
 from opentelemetry.context import Context, attach, detach
 
 from clew.core import local_trace
+from clew.engine import needs
+from clew.engine.wrapper_steps import invisible
+
+_RESPONSE = "django.http.response"
+
+
+class State:
+    """Whether Django's responses hold their bodies where they are looked for."""
+
+    is_possible = True
+
+
+def _switch_off() -> None:
+    State.is_possible = False
+
+
+needs.declare(
+    __name__,
+    *needs.attributes(_RESPONSE, "StreamingHttpResponse", "_iterator", "is_async"),
+    *needs.attributes(_RESPONSE, "HttpResponseBase", "_resource_closers"),
+    consequence="the span of a request ends before its streamed body does",
+    switch_off=_switch_off,
+)
 
 
 class _Body:
@@ -34,7 +57,9 @@ class SyncBody(_Body):
     def __iter__(self) -> Iterator[Any]:
         return self
 
+    @invisible
     def __next__(self) -> Any:
+        __traceback_hide__ = True
         token, local = attach(self._context), local_trace.enter(self._local)
         try:
             return next(self._parts)
@@ -55,7 +80,9 @@ class AsyncBody(_Body):
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
 
+    @invisible
     async def __anext__(self) -> Any:
+        __traceback_hide__ = True
         token, local = attach(self._context), local_trace.enter(self._local)
         try:
             return await self._parts.__anext__()
@@ -70,8 +97,18 @@ class AsyncBody(_Body):
             detach(token)
 
 
-def follow(response: Any, context: Context, local: local_trace.LocalTrace, end: Callable[..., None]) -> None:
-    """Keep the span open while the body of `response` is produced; `end(error)` is called at least once."""
-    kind = AsyncBody if getattr(response, "is_async", False) else SyncBody
-    response._iterator = kind(response._iterator, context, local, end)
+def follow(response: Any, context: Context, local: local_trace.LocalTrace, end: Callable[..., None]) -> bool:
+    """Keep the span open while the body of `response` is produced; `end(error)` is then called at least once.
+
+    Returns:
+        Whether there is a body to wait for.
+    """
+    if getattr(response, "streaming", False) is not True or not State.is_possible:
+        return False
+    kind = AsyncBody if getattr(response, "is_async", False) is True else SyncBody
+    parts = getattr(response, "_iterator", None)
+    if parts is None or not isinstance(response._resource_closers, list):
+        return False
+    response._iterator = kind(parts, context, local, end)
     response._resource_closers.append(lambda: end(None))
+    return True

@@ -10,13 +10,11 @@ import functools
 import weakref
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction
-
 from clew import attributes as names
-from clew.core import around, code_location, local_trace
+from clew.core import code_location, local_trace
 from clew.core.spans import OpenSpan, Scope
-from clew.engine import isolation
-from clew.engine.seam import Patch, Seam, SpanDoc, like
+from clew.engine.seam import Patch, Seam, SpanDoc
+from clew.engine.wrapper import Around
 
 SCOPE = Scope(__name__)
 # 4xx by exception: the view's way to answer, not an error of its own.
@@ -36,7 +34,9 @@ class View:
         below = callback
         while isinstance(below, functools.partial):
             below = below.func
-        self.target = getattr(below, "view_class", None) or getattr(below, "cls", None)
+        self.target: Any = getattr(below, "view_class", None) or getattr(below, "cls", None)
+        if not isinstance(self.target, type):
+            self.target = None
         if self.target is not None:
             self.kind = "rest_framework" if hasattr(below, "cls") else "class"
             self.name = code_location.dotted_name(self.target)
@@ -67,7 +67,8 @@ class View:
         return described
 
     def _handler(self, callback: Any, method: str) -> str:
-        actions = getattr(callback, "actions", None) or {}  # a ViewSet's
+        actions = getattr(callback, "actions", None)  # a ViewSet's
+        actions = actions if isinstance(actions, dict) else {}
         handler = actions.get(method) or actions.get("get" if method == "head" else method, method)
         if method == "head" and not hasattr(self.target, handler):
             handler = "get"
@@ -94,81 +95,43 @@ def view_of(callback: Any) -> View:
         return View(callback)
 
 
-def _open(callback: Any, request: Any) -> OpenSpan | None:
+def _open(callback: Any, positional: tuple[Any, ...]) -> OpenSpan | None:
     local = local_trace.current()
     if local is None:
         return None
     local.notes["view"] = True
     if not local.is_recording:
         return None
-    try:
-        view = view_of(callback)
-        return SCOPE.open(f"view {view.name}", view.attributes(callback, request.method or ""))
-    except Exception as error:  # noqa: BLE001 - ours must not reach the application
-        isolation.report(error, __name__)
-        return None
+    view = view_of(callback)
+    method = getattr(positional[0], "method", None) if positional else None
+    return SCOPE.open(f"view {view.name}", view.attributes(callback, method if isinstance(method, str) else ""))
 
 
-def _close(span: OpenSpan, error: BaseException | None) -> None:
-    around.close(span, None, None, None if is_answer(error) else error, __name__)
+def _close(opened: OpenSpan, error: BaseException | None) -> None:
+    opened.close(None if is_answer(error) else error)
 
 
 def is_answer(error: BaseException | None) -> bool:
     """Whether an exception is Django's way to answer 4xx."""
-    return any(kind.__name__ in _ANSWERS and kind.__module__.startswith("django.") for kind in type(error).__mro__)
+    return error is not None and any(
+        kind.__name__ in _ANSWERS and kind.__module__.startswith("django.") for kind in type(error).__mro__
+    )
 
 
-def _traced(view: Any, callback: Any) -> Any:
-    if iscoroutinefunction(view):
-
-        async def aview(request: Any, *args: Any, **kwargs: Any) -> Any:
-            __traceback_hide__ = True
-            span = _open(callback, request)
-            if span is None:
-                return await view(request, *args, **kwargs)
-            error = None
-            try:
-                return await view(request, *args, **kwargs)
-            except BaseException as raised:
-                error = raised
-                raise
-            finally:
-                _close(span, error)
-                del error
-
-        return aview
-
-    def traced(request: Any, *args: Any, **kwargs: Any) -> Any:
-        __traceback_hide__ = True
-        span = _open(callback, request)
-        if span is None:
-            return view(request, *args, **kwargs)
-        error = None
-        try:
-            return view(request, *args, **kwargs)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            _close(span, error)
-            del error
-
-    return traced
+_AROUND_VIEW = Around(_open, close=_close)
 
 
-def _wrap_make_view_atomic(original: Any) -> Any:
-    def make_view_atomic(self: Any, view: Any) -> Any:
-        atomic = original(self, view)
-        if local_trace.current() is None:
-            return atomic
-        return _traced(atomic, view)
+def _traced(view: Any, result: Any) -> Any:
+    if local_trace.current() is None:
+        return result
+    from asgiref.sync import iscoroutinefunction
 
-    return like(original, make_view_atomic)
+    return _AROUND_VIEW.quickly(result, is_generic=True, is_async=iscoroutinefunction(result), callback=view)
 
 
 SEAM = Seam(
     "django.view",
-    patches=(Patch("django.core.handlers.base", "BaseHandler.make_view_atomic", _wrap_make_view_atomic),),
+    patches=(Patch("django.core.handlers.base", "BaseHandler.make_view_atomic", Around(replace=_traced)),),
     spans=(
         SpanDoc(
             "view accounts.views.user_profile",
