@@ -1,4 +1,4 @@
-"""Under `opentelemetry-instrument`: clew, and the instrumentors it makes wait, import nothing before the application."""
+"""Under `opentelemetry-instrument`: clew and the instrumentors it makes wait import nothing before the application."""
 
 from __future__ import annotations
 
@@ -149,10 +149,12 @@ def test_servers_of_greenlets_answer_pages_with_queries(tmp_path, server):
     if find_spec(library) is None:
         pytest.skip(f"{library} is not installed")
     received = []
-    with Receiver(received.extend, grpc_port=0, http_port=0) as receiver:
-        with serving(words, tmp_path, receiver.http_endpoint) as url:
-            pages = [fetch(f"{url}/{alias}/") for alias in ("default", "postgres") * 3]
-            wait_for(lambda: len(names(received)) >= 12)
+    with (
+        Receiver(received.extend, grpc_port=0, http_port=0) as receiver,
+        serving(words, tmp_path, receiver.http_endpoint) as url,
+    ):
+        pages = [fetch(f"{url}/{alias}/") for alias in ("default", "postgres") * 3]
+        wait_for(lambda: len(names(received)) >= 12)
     said = (tmp_path / "said").read_text()
     assert pages == [b"42"] * 6, said
     assert "internal error" not in said

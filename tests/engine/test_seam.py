@@ -128,11 +128,6 @@ def test_a_seam_that_was_taken_out_does_not_patch_later_imports(tmp_path, monkey
     del sys.modules["clew_test_never"]
 
 
-def test_a_missing_place_is_no_trouble_where_it_is_optional(module, caplog):
-    patched(module, "gone", is_optional=True).install()
-    assert not caplog.records
-
-
 def test_a_missing_place_switches_the_whole_seam_off_in_one_line(module, caplog):
     method = module.Target.__dict__["method"]
     seam = patched(module, "Target.method", "Target.gone")

@@ -1,4 +1,4 @@
-"""A site whose page asks SQLite and PostgreSQL, and two servers that replace threads by greenlets before it is imported.
+"""A site whose page asks SQLite and PostgreSQL, and two servers that replace threads before it is imported.
 
 python -m tests.green.program gevent|eventlet PORT; or `tests.green.site` under gunicorn.
 """

@@ -38,7 +38,6 @@ class Patch:
         path: attribute, or `Class.attribute`.
         wrap: takes the original (the plain function, also of a static or class method), returns the replacement.
         is_imported_by_name: other modules hold it by `from ... import`; it is replaced there too.
-        is_optional: some supported versions do not have it.
         since, until: the versions of its library that have it (see `needs.Need`).
     """
 
@@ -46,7 +45,6 @@ class Patch:
     path: str
     wrap: Wrap
     is_imported_by_name: bool = False
-    is_optional: bool = False
     since: str = ""
     until: str = ""
 
@@ -97,7 +95,7 @@ class Seam:
     @property
     def all_needs(self) -> tuple[Need, ...]:
         """Its places and the names it reads, those of the installed versions."""
-        places = (patch.need for patch in self.patches if not patch.is_optional)
+        places = (patch.need for patch in self.patches)
         return tuple(need for need in (*places, *self.needs) if need.applies)
 
     def install(self) -> None:
@@ -178,12 +176,9 @@ class Seam:
     def _apply(self, patch: Patch, module: ModuleType) -> None:
         try:
             owner, attribute = _resolve(module, patch.path)
-            if getattr(owner, attribute, _MISSING) is _MISSING and patch.is_optional:
-                return
             self._standing.append((patch, self._stand(patch, owner, attribute)))
         except AttributeError as error:
-            if not patch.is_optional:
-                self._switch_off(f"{error}" if isinstance(error, UnknownParameterError) else patch.need.missing())
+            self._switch_off(f"{error}" if isinstance(error, UnknownParameterError) else patch.need.missing())
         except Exception as error:  # noqa: BLE001 - one broken seam must not keep the others from standing
             isolation.report(error, f"seam {self.name}")
             self._switch_off(f"{patch.need} could not be wrapped")
@@ -259,8 +254,3 @@ def _rebind(old: Any, new: Any) -> None:
 
 def _modules() -> Iterable[ModuleType]:
     return [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
-
-
-def like(original: Any, wrapper: Any) -> Any:
-    """Give a wrapper its original's name, module, documentation and signature; returns the wrapper."""
-    return functools.update_wrapper(wrapper, original)
