@@ -117,8 +117,8 @@ def metrics() -> str:
     lines += [f"| `{name}` | {kind}, `{unit}` | {text} |" for name, (kind, unit, text) in sorted(METRICS.items())]
     lines += [
         "",
-        "`messaging.*` by the semantic conventions for messaging. Beside them `clew.spans.lost` (what a process that",
-        "left could not send), `clew.findings` by type ([findings.md](findings.md)), and",
+        "`messaging.*` by the semantic conventions for messaging. Beside them `clew.spans.lost` (what did not arrive,",
+        "by `reason`), `clew.findings` by type ([findings.md](findings.md)), and",
         "contrib's own: `flower.task.runtime.seconds`, `http.server.request.duration`, `http.server.active_requests`.",
     ]
     return "\n".join(lines) + "\n"
