@@ -35,6 +35,7 @@ logger = logging.getLogger("clew")
 
 _lock = threading.RLock()
 _active: Tracing | None = None
+_RELOADED_DELAY_MS = 500
 _OPT_IN, _STABLE = "OTEL_SEMCONV_STABILITY_OPT_IN", "http,database"
 _SEMCONV, _STABILITY = "opentelemetry.instrumentation._semconv", "_OpenTelemetrySemanticConventionStability"
 needs.declare(
@@ -203,7 +204,10 @@ def _delivering() -> Iterator[DeliverProcessor]:
         delay_ms=_number("OTEL_BSP_SCHEDULE_DELAY", int(Limits.delay_ms)),
     )
     for outgoing in exporters():
-        yield DeliverProcessor(outgoing, Losses(outgoing.endpoint), limits)
+        queue = DeliverProcessor(outgoing, Losses(outgoing.endpoint), limits)
+        if os.environ.get("RUN_MAIN") == "true":  # `runserver`: its parent ends it by SIGKILL
+            queue.export_every(_RELOADED_DELAY_MS)
+        yield queue
 
 
 def _number(name: str, default: int) -> int:

@@ -15,6 +15,8 @@ import sys
 
 from celery import Celery
 from django.conf import settings
+from opentelemetry import trace as otel
+from opentelemetry.util._once import Once
 
 from clew import setup_tracing
 from clew.cli import doctor_needs_process as doctor
@@ -141,6 +143,8 @@ def is_met(need):
 
 def reset():
     lines.clear()
+    # A provider made while the names were the right ones goes on with those.
+    otel._TRACER_PROVIDER, otel._TRACER_PROVIDER_SET_ONCE = None, Once()
     isolation._reported.clear()
     detector._silent.clear()
     transactions._Watch.is_possible = True

@@ -22,6 +22,7 @@ class Row:
         is_server: it is asked for pages, then told to stop; else it ends by itself.
         spans: how many must arrive.
         signals: whom SIGTERM is sent to.
+        pause_s: between the last answer and the signal, where a parent ends its child by SIGKILL.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Row:
     is_server: bool = True
     spans: int = 4
     signals: tuple[str, ...] = ("process", "group")
+    pause_s: float = 0
 
     def __str__(self) -> str:
         return self.name
@@ -72,7 +74,7 @@ SERVERS = (
     _server("waitress", "waitress-serve", "--listen", "127.0.0.1:PORT", f"{WSGI}:application", needs="waitress"),
     _server("uWSGI", "uwsgi", *UWSGI, "--wsgi", WSGI, needs="uWSGI"),
     _server("uWSGI --lazy-apps", "uwsgi", *UWSGI, "--lazy-apps", "--wsgi", WSGI, needs="uWSGI"),
-    Row("runserver", (sys.executable, MANAGE, "runserver", "--skip-checks", "127.0.0.1:PORT")),
+    Row("runserver", (sys.executable, MANAGE, "runserver", "--skip-checks", "127.0.0.1:PORT"), pause_s=2),
     Row("runserver --noreload", (sys.executable, MANAGE, "runserver", "--skip-checks", "--noreload", "127.0.0.1:PORT")),
 )
 PROGRAMS = (

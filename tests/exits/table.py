@@ -53,6 +53,7 @@ def run(
             if row.is_server:
                 for _ in range(row.spans):
                     _fetch(f"http://127.0.0.1:{port}/plain/", process)
+                time.sleep(row.pause_s)
                 (os.kill if signalled == "process" else os.killpg)(process.pid, signal.SIGTERM)
             process.wait(timeout=60)
         finally:

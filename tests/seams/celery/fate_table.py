@@ -27,7 +27,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from clew import attributes as names
 from clew.cli.receiver import SpanRecord
 from clew.core import spans
-from clew.export.provider import remove
+from clew.export.provider import take_out
 from clew.testing import tracing
 from tests.celery_site.app import make_app
 from tests.celery_site.worker import DEADLINE, Worker
@@ -103,7 +103,7 @@ def _sending(received: Sink) -> Iterator[None]:
             yield
         finally:
             processor.shutdown()
-            remove(provider, [processor])
+            take_out(provider, [processor])
 
 
 @contextlib.contextmanager
