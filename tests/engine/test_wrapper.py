@@ -10,6 +10,7 @@ import inspect
 import logging
 import sys
 import traceback
+import types
 import warnings
 
 import pytest
@@ -62,6 +63,30 @@ def test_the_very_same_exception(root):
     assert raised.value is error
     span = root.named("call")
     assert (span.status.status_code, len(span.events)) == (StatusCode.ERROR, 1)
+
+
+@pytest.mark.parametrize("error", [None, ValueError("mine")])
+def test_what_was_opened_is_closed_whatever_the_hook_wants(error):
+    """A `close` that asks for no error is called after one all the same: a token it resets would stay."""
+    told = []
+    whole = types.SimpleNamespace(is_lazy=False)
+    around = Around(lambda: whole, lambda: told.append("noted"), close=lambda opened: told.append(opened))
+
+    @around
+    def call():
+        if error:
+            raise error
+
+    @around
+    def generate():
+        yield
+        if error:
+            raise error
+
+    for made in (call, lambda: list(generate())):
+        with contextlib.suppress(ValueError):
+            made()
+    assert told == ([whole, whole] if error else ["noted", whole, "noted", whole])
 
 
 def test_async_and_its_cancellation(root):

@@ -39,8 +39,8 @@ class Around:
         open: before the call. What it gives is the `opened` of the other hooks; None: they are not called.
         note: after it: what is to be said on the span. One that wants `error` is called after every call, any other one
             when there was no error.
-        close: after that, whatever `note` has done; where there is an `open` and nothing else is said, it closes the
-            span that `open` gave.
+        close: after every call, and after `note`, whatever that has done; where there is an `open` and nothing else is
+            said, it closes the span that `open` gave.
         instead: gives the call's result, or NotImplemented: then the original is called.
         change: by the name of a parameter, what gives the value to pass on instead.
         replace: gives the result in the place of the original's, if there was no error.

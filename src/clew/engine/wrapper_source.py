@@ -182,18 +182,18 @@ def _body(plan: Plan, call: Call) -> Iterator[str]:
     for name, hook in plan.change.items():
         yield from _when(is_open, _guarded(f"{_target(call, name)} = _clew_change_{name}({call.given(hook)})"))
     if "generator" in call.kind:
-        yield from _followed(call)
+        yield from _followed(plan, call)
         return
     called = f"{'await ' if call.kind == 'async' else ''}_clew_original({call.passed})"
     yield "try:"
     yield f"    _clew_result = {called}"
     yield "except BaseException as _clew_error:"
     yield "    _clew_result = None"
-    after_error = [hook for hook in (plan.note, plan.close) if wants(hook, "error")]
+    after_error = [plan.note if wants(plan.note, "error") else None, plan.close]
     yield from (f"    {line}" for line in _when(is_open, _ending(plan, call, after_error)))
     yield "    _clew_retrace(_clew_error, _clew_error.__traceback__.tb_next)"
     yield "    raise"
-    if after_error:
+    if wants(plan.note, "error") or wants(plan.close, "error"):
         yield "_clew_error = None"
     yield from _when(is_open, _ending(plan, call, [plan.note, plan.close]))
     if plan.replace is not None:
@@ -207,9 +207,15 @@ def _ending(plan: Plan, call: Call, hooks: list[Any]) -> Iterator[str]:
             yield from _guarded(f"_clew_{name}({call.given(hook)})")
 
 
-def _followed(call: Call) -> Iterator[str]:
+def _followed(plan: Plan, call: Call) -> Iterator[str]:
     """A generator is stepped through by `wrapper_steps`, with its span current at each step."""
-    steps = f"(_clew_original({call.passed}), _clew_opened, (_clew_note, _clew_close), _clew_place)"
+    note = "" if wants(plan.note, "error") else "None if _clew_error is not None else "
+    hooks = ", ".join(
+        f"lambda _clew_opened, _clew_error, _clew_result=None: {how}_clew_{name}({call.given(hook)})"
+        for name, hook, how in (("note", plan.note, note), ("close", plan.close, ""))
+        if hook is not None
+    )
+    steps = f"(_clew_original({call.passed}), _clew_opened, ({hooks},), _clew_place)"
     if call.kind == "generator":
         yield f"if _clew_opened is None: return (yield from _clew_original({call.passed}))"
         yield f"return (yield from _clew_follow{steps})"

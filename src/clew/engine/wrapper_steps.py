@@ -11,8 +11,8 @@ from clew.engine import isolation
 from clew.engine.wrapper_source import FILE_NAME
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-# A place's `note` and `close`; of a generator, they may want `opened` and `error`.
-Hooks = tuple["Callable[..., Any] | None", ...]
+# A place's `note` and `close`, called with `opened` and `error`.
+Hooks = tuple[Callable[[Any, "BaseException | None"], Any], ...]
 
 
 class Steps(Protocol):
@@ -110,8 +110,7 @@ async def follow_async(
 
 def _end(hooks: Hooks, opened: Steps, error: BaseException | None, place: str) -> None:
     for hook in hooks:
-        if hook is not None:
-            _guarded(functools.partial(hook, opened=opened, error=error), place)
+        _guarded(functools.partial(hook, opened, error), place)
 
 
 def _guarded(call: Callable[[], Any], place: str) -> None:

@@ -57,7 +57,7 @@ class DetectProcessor(SpanProcessor):
 
 def _is_clews(span: ReadableSpan) -> bool:
     scope = span.instrumentation_scope
-    return scope is not None and scope.name.startswith("clew.")
+    return scope is not None and scope.name.startswith("clew.seams.")
 
 
 def _isolated(call: Callable[..., None], *args: Any) -> None:

@@ -27,7 +27,7 @@ class RedactProcessor(SpanProcessor):
             return
         try:
             scope = span.instrumentation_scope
-            if scope is None or not scope.name.startswith("clew."):
+            if scope is None or not scope.name.startswith("clew.seams."):
                 self._redact(span)
         except Exception as error:  # noqa: BLE001 - ours must not reach the application
             isolation.report(error, "processors.redact")

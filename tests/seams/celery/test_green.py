@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import pytest
 
 from clew.core import green
-from clew.export import provider
+from clew.export import exporters
 from tests.celery_site.worker import Receiver
 from tests.seams.celery.test_worker import assert_parented_and_linked, finished, ids, site, wait_for_finished
 
@@ -95,6 +95,6 @@ def test_set_up_among_greenlets_it_exports_over_http(monkeypatch, library, envir
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(green, "patched_by", lambda: library)
-    monkeypatch.setattr(provider.isolation, "warn", said.append)
-    assert provider._protocol_of("otlp") == protocol
+    monkeypatch.setattr(exporters.isolation, "warn", said.append)
+    assert exporters.protocol_of("otlp") == protocol
     assert bool(said) is is_said

@@ -171,7 +171,7 @@ SEAM = Seam(
     on_install=lambda: setattr(transaction_queries.Counting, "is_on", True),
     on_uninstall=lambda: setattr(transaction_queries.Counting, "is_on", False),
     patches=(
-        Patch(_TRANSACTION, "Atomic.__enter__", Around(_entering, close=_entered)),
+        Patch(_TRANSACTION, "Atomic.__enter__", Around(_entering, _entered, close=lambda: None)),
         Patch(_TRANSACTION, "Atomic.__exit__", Around(_leaving, close=_left)),
         *transaction_queries.PATCHES,
         *on_commit.PATCHES,
