@@ -18,6 +18,7 @@ from clew.version import VERSION
 
 logger = logging.getLogger("clew")
 
+_REPORT_SECONDS = 0.5
 _PERIOD_SECONDS = 60.0
 # By reason: why, and how to mend it.
 REASONS = {
@@ -73,7 +74,7 @@ class Losses:
     def renew(self) -> None:
         """A forked child starts at zero: its parent says what it has lost."""
         # Re-entrant: a finalizer may end a span in the middle of this.
-        self._lock = threading.RLock()
+        self._lock, self._reporting = threading.RLock(), threading.RLock()
         self.total = 0
         self._uncounted: dict[str, int] = {}
         self._unsaid: dict[str, int] = {}
@@ -88,6 +89,15 @@ class Losses:
 
     def report(self, *, is_last: bool = False) -> None:
         """Count them in the metric, and say them if nothing was said in the last minute, or for the last time."""
+        # Who leaves the process waits for what another thread is just saying, though not for long.
+        is_held = self._reporting.acquire(timeout=_REPORT_SECONDS)
+        try:
+            self._report(is_last)
+        finally:
+            if is_held:
+                self._reporting.release()
+
+    def _report(self, is_last: bool) -> None:
         if not (self._uncounted or self._unsaid):
             return
         with self._lock:
