@@ -22,7 +22,9 @@ class Row:
         is_server: it is asked for pages, then told to stop; else it ends by itself.
         spans: how many must arrive.
         signals: whom SIGTERM is sent to.
-        pause_s: between the last answer and the signal, where a parent ends its child by SIGKILL.
+        pause_s: between the last answer and the signal. A worker of uWSGI ends in the middle of a request that has
+            been answered, one of granian that is still loading does not hear the signal, and the parent of Django's
+            reloader ends its child by SIGKILL.
     """
 
     name: str
@@ -31,7 +33,7 @@ class Row:
     is_server: bool = True
     spans: int = 4
     signals: tuple[str, ...] = ("process", "group")
-    pause_s: float = 0
+    pause_s: float = 0.3
 
     def __str__(self) -> str:
         return self.name
@@ -41,8 +43,8 @@ def _gunicorn(name: str, *options: str, app: str = WSGI, needs: str = "gunicorn"
     return Row(f"gunicorn {name}", (f"{BIN}/gunicorn", "-b", "127.0.0.1:PORT", "-w", "2", *options, app), needs)
 
 
-def _server(name: str, *command: str, needs: str = "") -> Row:
-    return Row(name, (f"{BIN}/{command[0]}", *command[1:]), needs or command[0])
+def _server(name: str, *command: str, needs: str = "", pause_s: float = 0.3) -> Row:
+    return Row(name, (f"{BIN}/{command[0]}", *command[1:]), needs or command[0], pause_s=pause_s)
 
 
 def _program(name: str, mode: str, spans: int) -> Row:
@@ -69,11 +71,20 @@ SERVERS = (
     _server("granian asgi", "granian", "--interface", "asgi", "--port", "PORT", APP),
     _server("granian wsgi", "granian", "--interface", "wsgi", "--port", "PORT", f"{WSGI}:application"),
     _server(
-        "granian --workers", "granian", "--interface", "wsgi", "--workers", "2", "--port", "PORT", f"{WSGI}:application"
-    ),
+        "granian --workers",
+        "granian",
+        "--interface",
+        "wsgi",
+        "--workers",
+        "2",
+        "--port",
+        "PORT",
+        f"{WSGI}:application",
+        pause_s=3,
+    ),  # fmt: skip
     _server("waitress", "waitress-serve", "--listen", "127.0.0.1:PORT", f"{WSGI}:application", needs="waitress"),
-    _server("uWSGI", "uwsgi", *UWSGI, "--wsgi", WSGI, needs="uWSGI"),
-    _server("uWSGI --lazy-apps", "uwsgi", *UWSGI, "--lazy-apps", "--wsgi", WSGI, needs="uWSGI"),
+    _server("uWSGI", "uwsgi", *UWSGI, "--wsgi", WSGI, needs="uWSGI", pause_s=2),
+    _server("uWSGI --lazy-apps", "uwsgi", *UWSGI, "--lazy-apps", "--wsgi", WSGI, needs="uWSGI", pause_s=2),
     Row("runserver", (sys.executable, MANAGE, "runserver", "--skip-checks", "127.0.0.1:PORT"), pause_s=2),
     Row("runserver --noreload", (sys.executable, MANAGE, "runserver", "--skip-checks", "--noreload", "127.0.0.1:PORT")),
 )

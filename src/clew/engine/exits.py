@@ -94,7 +94,8 @@ def undisturbed() -> Iterator[None]:
     before: dict[int, Any] = {}
     try:
         if _is_main_thread():
-            for name in ("SIGTERM", "SIGQUIT", "SIGHUP"):
+            # uWSGI's master says it twice, the second time by SIGINT, and its workers leave in the handler.
+            for name in ("SIGTERM", "SIGQUIT", "SIGHUP", *(["SIGINT"] if "uwsgi" in sys.modules else [])):
                 number = getattr(signal, name, None)
                 if number is not None:
                     before[number] = signal.signal(number, signal.SIG_IGN)
@@ -103,6 +104,23 @@ def undisturbed() -> Iterator[None]:
         for number, handler in before.items():
             if handler is not None:
                 signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def without_signals() -> Iterator[None]:
+    """Threads that are started meanwhile hear no signals: uWSGI ends its worker in the very thread that hears one.
+
+    Not in a thread itself: among greenlets that is the application's own.
+    """
+    mask = getattr(signal, "pthread_sigmask", None)
+    if mask is None:
+        yield
+        return
+    before = mask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        mask(signal.SIG_SETMASK, before)
 
 
 def _listen(util: ModuleType) -> None:

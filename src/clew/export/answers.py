@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 _CREDENTIAL_PROVIDERS = (
@@ -89,26 +90,31 @@ def watched_grpc(exporter: Any) -> tuple[Any, Answer | None]:
     answer = Answer()
 
     class OTLPSpanExporter(exporter):  # type: ignore[misc]
-        """Upstream's."""
+        """Upstream's, connected by its first export: a server that forks has no channel and no threads of gRPC's."""
 
         def _initialize_channel_and_stub(self) -> None:
+            self._channel: Any = None
+            self._client: Any = _WatchedStub(self._connected, answer)
+
+        def _connected(self) -> Any:
+            watched = self._client
             super()._initialize_channel_and_stub()
-            self._client: Any = _WatchedStub(self._client, answer)
+            stub, self._client = self._client, watched
+            return stub
 
     return OTLPSpanExporter(), answer
 
 
 class _WatchedStub:
-    def __init__(self, stub: Any, answer: Answer) -> None:
-        self._stub, self._answer = stub, answer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stub, name)
+    def __init__(self, connect: Callable[[], Any], answer: Answer) -> None:
+        self._connect, self._answer = connect, answer
+        self._stub: Any = None
 
     def Export(self, *args: Any, **kwargs: Any) -> Any:  # noqa: N802 - gRPC's name
         import grpc
 
         try:
+            self._stub = self._stub or self._connect()
             result = self._stub.Export(*args, **kwargs)
         except grpc.RpcError as error:
             code: Any = getattr(error, "code", lambda: None)()

@@ -22,6 +22,7 @@ from clew.engine import forks, isolation
 from clew.engine.seam import Patch, Seam
 from clew.export import encoding, metrics_fork
 from clew.export.exporters import load
+from clew.export.outgoing import renew_connections
 from clew.version import VERSION
 
 _KNOWN_SAMPLERS = [
@@ -93,6 +94,10 @@ def step_aside(provider: TracerProvider) -> bool:
         return False
     _aside[provider] = list(found)
     take_out(provider, list(found))
+    for processor in found:
+        channel = getattr(getattr(processor, "span_exporter", None), "_channel", None)
+        if channel is not None:
+            channel.close()  # its threads would be in every child of a server that forks
     return True
 
 
@@ -117,6 +122,7 @@ def release(provider: TracerProvider) -> None:
             isolation.report(error, f"shutdown of {type(processor).__name__}")
     take_out(provider, ours)
     for processor in _aside.pop(provider, []):
+        renew_connections(getattr(processor, "span_exporter", None), [])
         provider.add_span_processor(processor)
 
 
