@@ -81,7 +81,7 @@ SERVERS = (
         "PORT",
         f"{WSGI}:application",
         pause_s=3,
-    ),  # fmt: skip
+    ),
     _server("waitress", "waitress-serve", "--listen", "127.0.0.1:PORT", f"{WSGI}:application", needs="waitress"),
     _server("uWSGI", "uwsgi", *UWSGI, "--wsgi", WSGI, needs="uWSGI", pause_s=2),
     _server("uWSGI --lazy-apps", "uwsgi", *UWSGI, "--lazy-apps", "--wsgi", WSGI, needs="uWSGI", pause_s=2),
