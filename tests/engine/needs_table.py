@@ -119,10 +119,12 @@ def row(need):
         works_alone = works()
         tracing = setup_tracing()
         works_renamed = works() if works_alone else None
+        standing = [seam.name for seam in seams() if seam.is_installed]
+        if works_alone:
+            tracing.shutdown()
     if works_renamed is None:
         works_renamed = works()
-    standing = [seam.name for seam in seams() if seam.is_installed]
-    tracing.shutdown()
+        tracing.shutdown()
     return {
         "need": str(need),
         "absent": False,

@@ -50,6 +50,15 @@ def again(first: LightSpan, parent: LightSpan, took_ns: int, end_ns: int) -> Non
         parent._children += 1
 
 
+def take_back(first: LightSpan, parent: LightSpan, took_ns: int) -> None:
+    """What `again` has counted belongs elsewhere."""
+    folded = first._folded
+    if folded is not None:
+        folded.count -= 1
+        folded.total_ns -= took_ns
+        parent._children -= 1
+
+
 def is_foldable(span: LightSpan) -> bool:
     """Whether everything that was opened below `span` was folded, and nothing was said on it."""
     folds = span._folds

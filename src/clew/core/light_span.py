@@ -70,6 +70,8 @@ class LightSpan(Span):
         "_parent",
         "_parent_id",
         "_pipeline",
+        "_run",
+        "_runs",
         "_start_time",
         "_static",
         "_status",
@@ -113,6 +115,9 @@ class LightSpan(Span):
         self._end_time: int | None = None
         self._folds: dict[Any, LightSpan] | None = None
         self._folded: folding.Folded | None = None
+        # Further runs of what it stands for, and of what is folded in it (`folded_run`).
+        self._run: Any = None
+        self._runs: dict[int, Any] | None = None
         # `_children` counts what asked for its context; `_error_below` is the id of the exception a span below it
         # ended with, where no LocalTrace knows; `_is_touched`: the application wrote on it, so it is kept.
         self._children = self._error_below = 0

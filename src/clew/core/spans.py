@@ -27,6 +27,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from clew import attributes as names
 from clew.core import local_trace
 from clew.core.current import attach, detach, get_current
+from clew.core.folded_run import FoldedRun
 from clew.core.light_span import LightSpan
 from clew.core.pipeline import Pipeline
 from clew.core.span_identity import StaticAttributes, TraceIdentity
@@ -154,7 +155,9 @@ class Scope:
         """
         context = get_current()
         parent: Any = context.get(_SPAN_KEY)
-        if type(parent) is not LightSpan:
+        if type(parent) is FoldedRun:
+            parent = parent.resolve()
+        elif type(parent) is not LightSpan:
             parent = get_current_span(context)
         if not parent.is_recording() or _pipeline is None or context.get(_SUPPRESS):
             return None
@@ -183,6 +186,8 @@ class Scope:
                 local.dropped += 1
                 return None
             local.spans_left -= 1
+        if type(parent) is FoldedRun:
+            parent = parent.resolve()
         if not pipeline.allows_light_spans:
             held = attributes if static is None else {**static.mapping, **(attributes or {})}
             return self._sdk_span(pipeline, parent, name, held, kind, start_ns)

@@ -19,6 +19,7 @@ from clew import attributes as names
 from clew.core import call_site, findings, folding, local_trace
 from clew.core.call_site import CallSite
 from clew.core.detector import hub
+from clew.core.folded_run import FoldedRun
 from clew.core.light_span import LightSpan
 from clew.core.query import Query, running
 from clew.core.spans import Scope
@@ -115,6 +116,8 @@ def _end(query: Query, cursor: Any, error: BaseException | None) -> None:
 
 def _emit(query: Query, error: BaseException | None) -> None:
     parent: Any = query.context.get(_SPAN_KEY)
+    if type(parent) is FoldedRun:
+        parent = parent.resolve()
     is_light = type(parent) is LightSpan
     if not is_light:
         parent = get_current_span(query.context)

@@ -12,13 +12,14 @@ from typing import Any
 from opentelemetry.trace import get_current_span
 
 from clew import attributes as names
-from clew.core import configuration, local_trace
+from clew.core import configuration, folded_run, local_trace
+from clew.core.folded_run import FoldedRun
 from clew.core.light_span import LightSpan
 from clew.core.spans import OpenSpan, Scope
 from clew.engine import needs
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
-from clew.seams.django.template_facts import NAMELESS, KnownTemplates, plain
+from clew.seams.django.template_facts import NAMELESS, Facts, KnownTemplates, plain
 
 SCOPE = Scope(__name__)
 KNOWN = KnownTemplates("django")
@@ -32,43 +33,55 @@ def _is_unsampled() -> bool:
     return local is not None and not local.is_recording
 
 
-def _query_count() -> int:
-    local = local_trace.current()
-    return 0 if local is None or local.queries is None else local.queries.count
-
-
-# What is open around a template: its span, its key, and how many queries there had been.
-_Rendering = tuple[OpenSpan, Any, int]
+# What is open around a template: a run of what is folded; or its span, its key, and how many queries there had been.
+_Rendering = FoldedRun | tuple[OpenSpan, Any, int]
 
 
 def _open_template(template: Any, /, context: Any) -> _Rendering | None:
     local = local_trace.current()  # all that an unsampled request pays for is this look; not a call more
     if local is not None and not local.is_recording:
         return None
-    return _rendering(*_name_and_file(template), context)
+    role = "root" if getattr(context, "template", None) is None else "include"
+    run = folded_run.begin(template, role)
+    if run is not None:
+        run.before = 0 if local is None or local.queries is None else local.queries.count
+        return run
+    # Of whatever is called a template: a class of the application's need not call Django's `__init__`.
+    file = getattr(getattr(template, "origin", None), "name", None)
+    return _rendering(template, role, KNOWN.facts(getattr(template, "name", None), file))
 
 
 def _open_partial(partial: Any, /, context: Any) -> _Rendering | None:
     if _is_unsampled():
         return None
-    origin = partial.origin
-    return _rendering(f"{plain(origin.template_name) or NAMELESS}#{partial.name}", origin.name, context)
+    origin, role = partial.origin, "root" if getattr(context, "template", None) is None else "include"
+    name = f"{plain(origin.template_name) or NAMELESS}#{partial.name}"
+    return _rendering(partial, role, KNOWN.facts(name, origin.name))
 
 
-def _name_and_file(template: Any) -> tuple[Any, Any]:
-    # Of whatever is called a template: a class of the application's need not call Django's `__init__`.
-    return getattr(template, "name", None), getattr(getattr(template, "origin", None), "name", None)
-
-
-def _rendering(name: Any, file: Any, context: Any) -> _Rendering | None:
-    facts = KNOWN.facts(name, file)
-    attributes, key = facts.roles["root" if getattr(context, "template", None) is None else "include"]
+def _rendering(template: Any, role: str, facts: Facts) -> _Rendering | None:
+    attributes, key = facts.roles[role]
+    run = folded_run.enlist(template, role, key, attributes)
+    if run is not None:
+        run.before = _query_count()
+        return run
     span = SCOPE.open(facts.span_name, attributes.copy())
     return None if span is None else (span, key, _query_count())
 
 
+def _query_count() -> int:
+    local = local_trace.current()
+    return 0 if local is None or local.queries is None else local.queries.count
+
+
 def _close_template(opened: _Rendering, error: BaseException | None) -> None:
-    span, key, before = opened
+    if type(opened) is FoldedRun:
+        # Each query makes it a span.
+        if opened.is_span and (ran := _query_count() - opened.before):
+            opened.resolve().note(names.DJANGO_TEMPLATE_QUERY_COUNT, ran)
+        opened.close(error)
+        return
+    span, key, before = opened  # type: ignore[misc]
     ran = _query_count() - before
     if ran:
         span.note(names.DJANGO_TEMPLATE_QUERY_COUNT, ran)
@@ -86,7 +99,7 @@ def _note_parent(result: Any) -> None:
     span: Any = get_current_span()
     if getattr(span, "name", None) is not _SOME_PARENT:
         return
-    facts = KNOWN.facts(*_name_and_file(result))
+    facts = KNOWN.facts(getattr(result, "name", None), getattr(getattr(result, "origin", None), "name", None))
     span.update_name(facts.span_name)
     note = span.note if isinstance(span, LightSpan) else span.set_attribute
     for key, value in facts.roles["extends"][0].items():
