@@ -83,7 +83,7 @@ def _rename_in_class(kind, name, is_attribute, undo, need):
         if issubclass(type(each), kind) and name in getattr(each, "__dict__", ()):
             _move_in(each, name, undo)
     for base in kind.__mro__:
-        annotations = base.__dict__.get("__annotations__", {})
+        annotations = getattr(base, "__annotations__", {})
         if name in annotations:
             undo.append(functools.partial(annotations.__setitem__, name, annotations.pop(name)))
     _rename_its_uses(need, undo)
