@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
+from kombu.exceptions import EncodeError
 
 logger = logging.getLogger("limits")
 logger.propagate = False
@@ -34,7 +35,7 @@ def declare(app: Any) -> None:
         try:
             while time.monotonic() < until:
                 app.send_task("nobody.knows", queue=f"{app.conf.task_default_queue}.nobody", expires=5)
-        except SoftTimeLimitExceeded:
+        except (SoftTimeLimitExceeded, EncodeError):  # kombu's, for whatever strikes while it encodes
             Path(folder, f"limit-{number}").touch()
 
 
