@@ -8,8 +8,12 @@ otel-full. Everything is counted: the request's thread, the exporter's, garbage 
 time runs some fifty times slower, so contenders whose spans depend on durations are set up with `quiet()` (thresholds out of
 reach); `NAME+freeze` counts with everything that is alive after the warm-up out of the collector's sight (gc.freeze).
 It needs valgrind (apt-get install valgrind) and the virtual environments that setup.sh makes. A contender takes a minute or two.
+
+`--check` fails where clew adds a fifth more to the baseline's instructions than results/instructions.json says; `--record` writes
+that file. It holds shares, which depend less on the build of Python than counts do.
 """
 import argparse
+import json
 import os
 import re
 import shutil
@@ -19,6 +23,8 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+RECORDED = HERE / "results" / "instructions.json"
+CHECKED = ("clew", "clew@0")
 REQUESTS = {"plain": 150, "page": 40, "n1": 30, "enqueue": 60, "forms": 6, "deep": 40}
 # Endpoints whose settings differ.
 ENVIRONMENT = {"deep": {"BENCH_DEEP": "1"}}
@@ -105,8 +111,13 @@ def count(spec, endpoint, sink, folder, session, requests):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--contenders", default="baseline,otel-min,otel-full,clew,clew@0")
-    parser.add_argument("--endpoints", default="plain,page,n1")
+    parser.add_argument("--endpoints", default="plain,page,n1,forms,deep")
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
+    if args.check or args.record:
+        args.contenders = ",".join(("baseline", *CHECKED))
+    shares = {}
     from run import running_sink
 
     with running_sink() as sink, tempfile.TemporaryDirectory() as folder:
@@ -120,11 +131,27 @@ def main():
             for spec in args.contenders.split(","):
                 found[spec] = count(spec, endpoint, sink, folder, seed.stdout.strip(), REQUESTS.get(endpoint, 40))
                 added = found[spec] - found.get("baseline", 0)
-                shares = [
+                ratios = [
                     f"{added / (found[other] - found['baseline']):.2f}" if other in found and other != spec else "-"
                     for other in ("otel-min", "otel-full")
                 ]
-                print(f"| {spec} | {found[spec]:,.0f} | {added:,.0f} | {shares[0]} | {shares[1]} |", flush=True)
+                print(f"| {spec} | {found[spec]:,.0f} | {added:,.0f} | {ratios[0]} | {ratios[1]} |", flush=True)
+            shares[endpoint] = {spec: round(found[spec] / found["baseline"] - 1, 4) for spec in CHECKED if spec in found}
+    if args.record:
+        RECORDED.write_text(json.dumps(shares, indent=2) + "\n")
+    if args.check:
+        check(shares, json.loads(RECORDED.read_text()))
+
+
+def check(shares, recorded):
+    """End with an error where tracing has become a fifth dearer; half a percent of the request is forgiven."""
+    dearer = [
+        f"/{endpoint}: {spec} adds {share:.1%}, recorded are {recorded[endpoint][spec]:.1%}"
+        for endpoint, each in shares.items()
+        for spec, share in each.items()
+        if share > recorded[endpoint][spec] * 1.2 + 0.005
+    ]
+    sys.exit("\n".join(dearer) or 0)
 
 
 if __name__ == "__main__":
