@@ -20,6 +20,7 @@ from opentelemetry.trace.status import Status, StatusCode
 from clew.core import folding, local_trace
 from clew.core.current import attach, detach, get_current
 from clew.core.light_span import LightSpan
+from clew.core.span_identity import StaticAttributes
 
 _SUPPRESS = "suppress_instrumentation"
 # What ended in a run and was folded: the span that stands for it, its key, how long it took, when it ended, and what
@@ -63,7 +64,7 @@ class FoldedRun(Span):
         self.what: Any = None
         self.role: Any = None
         self.key: Any = None
-        self.attributes: Mapping[str, Any] = {}
+        self.attributes: StaticAttributes | None = None
         self.before = 0
 
     def resolve(self) -> LightSpan:
@@ -74,7 +75,7 @@ class FoldedRun(Span):
             return self._first  # asked for by what has outlived the run
         first = self._first
         above = self._holder if self._outer is None else self._outer.resolve()
-        self._span = span = _below(above, first, self.attributes, self._start_ns)
+        self._span = span = _below(above, first, {}, self.attributes, self._start_ns)
         local = local_trace.current()
         if local is not None:
             local.spans_left -= 1
@@ -195,7 +196,7 @@ def begin(what: Any, role: Any) -> FoldedRun | None:
     return run
 
 
-def enlist(what: Any, role: Any, key: Any, attributes: Mapping[str, Any]) -> FoldedRun | None:
+def enlist(what: Any, role: Any, key: Any, attributes: StaticAttributes) -> FoldedRun | None:
     """`begin` the first run of what is folded below the current span already.
 
     Args:
@@ -227,11 +228,14 @@ def enlist(what: Any, role: Any, key: Any, attributes: Mapping[str, Any]) -> Fol
     return begin(what, role)
 
 
-def _below(above: LightSpan, like: LightSpan, attributes: Mapping[str, Any], start_ns: int) -> LightSpan:
+def _below(
+    above: LightSpan, like: LightSpan, held: Mapping[str, Any], static: StaticAttributes | None, start_ns: int
+) -> LightSpan:
     above._children += 1
     return LightSpan(
         *(like._pipeline, like._instrumentation_scope, like._name, like._trace, above),
-        attributes=dict(attributes),
+        attributes=dict(held),
+        static=static,
         kind=like._kind,
         start_ns=start_ns,
     )
@@ -241,7 +245,7 @@ def _move(ended: list[_Ended] | None, first: LightSpan, span: LightSpan) -> None
     """What ended in a run was counted below `first`; it belongs below the span that the run has become."""
     for stands, key, took_ns, end_ns, inside in ended or ():
         folding.take_back(stands, first, took_ns)
-        moved = _below(span, stands, stands._attributes, end_ns - took_ns)
+        moved = _below(span, stands, {}, stands._run.attributes, end_ns - took_ns)
         _move(inside, stands, moved)
         moved._end_time = end_ns
         folding.fold(moved, span, key)

@@ -89,5 +89,5 @@ def begin(template: Any, role: str, context: Any, *, is_lazy: bool) -> Rendering
         return None
     facts = KNOWN.facts(template.name, template.filename)
     attributes, key = facts.roles[role]
-    span = SCOPE.open(facts.span_name, attributes.copy())
+    span = SCOPE.open(facts.span_name, static=attributes)
     return None if span is None else Rendering(template, span, key, context, is_lazy=is_lazy)

@@ -23,6 +23,7 @@ from clew.settings import Settings
 SCOPE_NAME = "clew.seams.django.middleware"
 SCOPE = Scope(SCOPE_NAME)
 _MAX_TIMINGS = 200
+PHASES = ("request", "view", "template_response", "exception", "response")
 
 
 class Layer:
@@ -33,11 +34,12 @@ class Layer:
         target: the middleware, or its hook.
     """
 
-    __slots__ = ("_code", "is_hook_position", "name", "outer", "short_name", "target")
+    __slots__ = ("_code", "is_hook_position", "labels", "name", "outer", "short_name", "target")
 
     def __init__(self, name: str, target: Any = None) -> None:
         self.name = name
         self.short_name = name.rpartition(".")[2]
+        self.labels = {phase: f", {self.short_name} {phase} " for phase in PHASES}
         self.target = target
         self._code: dict[str, dict[str, Any]] = {}
         self.outer: Layer | None = None
@@ -161,7 +163,7 @@ class Cursor(Span):
     def finish(self) -> None:
         """Say on the request what was too short for spans."""
         if self._timings:
-            text = ", ".join([f"{layer.short_name} {phase} {ns // 1000}us" for layer, phase, ns in self._timings])
+            text = "".join([f"{layer.labels[phase]}{ns // 1000}us" for layer, phase, ns in self._timings])[2:]
             self._local.root.note(names.DJANGO_MIDDLEWARE_TIMINGS, text)
 
     # The Span interface, for whoever asks for the current span while the chain runs.

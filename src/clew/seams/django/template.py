@@ -65,7 +65,7 @@ def _rendering(template: Any, role: str, facts: Facts) -> _Rendering | None:
     if run is not None:
         run.before = _query_count()
         return run
-    span = SCOPE.open(facts.span_name, attributes.copy())
+    span = SCOPE.open(facts.span_name, static=attributes)
     return None if span is None else (span, key, _query_count())
 
 
@@ -102,7 +102,7 @@ def _note_parent(result: Any) -> None:
     facts = KNOWN.facts(getattr(result, "name", None), getattr(getattr(result, "origin", None), "name", None))
     span.update_name(facts.span_name)
     note = span.note if isinstance(span, LightSpan) else span.set_attribute
-    for key, value in facts.roles["extends"][0].items():
+    for key, value in facts.roles["extends"][0].mapping.items():
         note(key, value)
 
 
@@ -126,7 +126,7 @@ def _close_block(opened: tuple[OpenSpan, Any], error: BaseException | None) -> N
         return
     origin = getattr(block, "origin", None)
     attributes, key = KNOWN.facts(getattr(origin, "template_name", None), getattr(origin, "name", None)).roles["block"]
-    for name, value in attributes.items():
+    for name, value in attributes.mapping.items():
         span.note(name, value)
     if block.token is not None:
         span.note(names.CODE_LINE_NUMBER, block.token.lineno)

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from clew import attributes as names
+from clew.core.span_identity import StaticAttributes
 
 ROLES = ("root", "include", "extends", "block", "import")
 # Name of a template made from a string: these have none, and their source must not become one.
@@ -29,8 +30,10 @@ class Facts:
         common: dict[str, Any] = {names.DJANGO_TEMPLATE_NAME: name, names.DJANGO_TEMPLATE_ENGINE: engine}
         if file is not None and os.path.isabs(file):
             common[names.CODE_FILE_PATH] = file
-        # For each role: the attributes, to be copied, and the key equal siblings fold by.
-        self.roles = {role: ({**common, names.DJANGO_TEMPLATE_ROLE: role}, (name, file, role)) for role in ROLES}
+        # For each role: the attributes, and the key equal siblings fold by.
+        self.roles = {
+            role: (StaticAttributes({**common, names.DJANGO_TEMPLATE_ROLE: role}), (name, file, role)) for role in ROLES
+        }
 
 
 class KnownTemplates:
