@@ -9,7 +9,8 @@ time runs some fifty times slower, so contenders whose spans depend on durations
 reach); `NAME+freeze` counts with everything that is alive after the warm-up out of the collector's sight (gc.freeze).
 It needs valgrind (apt-get install valgrind) and the virtual environments that setup.sh makes. A contender takes a minute or two.
 
-`--check` fails where clew adds a fifth more to the baseline's instructions than results/instructions.json says; `--record` writes
+One full collection in the forty requests of a contender is 10 million instructions, so `--check`, `--record` and `--freeze` count
+everything like that. `--check` fails where clew adds a fifth more to the baseline's instructions than results/instructions.json says; `--record` writes
 that file. It holds shares, which depend less on the build of Python than counts do.
 """
 import argparse
@@ -72,7 +73,7 @@ def measured(spec, endpoint, requests):
 
     call(min(40, 2 * requests))
     bench.flush()
-    if spec.endswith("+freeze"):
+    if spec.endswith("+freeze") or os.environ.get("BENCH_FREEZE"):
         gc.collect()
         gc.freeze()
     collect("on")
@@ -112,11 +113,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--contenders", default="baseline,otel-min,otel-full,clew,clew@0")
     parser.add_argument("--endpoints", default="plain,page,n1,forms,deep")
+    parser.add_argument("--freeze", action="store_true")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
     if args.check or args.record:
-        args.contenders = ",".join(("baseline", *CHECKED))
+        args.contenders, args.freeze = ",".join(("baseline", *CHECKED)), True
+    if args.freeze:
+        os.environ["BENCH_FREEZE"] = "1"
     shares = {}
     from run import running_sink
 

@@ -51,7 +51,7 @@ def _traced_layer(call: Any, layer: Layer) -> Any:
     """`call` with its phases timed."""
     from asgiref.sync import iscoroutinefunction
 
-    return _AROUND_LAYER(call, is_generic=True, is_async=iscoroutinefunction(call), layer=layer)
+    return _AROUND_LAYER(call, is_async=iscoroutinefunction(call), layer=layer)
 
 
 def _failing(exc: BaseException) -> None:
