@@ -43,6 +43,7 @@ class FoldedRun(Span):
         "_is_open",
         "_outer",
         "_outer_context",
+        "_runs",
         "_span",
         "_start_ns",
         "_token",
@@ -95,10 +96,10 @@ class FoldedRun(Span):
             detach(token)
         if self._span is not None or error is not None:
             span = self.resolve()
-            self._is_open, self._span = False, None
             span.close_folded(span.above, self.key, error)
+            self._is_open, self._span = False, None
+            self._runs[id(self.what)] = self
             return
-        self._is_open = False
         end_ns = time_ns()
         first, outer, took_ns = self._first, self._outer, end_ns - self._start_ns
         folded = first._folded
@@ -112,7 +113,8 @@ class FoldedRun(Span):
             if outer._ended is None:
                 outer._ended = []
             outer._ended.append((first, self.key, took_ns, end_ns, self._ended))
-        self._ended = None
+        self._ended, self._is_open = None, False
+        self._runs[id(self.what)] = self
 
     # The Span interface, for whoever asks for the current span.
 
@@ -163,6 +165,7 @@ class FoldedRun(Span):
 
     _token: Token[Context] | None
     _holder: LightSpan
+    _runs: dict[int, Any]
     _context: Context
     _start_ns: int
 
@@ -182,15 +185,20 @@ def begin(what: Any, role: Any) -> FoldedRun | None:
         holder = above
     else:
         return None
-    run: FoldedRun | None = None if holder._runs is None else holder._runs.get(id(what))
-    # In another thread, it may be running at the same time.
-    if run is None or run.what is not what or run.role is not role or run._is_open:
+    # Taken out for as long as it runs: in another thread the same may begin at the same time.
+    runs = holder._runs
+    run: FoldedRun | None = None if runs is None else runs.pop(id(what), None)
+    if run is None or runs is None:
+        return None
+    if run.what is not what or run.role is not role:
+        runs[id(what)] = run
         return None
     if run._outer_context is not context:
         if context.get(_SUPPRESS) or run._first._pipeline._starters:
+            runs[id(what)] = run
             return None
         run._outer_context, run._context = context, Context({**context, _SPAN_KEY: run})
-    run._is_open, run._outer, run._holder = True, outer, holder
+    run._is_open, run._outer, run._holder, run._runs = True, outer, holder, runs
     run._token = attach(run._context)
     run._start_ns = time_ns()
     return run
