@@ -212,7 +212,7 @@ CASES = {
         _nap_and_quit,
         [("shutdown", 1, "UNSET", None)],
         _shutdown("soft", running_count=1, signals=("SIGQUIT",)),
-        {"worker_soft_shutdown_timeout": 3.0},
+        {"worker_soft_shutdown_timeout": 30.0},
     ),
     "soft, too short": Case(
         ONE,
