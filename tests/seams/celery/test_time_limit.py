@@ -79,9 +79,9 @@ def test_it_waits_until_our_code_is_left_and_is_for_no_other_run(monkeypatch):
             handle(signal.SIGUSR1, None)
             run[0] = "another"
             until = time.monotonic() + 10
-            while len(came) < 2 and time.monotonic() < until:
+            while time_limit._Deferred.times and time.monotonic() < until:
                 time.sleep(0.01)
-            assert len(came) == 2
+            assert len(came) >= 2
             assert time_limit._Deferred.times == 0
     finally:
         signal.signal(signal.SIGUSR1, before)
