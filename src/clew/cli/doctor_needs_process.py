@@ -116,7 +116,9 @@ class Look:
         library = seam.name.partition(".")[0]
         if library in ("django", "celery") and not self._is_here(library):
             return False
-        here = [self._is_here(need.module) for need in seam.all_needs]
+        # By where it stands: what it needs besides may be of another library.
+        modules = [each.module for each in seam.patches or seam.all_needs]
+        here = [self._is_here(module) for module in modules]
         return any(here) or not here
 
     def _state(self, module: str) -> str | None:
