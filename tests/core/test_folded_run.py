@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import pytest
 from django.db import connection
+from django.http import HttpResponse
 from django.template import Context, Engine
+from django.test import Client, override_settings
+from django.urls import path
 from opentelemetry import context as otel_context
 from opentelemetry import trace as otel
 
@@ -34,19 +38,33 @@ PAGES = {
 }
 
 
+# In one of the six something happened; what it was is still to be said.
+ONE_OF_SIX = """\
+root
+  template page
+    template outer count=5
+      template inner count=10
+    template outer
+      template inner count=2
+"""
+
+
 @pytest.fixture
 def trace():
     with tracing() as captured:
         yield captured
 
 
-def render(rows=6, **said):
-    loader = ("django.template.loaders.locmem.Loader", PAGES)
-    engine = Engine(loaders=[("django.template.loaders.cached.Loader", [loader])])
+def engine(pages=PAGES):
+    loader = ("django.template.loaders.locmem.Loader", pages)
+    return Engine(loaders=[("django.template.loaders.cached.Loader", [loader])])
+
+
+def render(rows=6, pages=PAGES, **said):
     with otel.get_tracer("tests").start_as_current_span("root"):
         before = otel_context.get_current()
         try:
-            return engine.get_template("page").render(Context({"rows": range(rows), **said}))
+            return engine(pages).get_template("page").render(Context({"rows": range(rows), **said}))
         finally:
             assert otel_context.get_current() is before
 
@@ -66,15 +84,7 @@ def test_a_span_in_one_of_them_makes_it_a_span(trace):
             return "!"
 
     assert render(early=Said(4, work)) == "------" + "-!-" + "----"
-    assert tree(trace) == (
-        "root\n"
-        "  template page\n"
-        "    template outer count=5\n"
-        "      template inner count=10\n"
-        "    template outer\n"
-        "      template inner count=2\n"
-        "      work"
-    )
+    assert tree(trace) == f"{ONE_OF_SIX}      work"
 
 
 def test_one_inside_another_makes_both(trace):
@@ -102,14 +112,71 @@ def test_queries_are_below_the_run_they_are_of(trace):
             cursor.execute("SELECT 1")
 
     render(early=Said(3, query))
+    assert tree(trace) == f"{ONE_OF_SIX}      CLIENT SELECT"
+
+
+def asking(act, rows):
+    """A request whose page does something in each of its includes."""
+
+    class Always:
+        def __str__(self):
+            return str(act() or "")
+
+    def view(request):
+        return HttpResponse(engine().get_template("page").render(Context({"rows": range(rows), "early": Always()})))
+
+    urls = type("urls", (), {"urlpatterns": [path("", view)]})
+    with override_settings(ROOT_URLCONF=urls, MIDDLEWARE=[]):
+        assert Client().get("/").content == b"--" * rows
+
+
+@pytest.mark.django_db
+def test_each_run_says_how_many_queries_it_had():
+    def query():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+
+    with tracing() as trace:
+        asking(query, 4)
+    outers = [span for span in trace.spans if span.name == "template outer"]
+    assert sum(span.attributes[QUERIES] for span in outers) == 4
+    assert trace.named("template page").attributes[QUERIES] == 4
+
+
+def test_the_limit_of_a_trace_is_not_passed():
+    """Where a run would be one span too many, what is in it is below the span above, and the root says so."""
+    quiet, rows = itertools.count(), 60
+
+    def work():
+        if next(quiet) >= 3:
+            with otel.get_tracer("tests").start_as_current_span("work"):
+                pass
+
+    with tracing(max_spans_per_trace=20) as trace:
+        asking(work, rows)
+    works, ours = ([span for span in trace.spans if (span.name == "work") is is_work] for is_work in (True, False))
+    (root,) = [span for span in ours if span.parent is None]
+    assert (len(works), len(ours)) == (rows - 3, 21)
+    outers = sum(span.name == "template outer" for span in ours) - 1  # the first of all stands for those without work
+    assert root.attributes["clew.spans.dropped"] == len(works) - outers
+    assert {span.parent.span_id for span in works} <= {span.context.span_id for span in ours}
+
+
+def test_what_is_rendered_again_in_one_that_is_a_span_is_counted_there(trace):
+    def include():
+        with otel.get_tracer("tests").start_as_current_span("work"):
+            pass
+
+    pages = {**PAGES, "outer": "{{ early }}" + "{% include 'inner' %}" * 9}
+    render(pages=pages, early=Said(3, include))
     assert tree(trace) == (
         "root\n"
         "  template page\n"
         "    template outer count=5\n"
-        "      template inner count=10\n"
+        "      template inner count=45\n"
         "    template outer\n"
-        "      template inner count=2\n"
-        "      CLIENT SELECT"
+        "      work\n"
+        "      template inner count=9"
     )
 
 
@@ -149,8 +216,7 @@ def test_times_add_up(trace):
 
 def test_two_threads_at_once(trace):
     """They render below the same span: each gets its own text, and every run is counted once."""
-    engine = Engine(loaders=[("django.template.loaders.locmem.Loader", PAGES)])
-    inner = engine.get_template("inner")
+    inner = engine().get_template("inner")
     meet = threading.Barrier(2)
 
     def work(context):

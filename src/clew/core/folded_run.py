@@ -40,6 +40,7 @@ class FoldedRun(Span):
         "_ended",
         "_first",
         "_holder",
+        "_is_dropped",
         "_is_open",
         "_outer",
         "_outer_context",
@@ -56,7 +57,7 @@ class FoldedRun(Span):
 
     def __init__(self, first: LightSpan) -> None:
         self._first = first
-        self._is_open = False
+        self._is_open = self._is_dropped = False
         self._span: LightSpan | None = None
         self._ended: list[_Ended] | None = None
         self._outer: FoldedRun | None = None
@@ -69,17 +70,19 @@ class FoldedRun(Span):
         self.before = 0
 
     def resolve(self) -> LightSpan:
-        """Its span, made when first asked for."""
+        """Its span, made when first asked for; the one above, where the limit of the trace is reached."""
         if self._span is not None:
             return self._span
         if not self._is_open:
             return self._first  # asked for by what has outlived the run
         first = self._first
         above = self._holder if self._outer is None else self._outer.resolve()
-        self._span = span = _below(above, first, {}, self.attributes, self._start_ns)
         local = local_trace.current()
-        if local is not None:
-            local.spans_left -= 1
+        if local is not None and local.spans_left <= 0:
+            local.dropped += not self._is_dropped
+            self._is_dropped = True
+            return above
+        self._span = span = _below(above, first, self.attributes, self._start_ns)
         _move(self._ended, first, span)
         self._ended = None
         return span
@@ -94,8 +97,10 @@ class FoldedRun(Span):
         token = self._token
         if token is not None:
             detach(token)
-        if self._span is not None or error is not None:
-            span = self.resolve()
+        if self._span is None and error is not None:
+            self.resolve()
+        span = self._span
+        if span is not None:
             span.close_folded(span.above, self.key, error)
             self._is_open, self._span = False, None
             self._runs[id(self.what)] = self
@@ -103,7 +108,7 @@ class FoldedRun(Span):
         end_ns = time_ns()
         first, outer, took_ns = self._first, self._outer, end_ns - self._start_ns
         folded = first._folded
-        if folded is not None:  # as `folding.again`, without the call
+        if folded is not None and not self._is_dropped:  # as `folding.again`, without the call
             folded.count += 1
             folded.total_ns += took_ns
             folded.last_ns = took_ns
@@ -179,8 +184,8 @@ def begin(what: Any, role: Any) -> FoldedRun | None:
     context = get_current()
     above: Any = context.get(_SPAN_KEY)
     outer = None
-    if type(above) is FoldedRun and above._span is None:
-        outer, holder = above, above._first
+    if type(above) is FoldedRun and above._is_open:
+        outer, holder = (above, above._first) if above._span is None else (None, above._span)
     elif type(above) is LightSpan and above._end_time is None:
         holder = above
     else:
@@ -198,7 +203,7 @@ def begin(what: Any, role: Any) -> FoldedRun | None:
             runs[id(what)] = run
             return None
         run._outer_context, run._context = context, Context({**context, _SPAN_KEY: run})
-    run._is_open, run._outer, run._holder, run._runs = True, outer, holder, runs
+    run._is_open, run._is_dropped, run._outer, run._holder, run._runs = True, False, outer, holder, runs
     run._token = attach(run._context)
     run._start_ns = time_ns()
     return run
@@ -236,15 +241,15 @@ def enlist(what: Any, role: Any, key: Any, attributes: StaticAttributes) -> Fold
     return begin(what, role)
 
 
-def _below(
-    above: LightSpan, like: LightSpan, held: Mapping[str, Any], static: StaticAttributes | None, start_ns: int
-) -> LightSpan:
+def _below(above: LightSpan, like: LightSpan, static: StaticAttributes | None, start_ns: int) -> LightSpan:
+    local = local_trace.current()
+    if local is not None:
+        local.spans_left -= 1
     above._children += 1
     return LightSpan(
         *(like._pipeline, like._instrumentation_scope, like._name, like._trace, above),
-        attributes=dict(held),
-        static=static,
         kind=like._kind,
+        static=static,
         start_ns=start_ns,
     )
 
@@ -253,7 +258,7 @@ def _move(ended: list[_Ended] | None, first: LightSpan, span: LightSpan) -> None
     """What ended in a run was counted below `first`; it belongs below the span that the run has become."""
     for stands, key, took_ns, end_ns, inside in ended or ():
         folding.take_back(stands, first, took_ns)
-        moved = _below(span, stands, {}, stands._run.attributes, end_ns - took_ns)
+        moved = _below(span, stands, stands._run.attributes, end_ns - took_ns)
         _move(inside, stands, moved)
         moved._end_time = end_ns
         folding.fold(moved, span, key)
