@@ -33,7 +33,7 @@ class Row:
     is_server: bool = True
     spans: int = 4
     signals: tuple[str, ...] = ("process", "group")
-    pause_s: float = 0.3
+    pause_s: float = 0
 
     def __str__(self) -> str:
         return self.name
@@ -43,7 +43,7 @@ def _gunicorn(name: str, *options: str, app: str = WSGI, needs: str = "gunicorn"
     return Row(f"gunicorn {name}", (f"{BIN}/gunicorn", "-b", "127.0.0.1:PORT", "-w", "2", *options, app), needs)
 
 
-def _server(name: str, *command: str, needs: str = "", pause_s: float = 0.3) -> Row:
+def _server(name: str, *command: str, needs: str = "", pause_s: float = 0) -> Row:
     return Row(name, (f"{BIN}/{command[0]}", *command[1:]), needs or command[0], pause_s=pause_s)
 
 

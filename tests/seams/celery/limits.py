@@ -35,7 +35,11 @@ def declare(app: Any) -> None:
         try:
             while time.monotonic() < until:
                 app.send_task("nobody.knows", queue=f"{app.conf.task_default_queue}.nobody", expires=5)
-        except (SoftTimeLimitExceeded, EncodeError):  # kombu's, for whatever strikes while it encodes
+        except SoftTimeLimitExceeded:
+            Path(folder, f"limit-{number}").touch()
+        except EncodeError as error:  # kombu's, for whatever strikes while it encodes
+            if not isinstance(error.args[0], SoftTimeLimitExceeded):
+                raise
             Path(folder, f"limit-{number}").touch()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 import threading
 import uuid
 
@@ -105,9 +106,8 @@ def test_a_transaction_and_a_savepoint(trace):
     assert span.instrumentation_scope.name == "clew.seams.django.transaction"
     held = dict(span.attributes)
     assert held.pop(f"{T}end_ms") > 0
-    assert held.pop("code.function.name").endswith(
-        ("test_a_transaction_and_a_savepoint.<locals>.view", "test_transaction.view")
-    )
+    qualified = "test_a_transaction_and_a_savepoint.<locals>.view"
+    assert held.pop("code.function.name").endswith(qualified if sys.version_info >= (3, 11) else ".view")
     assert held == {
         "django.db.alias": "default",
         f"{T}outcome": "committed",
