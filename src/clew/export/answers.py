@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from clew.engine import exits
+
 _CREDENTIAL_PROVIDERS = (
     "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
     "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER",
@@ -90,7 +92,10 @@ def watched_grpc(exporter: Any) -> tuple[Any, Answer | None]:
     answer = Answer()
 
     class OTLPSpanExporter(exporter):  # type: ignore[misc]
-        """Upstream's, connected by its first export: a server that forks has no channel and no threads of gRPC's."""
+        """Upstream's, connected by its first export, and at once in a forked child, whose memory then grows no more.
+
+        A server that forks before has no channel, and its children none of gRPC's threads.
+        """
 
         def _initialize_channel_and_stub(self) -> None:
             self._channel: Any = None
@@ -107,14 +112,20 @@ def watched_grpc(exporter: Any) -> tuple[Any, Answer | None]:
 
 class _WatchedStub:
     def __init__(self, connect: Callable[[], Any], answer: Answer) -> None:
-        self._connect, self._answer = connect, answer
+        self._connected, self._answer = connect, answer
         self._stub: Any = None
+
+    def connect(self) -> None:
+        """Make the channel, if there is none; its threads leave signals to the application's."""
+        if self._stub is None:
+            with exits.without_signals():
+                self._stub = self._connected()
 
     def Export(self, *args: Any, **kwargs: Any) -> Any:  # noqa: N802 - gRPC's name
         import grpc
 
         try:
-            self._stub = self._stub or self._connect()
+            self.connect()
             result = self._stub.Export(*args, **kwargs)
         except grpc.RpcError as error:
             code: Any = getattr(error, "code", lambda: None)()

@@ -97,6 +97,9 @@ def renew_connections(exporter: Any, of_parents: list[Any]) -> None:
     if connect is not None:
         of_parents.append(getattr(exporter, "_channel", None))
         connect()
+        at_once = getattr(getattr(exporter, "_client", None), "connect", None)
+        if at_once is not None:
+            at_once()
     client = getattr(exporter, "_client", None)
     for holder in (exporter, client, getattr(client, "_transport", None)):
         session = getattr(holder, "_session", None)
