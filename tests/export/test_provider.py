@@ -10,7 +10,7 @@ from clew.cli.receiver import Receiver
 from tests.test_bootstrap import wrapped
 
 PROGRAM = """
-    import json, threading
+    import json
     from opentelemetry import trace
     from clew.bootstrap import active
 

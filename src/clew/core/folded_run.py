@@ -107,17 +107,12 @@ class FoldedRun(Span):
             return
         end_ns = time_ns()
         first, outer, took_ns = self._first, self._outer, end_ns - self._start_ns
-        folded = first._folded
-        if folded is not None and not self._is_dropped:  # as `folding.again`, without the call
-            folded.count += 1
-            folded.total_ns += took_ns
-            folded.last_ns = took_ns
-            first._end_time = end_ns
-            self._holder._children += 1
-        if outer is not None and outer._span is None:
-            if outer._ended is None:
-                outer._ended = []
-            outer._ended.append((first, self.key, took_ns, end_ns, self._ended))
+        if not self._is_dropped:
+            folding.again(first, self._holder, took_ns, end_ns)
+            if outer is not None and outer._span is None:
+                if outer._ended is None:
+                    outer._ended = []
+                outer._ended.append((first, self.key, took_ns, end_ns, self._ended))
         self._ended, self._is_open = None, False
         self._runs[id(self.what)] = self
 

@@ -26,19 +26,6 @@ class Folded:
         self.count, self.total_ns, self.first_ns, self.last_ns = 1, took_ns, took_ns, 0
 
 
-def count(parent: LightSpan, key: Any, took_ns: int, end_ns: int) -> LightSpan | None:
-    """An equal of this key below `parent` came and went, and was never a span; it took so long.
-
-    Returns:
-        The span that stands for it; None where there is none yet, and the caller has to make one (`fold`).
-    """
-    folds = parent._folds
-    first = None if folds is None else folds.get(key)
-    if first is not None:
-        again(first, parent, took_ns, end_ns)
-    return first
-
-
 def again(first: LightSpan, parent: LightSpan, took_ns: int, end_ns: int) -> None:
     """An equal of `first` below `parent` came and went; it was never a span."""
     folded = first._folded
