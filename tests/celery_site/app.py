@@ -13,6 +13,7 @@ from celery.signals import worker_process_init
 from opentelemetry import baggage, context, trace
 
 import clew
+from clew.cli.demo_site import folder_broker
 
 
 class ExpectedError(Exception):
@@ -36,6 +37,7 @@ def make_app(
     if broker.startswith("memory"):
         app.conf.broker_transport_options = {"polling_interval": 0.01}
     if broker.startswith("filesystem"):
+        folder_broker.install()
         app.conf.broker_transport_options = {
             "data_folder_in": f"{folder}/messages",
             "data_folder_out": f"{folder}/messages",

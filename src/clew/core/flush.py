@@ -17,7 +17,7 @@ from opentelemetry._logs import get_logger_provider
 from opentelemetry.sdk.trace import TracerProvider
 
 from clew.core import configuration
-from clew.engine import isolation
+from clew.engine import forks, isolation
 
 # A collector that works has answered by then; of one that does not it is asked whether it can be reached at all.
 _PROBE_AFTER_SECONDS = 0.3
@@ -68,7 +68,7 @@ class _Flush:
     def start(self) -> None:
         """Start it; at the interpreter's exit there may be no threads any more: then it is over."""
         try:
-            threading.Thread(target=self._run, name="clew-flush", daemon=True).start()
+            forks.start(threading.Thread(target=self._run, name="clew-flush", daemon=True))
         except RuntimeError:
             self.is_over.set()
 
@@ -89,7 +89,7 @@ class _Probe:
         self.has_failed = False
         self._waiting, self._timeout = waiting, timeout
         try:
-            threading.Thread(target=self._run, name="clew-probe", daemon=True).start()
+            forks.start(threading.Thread(target=self._run, name="clew-probe", daemon=True))
         except RuntimeError:  # the interpreter is ending
             self._run()
 

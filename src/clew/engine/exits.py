@@ -106,23 +106,6 @@ def undisturbed() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-@contextlib.contextmanager
-def without_signals() -> Iterator[None]:
-    """Threads that are started meanwhile hear no signals: uWSGI ends its worker in the very thread that hears one.
-
-    Not in a thread itself: among greenlets that is the application's own.
-    """
-    mask = getattr(signal, "pthread_sigmask", None)
-    if mask is None:
-        yield
-        return
-    before = mask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        yield
-    finally:
-        mask(signal.SIG_SETMASK, before)
-
-
 def _listen(util: ModuleType) -> None:
     util.register_after_fork(_children, _forked)
     if _is_child():

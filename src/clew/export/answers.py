@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from clew.engine import exits
+from clew.engine import forks
 
 _CREDENTIAL_PROVIDERS = (
     "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
@@ -118,7 +118,7 @@ class _WatchedStub:
     def connect(self) -> None:
         """Make the channel, if there is none; its threads leave signals to the application's."""
         if self._stub is None:
-            with exits.without_signals():
+            with forks.without_signals():
                 self._stub = self._connected()
 
     def Export(self, *args: Any, **kwargs: Any) -> Any:  # noqa: N802 - gRPC's name

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from clew.core.light_span import LightSpan
-from clew.engine import exits, forks, isolation
+from clew.engine import forks, isolation
 
 MAX_QUEUE_BYTES = 32 * 1024 * 1024
 # A gRPC server takes 4 MiB by default; the envelope of a batch needs some of it.
@@ -175,8 +175,7 @@ class DeliverProcessor(SpanProcessor):
             self._wake = wake = threading.Event()
             self._thread = threading.Thread(target=self._work, args=(wake,), name="clew-deliver", daemon=True)
         try:
-            with exits.without_signals():
-                self._thread.start()
+            forks.start(self._thread)
         except RuntimeError:  # the interpreter is ending (Python 3.12): `leave` sends in its own thread
             self._thread = None
 

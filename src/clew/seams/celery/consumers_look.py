@@ -16,7 +16,7 @@ from typing import Any
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from clew.engine import isolation
+from clew.engine import forks, isolation
 from clew.seams.celery import consumers_known
 from clew.seams.celery.consumers_connection import own_connection, release, troubles
 from clew.seams.celery.consumers_known import AMQP, Key, Known
@@ -77,7 +77,7 @@ class Watcher:
     def _start(self) -> bool:
         thread = threading.Thread(target=self._run, name="clew-queues", daemon=True)
         try:
-            thread.start()
+            forks.start(thread)
         except RuntimeError:  # the process is about to end, or may have no more threads
             return False
         self.thread = thread

@@ -16,7 +16,7 @@ from typing import Any
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from clew.engine import isolation
+from clew.engine import forks, isolation
 from clew.seams.celery.consumers_connection import own_connection, release, troubles
 from clew.seams.celery.consumers_known import REDIS
 
@@ -113,7 +113,7 @@ class Registrar:
 
     def start(self) -> None:
         """Begin to say what is read."""
-        self._thread.start()
+        forks.start(self._thread)
 
     def stop(self, seconds: float = _STOP_SECONDS) -> None:
         """Take the worker out, and wait for that so long; 0: not at all."""

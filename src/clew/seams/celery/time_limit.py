@@ -15,6 +15,7 @@ import threading
 from types import FrameType
 from typing import Any
 
+from clew.engine import forks
 from clew.engine.needs import functions
 from clew.engine.seam import Patch, Seam
 from clew.engine.wrapper import Around
@@ -59,7 +60,7 @@ def _instead(signum: int, frame: FrameType | None) -> Any:
         _Deferred.times += 1
         again = threading.Timer(_SOON_SECONDS, os.kill, (os.getpid(), signal.Signals(signum)))
         again.daemon = True
-        again.start()
+        forks.start(again)
         return None
     _Deferred.run, _Deferred.times = None, 0
     return NotImplemented
