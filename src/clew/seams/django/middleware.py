@@ -18,33 +18,13 @@ from clew.engine import needs
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.seams.django import middleware_chain, middleware_hooks
-from clew.seams.django.middleware_cursor import Cursor, Layer, cursor_of
-from clew.seams.django.request import call_request_hook
+from clew.seams.django.middleware_cursor import Layer, enter, leave
 
 _building = threading.local()
 _HANDLERS = ("_get_response", "_get_response_async")
 
 
-def _enter(layer: Layer, positional: tuple[Any, ...]) -> Cursor | None:
-    local = local_trace.current()
-    if local is None:
-        return None
-    if layer.is_hook_position and positional:
-        call_request_hook(positional[0], local)
-    if not local.is_recording:
-        return None
-    cursor: Cursor = local.cursor or cursor_of(local)
-    cursor.enter(layer)
-    return cursor
-
-
-def _leave(opened: Cursor, layer: Layer, error: BaseException | None) -> None:
-    if error is not None:
-        opened.fail(error)
-    opened.leave(layer)
-
-
-_AROUND_LAYER = Around(_enter, close=_leave)
+_AROUND_LAYER = Around(enter, close=leave)
 
 
 def _traced_layer(call: Any, layer: Layer) -> Any:

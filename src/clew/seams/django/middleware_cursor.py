@@ -7,6 +7,8 @@ request's span, as under contrib.
 
 from __future__ import annotations
 
+from itertools import compress
+from operator import sub
 from time import time_ns
 from types import FunctionType
 from typing import Any
@@ -15,15 +17,31 @@ from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanContext, set_span_in_context
 
 from clew import attributes as names
-from clew.core import code_location, configuration
+from clew.core import code_location, configuration, local_trace
 from clew.core.local_trace import LocalTrace
 from clew.core.spans import OpenSpan, Scope
+from clew.seams.django.request import call_request_hook
 from clew.settings import Settings
 
 SCOPE_NAME = "clew.seams.django.middleware"
 SCOPE = Scope(SCOPE_NAME)
 _MAX_TIMINGS = 200
-PHASES = ("request", "view", "template_response", "exception", "response")
+_MAX_SEQUENCES = 100
+
+
+class Phase:
+    """A phase of a layer: what begins when the chain reaches it.
+
+    Args:
+        layer: whose.
+        name: request, view, template_response, exception or response.
+    """
+
+    __slots__ = ("is_before_view", "layer", "name")
+
+    def __init__(self, layer: Layer, name: str) -> None:
+        self.layer, self.name = layer, name
+        self.is_before_view = name in ("request", "view")
 
 
 class Layer:
@@ -32,18 +50,34 @@ class Layer:
     Args:
         name: its dotted name.
         target: the middleware, or its hook.
+        phase: of a hook, which it is.
     """
 
-    __slots__ = ("_code", "is_hook_position", "labels", "name", "outer", "short_name", "target")
+    __slots__ = (
+        "_code",
+        "hook",
+        "is_hook_position",
+        "name",
+        "outer",
+        "request",
+        "response",
+        "short_name",
+        "target",
+        "timings",
+    )
 
-    def __init__(self, name: str, target: Any = None) -> None:
+    def __init__(self, name: str, target: Any = None, phase: str = "") -> None:
         self.name = name
         self.short_name = name.rpartition(".")[2]
-        self.labels = {phase: f", {self.short_name} {phase} " for phase in PHASES}
         self.target = target
+        self.request = Phase(self, "request") if name else None
+        self.response = Phase(self, "response") if name else None
+        self.hook = Phase(self, phase) if phase else None
         self._code: dict[str, dict[str, Any]] = {}
         self.outer: Layer | None = None
         self.is_hook_position = False
+        # Of the outermost layer: how the times of a request are written, by the phases it went through.
+        self.timings: dict[tuple[Phase | None, ...], Timings] = {}
 
     def code(self, phase: str) -> dict[str, Any]:
         """`code.*` of what runs in that phase, looked up when it first is a span."""
@@ -64,8 +98,33 @@ class Layer:
         return code_location.code_attributes(kind)
 
 
+class Timings:
+    """How the times of a sequence of phases are written; most requests of a site go through the same one.
+
+    Args:
+        phases: the sequence; None between phases.
+    """
+
+    __slots__ = ("_template", "are_phases")
+
+    def __init__(self, phases: tuple[Phase | None, ...]) -> None:
+        self.are_phases = [phase is not None for phase in phases]
+        # `%.0s` takes a time and writes nothing.
+        self._template = "".join(
+            "%.0s" if phase is None else f", {phase.layer.short_name.replace('%', '%%')} {phase.name} %dus"
+            for phase in phases
+        )
+
+    def text(self, times_ns: list[int]) -> str:
+        """`SessionMiddleware request 12us, ...`."""
+        return (self._template % tuple([ns // 1000 for ns in times_ns]))[2:]
+
+
 class Cursor(Span):
     """The current span while the chain runs; stands for the phase the request is in.
+
+    A phase that begins is a stamp (when, which), and no more: how long it took is worked out at the end of the chain.
+    Until then only what must be known in time is made a span: a phase that has a child, failed or answered.
 
     Args:
         local: the request's state.
@@ -76,105 +135,117 @@ class Cursor(Span):
         self._local = local
         self._server = local.root.span
         self._threshold_ns = -1 if settings.detail == "all" else settings.middleware_threshold_us * 1000
-        self._layer: Layer | None = None
-        self._phase = ""
-        self._began = 0
+        # The stamps: when, and which phase began then; None begins the time between phases.
+        self._began: list[int] = []
+        self._phases: list[Phase | None] = []
+        # The span of the phase the request is in, where it has become one.
         self._span: OpenSpan | None = None
-        self._reached: Layer | None = None
-        self._outermost: Layer | None = None
+        self.reached: Layer | None = None
+        self.outermost: Layer | None = None
         self._token: Any = None
-        self._timings: list[tuple[Any, str, int]] = []
+        self._timings: list[str] = []
 
-    def enter(self, layer: Layer) -> None:
-        """The chain calls `layer`: the phase before is over, its request phase begins."""
-        now = time_ns()
-        if self._layer is not None:
-            self.end_phase(now)
-        self._reached = layer
-        if self._outermost is None:
-            self._outermost = layer
-            self._token = attach(set_span_in_context(self))
-        if layer.name:
-            self._layer, self._phase, self._began = layer, "request", now
+    def begin(self, phase: Phase | None) -> None:
+        """Whatever was before is over; a phase begins, or none."""
+        if self._span is not None:
+            self._end_span()
+        self._began.append(time_ns())
+        self._phases.append(phase)
+
+    def enter_outermost(self, layer: Layer) -> None:
+        """The chain begins: this is the current span until `leave_outermost`."""
+        self.outermost = layer
+        self._token = attach(set_span_in_context(self))
+
+    def leave_outermost(self) -> None:
+        """The chain is over."""
+        self._settle()
+        self.outermost = None
+        token, self._token = self._token, None
+        detach(token)
 
     def fail(self, error: BaseException) -> None:
         """The phase ends with this error."""
-        if self._layer is not None:
-            self.end_phase(time_ns(), error)
+        phase = self._phases[-1]
+        if phase is not None:
+            if phase.is_before_view:
+                self._local.root.note(names.DJANGO_RESPONSE_RAISED_BY, phase.layer.name)
+            self._end_span(error)
 
-    def leave(self, layer: Layer) -> None:
-        """`layer` has answered: its phase is over, the response phase of the one outside begins."""
-        now = time_ns()
-        if self._layer is not None:
-            self.end_phase(now, is_short_circuit=self._reached is layer)
-        if layer is self._outermost:
-            self._outermost = None
-            token, self._token = self._token, None
-            detach(token)
-        elif layer.outer is not None:
-            self._layer, self._phase, self._began = layer.outer, "response", now
-
-    def begin(self, layer: Layer, phase: str) -> None:
-        """A hook of a middleware begins."""
-        self._layer, self._phase, self._began = layer, phase, time_ns()
-
-    def end_phase(self, now: int, error: BaseException | None = None, is_short_circuit: bool = False) -> None:
-        """The phase is over: an entry of the timings, or a span if it was worth one."""
-        layer, elapsed = self._layer, now - self._began
-        if self._span is None and elapsed < self._threshold_ns and error is None and not is_short_circuit:
-            if len(self._timings) < _MAX_TIMINGS:
-                self._timings.append((layer, self._phase, elapsed))
-            self._layer = None
-        elif layer is not None:
-            self._end_as_span(layer, error, is_short_circuit)
-
-    def _end_as_span(self, layer: Layer, error: BaseException | None, is_short_circuit: bool) -> None:
-        if is_short_circuit:
-            self._answered(layer)
-        elif error is not None and self._phase in ("request", "view"):
-            self._local.root.note(names.DJANGO_RESPONSE_RAISED_BY, layer.name)
-        span = self._materialised()
-        self._span = self._layer = None
-        if span is not None:
-            if is_short_circuit:
+    def answer(self) -> None:
+        """The phase ends with a response that is not the view's."""
+        phase = self._phases[-1]
+        if phase is not None:
+            if phase.is_before_view:
+                self._local.root.note(names.DJANGO_RESPONSE_SHORT_CIRCUITED_BY, phase.layer.name)
+            span = self._materialised()
+            if span is not None:
                 span.note(names.DJANGO_MIDDLEWARE_SHORT_CIRCUITED, True)
-            span.close(error)
-
-    def _answered(self, layer: Layer) -> None:
-        if self._phase in ("request", "view"):
-            self._local.root.note(names.DJANGO_RESPONSE_SHORT_CIRCUITED_BY, layer.name)
+            self._end_span()
 
     def _materialised(self) -> OpenSpan | None:
-        if self._span is None and self._layer is not None:
-            layer = self._layer
-            attributes = {
-                names.DJANGO_MIDDLEWARE_NAME: layer.name,
-                names.DJANGO_MIDDLEWARE_PHASE: self._phase,
-                **layer.code(self._phase),
-            }
-            self._span = SCOPE.under(
-                self._server,
-                f"middleware {layer.short_name} {self._phase}",
-                attributes,
-                start_ns=self._began,
-            )
+        if self._span is None and self._phases:
+            self._span = self._span_of(self._phases[-1], self._began[-1])
         return self._span
+
+    def _span_of(self, phase: Phase | None, began: int) -> OpenSpan | None:
+        if phase is None:
+            return None
+        layer = phase.layer
+        attributes = {
+            names.DJANGO_MIDDLEWARE_NAME: layer.name,
+            names.DJANGO_MIDDLEWARE_PHASE: phase.name,
+            **layer.code(phase.name),
+        }
+        return SCOPE.under(self._server, f"middleware {layer.short_name} {phase.name}", attributes, start_ns=began)
+
+    def _end_span(self, error: BaseException | None = None) -> None:
+        """The phase is a span that ends now; what follows is between phases."""
+        span = self._materialised()
+        self._span = self._phases[-1] = None
+        if span is not None:
+            span.close(error)
+
+    def _settle(self) -> None:
+        """Write down how long the phases took; those that took long become spans."""
+        began, phases = self._began, self._phases
+        times = list(map(sub, began[1:_MAX_TIMINGS], began))
+        written = self._written(times)
+        if max(compress(times, written.are_phases), default=-1) >= self._threshold_ns:
+            for index, (time, phase) in enumerate(zip(times, phases, strict=False)):
+                if phase is not None and time >= self._threshold_ns:
+                    span = self._span_of(phase, began[index])
+                    if span is not None:
+                        span.span.end(began[index] + time)
+                    phases[index] = None
+            written = self._written(times)
+        text = written.text(times)
+        if text:
+            self._timings.append(text)
+        del began[:-1], phases[:-1]
+
+    def _written(self, times: list[int]) -> Timings:
+        key = tuple(self._phases[: len(times)])
+        assert self.outermost is not None
+        known = self.outermost.timings
+        written = known.get(key)
+        if written is None:
+            if len(known) > _MAX_SEQUENCES:
+                known.clear()
+            written = known[key] = Timings(key)
+        return written
 
     def finish(self) -> None:
         """Say on the request what was too short for spans."""
         if self._timings:
-            text = "".join([f"{layer.labels[phase]}{ns // 1000}us" for layer, phase, ns in self._timings])[2:]
-            self._local.root.note(names.DJANGO_MIDDLEWARE_TIMINGS, text)
+            self._local.root.note(names.DJANGO_MIDDLEWARE_TIMINGS, ", ".join(self._timings))
 
     # The Span interface, for whoever asks for the current span while the chain runs.
 
     def get_span_context(self) -> SpanContext:
         """Context of the phase (which is a span from now on), or of the request outside any phase."""
-        if self._layer is not None:
-            span = self._materialised()
-            if span is not None:
-                return span.span.get_span_context()
-        return self._server.get_span_context()
+        span = self._materialised()
+        return self._server.get_span_context() if span is None else span.span.get_span_context()
 
     def is_recording(self) -> bool:
         """Whether the request's span records."""
@@ -219,6 +290,38 @@ class Cursor(Span):
 
     def end(self, end_time: int | None = None) -> None:
         """Nothing: the request's span is ended by its seam only."""
+
+
+def enter(layer: Layer, positional: tuple[Any, ...]) -> Cursor | None:
+    """The chain calls `layer`: its request phase begins."""
+    local = local_trace.current()
+    if local is None:
+        return None
+    if layer.is_hook_position and positional:
+        call_request_hook(positional[0], local)
+    cursor: Cursor | None = local.cursor
+    if cursor is None:
+        if not local.is_recording:
+            return None
+        cursor = cursor_of(local)
+    if cursor.outermost is None:
+        cursor.enter_outermost(layer)
+    cursor.reached = layer
+    cursor.begin(layer.request)
+    return cursor
+
+
+def leave(opened: Cursor, layer: Layer, error: BaseException | None) -> None:
+    """`layer` has answered: its phase is over, the response phase of the one outside begins."""
+    if error is not None:
+        opened.fail(error)
+    elif opened.reached is layer:
+        opened.answer()
+    if layer is opened.outermost:
+        opened.begin(None)
+        opened.leave_outermost()
+    elif layer.outer is not None:
+        opened.begin(layer.outer.response)
 
 
 def cursor_of(local: LocalTrace) -> Cursor:

@@ -6,13 +6,12 @@ the cursor.
 
 from __future__ import annotations
 
-from time import time_ns
 from typing import Any
 
 from clew.core import code_location, local_trace
 from clew.engine.wrapper import Around
 from clew.seams.django import contrib
-from clew.seams.django.middleware_cursor import Cursor, Layer, cursor_of
+from clew.seams.django.middleware_cursor import Cursor, Layer, Phase, cursor_of
 
 HOOKS = {
     "_view_middleware": "view",
@@ -36,24 +35,28 @@ def _traced_hook(hook: Any, phase: str) -> Any:
 
     method = getattr(hook, "func", None) or getattr(hook, "awaitable", None) or hook
     owner = getattr(method, "__self__", None)
-    layer = Layer(code_location.dotted_name(type(owner) if owner is not None else method), method)
-    traced = _AROUND_HOOK(hook, is_generic=True, is_async=iscoroutinefunction(hook), layer=layer, phase=phase)
+    layer = Layer(code_location.dotted_name(type(owner) if owner is not None else method), method, phase)
+    traced = _AROUND_HOOK(hook, is_generic=True, is_async=iscoroutinefunction(hook), hook=layer.hook)
     traced.__self__ = owner  # Django names it in an error message
     return traced
 
 
-def _begin(layer: Layer, phase: str) -> Cursor | None:
+def _begin(hook: Phase) -> Cursor | None:
     local = local_trace.current()
     if local is None or not local.is_recording:
         return None
     cursor = cursor_of(local)
-    cursor.begin(layer, phase)
+    cursor.begin(hook)
     return cursor
 
 
-def _end(opened: Cursor, phase: str, result: Any, error: BaseException | None) -> None:
-    answered = result is not None and phase != "template_response"
-    opened.end_phase(time_ns(), error, is_short_circuit=answered)
+def _end(opened: Cursor, hook: Phase, result: Any, error: BaseException | None) -> None:
+    if error is not None:
+        opened.fail(error)
+    elif result is not None and hook.name != "template_response":
+        opened.answer()
+    else:
+        opened.begin(None)
 
 
 _AROUND_HOOK = Around(_begin, close=_end)
