@@ -32,6 +32,22 @@ def test_every_span_a_seam_documents_uses_described_attributes():
     assert used <= set(DESCRIPTIONS)
 
 
+def test_citations_of_upstreams_defects_lead_somewhere():
+    root = DOCS.parent
+    upstream = (DOCS / "upstream.md").read_text()
+    rows = set(re.findall(r"^\| (\w+ \d+) \|", upstream, re.MULTILINE))
+    sources = [path.read_text() for folder in ("src", "tests") for path in (root / folder).rglob("*.py")]
+    cited = {
+        f"{library} {number}"
+        for source in sources
+        for library, numbers in re.findall(r"upstream\.md, (\w+) (\d+(?:(?:, | and )\d+)*)", source)
+        for number in re.findall(r"\d+", numbers)
+    }
+    assert cited
+    assert cited <= rows
+    assert [path for path in set(re.findall(r"`(tests/[^`]+)`", upstream)) if not (root / path).exists()] == []
+
+
 def test_readme_has_the_two_commands():
     readme = (DOCS.parent / "README.md").read_text()
     assert "pip install uv && uv run clew demo --once" in readme

@@ -37,7 +37,7 @@ def eager():
 
 @pytest.mark.parametrize("protocol", [2, 1])
 def test_attempts_are_siblings_below_the_first_publish(trace, app, protocol):
-    """upstream-defects, celery 6: contrib nests publish below run below publish."""
+    """docs/upstream.md, celery 6: contrib nests publish below run below publish."""
     app.conf.task_protocol = protocol
     app.amqp.__dict__.pop("create_task_message", None)
     try:
@@ -74,7 +74,7 @@ def test_attempts_are_siblings_below_the_first_publish(trace, app, protocol):
 
 
 def test_upstream_alone_nests_them(app):
-    """upstream-defects, celery 6, upstream alone."""
+    """docs/upstream.md, celery 6, upstream alone."""
     with upstream() as spans:
         app.tasks["again"].delay(1)
         until(lambda: len(runs_of(spans(), "again")) >= 2)

@@ -63,7 +63,7 @@ def assert_linked(trace, body, header):
 
 
 def test_a_chords_body_is_linked_to_its_whole_header(trace, app):
-    """upstream-defects, celery 8: contrib knows the last one only."""
+    """docs/upstream.md, celery 8: contrib knows the last one only."""
     add, total = app.tasks["add"], app.tasks["total"]
     (body,) = sent(trace, chord([add.s(number, 1) for number in range(5)], total.s(), app=app), "total")
     header = runs_of(trace.spans, "add")

@@ -165,7 +165,7 @@ WORKERS = [
 
 @pytest.mark.parametrize(("name", "broker", "pool"), WORKERS)
 def test_each_fate_is_told_once(told_by, name, broker, pool):
-    """upstream-defects, celery 4 and 5."""
+    """docs/upstream.md, celery 4 and 5."""
     case, told = CASES[name], told_by(broker, pool)
     runs, sent = told.runs[name], told.sent[name]
     assert [(run.name, run.attributes["celery.outcome"], run.status) for run in runs] == case.told

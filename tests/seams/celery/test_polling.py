@@ -79,7 +79,7 @@ def names(trace: Trace) -> set[str]:
 
 
 def test_what_kombu_does_by_itself_is_silent():
-    """upstream-defects, celery 11."""
+    """docs/upstream.md, celery 11."""
     with instrumented() as trace:
         broker = Broker()
         broker.publish()
@@ -89,7 +89,7 @@ def test_what_kombu_does_by_itself_is_silent():
 
 
 def test_upstream_alone_makes_traces_of_it():
-    """upstream-defects, celery 11, upstream alone: when this fails, delete the seam."""
+    """docs/upstream.md, celery 11, upstream alone: when this fails, delete the seam."""
     with instrumented(celery_polling=False) as trace:
         broker = Broker()
         broker.publish()
@@ -152,7 +152,7 @@ def test_a_worker_makes_no_traces_of_its_own_polling(tmp_path):
 
 
 def test_upstream_alone_fills_the_backend_with_polling(tmp_path):
-    """upstream-defects, celery 11, upstream alone: when this fails, delete the seam."""
+    """docs/upstream.md, celery 11, upstream alone: when this fails, delete the seam."""
     with site(tmp_path, "redis", "grpc", "-P", "prefork", "-c", "1", environment=UPSTREAM) as here:
         here.app.tasks["add"].delay(1, 2)
         wait_for_finished(here.worker, 1)

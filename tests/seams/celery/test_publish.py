@@ -92,7 +92,7 @@ def test_contribs_attributes_are_all_there_with_the_same_values(app):
 )
 @pytest.mark.parametrize("protocol", [2, 1])
 def test_every_way_to_publish_is_one_span_whose_context_travels(trace, app, publish, protocol):
-    """upstream-defects, celery 12: protocol 1 begins with empty headers, and contrib puts nothing into those."""
+    """docs/upstream.md, celery 12: protocol 1 begins with empty headers, and contrib puts nothing into those."""
     app.conf.task_protocol = protocol
     publish(app)
     (span,) = trace.spans
@@ -102,7 +102,7 @@ def test_every_way_to_publish_is_one_span_whose_context_travels(trace, app, publ
 
 @BOTH
 def test_protocol_1_carries_the_context(app, with_clew):
-    """upstream-defects, celery 12."""
+    """docs/upstream.md, celery 12."""
     app.conf.task_protocol = 1
     with instrumented(with_clew):
         app.tasks["add"].delay(1, 2)
@@ -192,7 +192,7 @@ def test_arguments_and_credentials_are_not_recorded(trace):
 
 @BOTH
 def test_a_refused_publish_ends_with_its_error_and_stays_nobodys_parent(with_clew):
-    """upstream-defects, celery 1: contrib's span is never ended, and every later span becomes its child."""
+    """docs/upstream.md, celery 1: contrib's span is never ended, and every later span becomes its child."""
     app = refused_by(make_app(REFUSING))
 
     def refused():
@@ -213,7 +213,7 @@ def test_a_refused_publish_ends_with_its_error_and_stays_nobodys_parent(with_cle
 
 @BOTH
 def test_a_task_this_process_does_not_know_is_published_in_a_span_of_its_own(with_clew):
-    """upstream-defects, celery 2: contrib's span ends before the publish does, by garbage collection."""
+    """docs/upstream.md, celery 2: contrib's span ends before the publish does, by garbage collection."""
     app = refused_by(make_app(REFUSING))
     with instrumented(with_clew) as spans:
         with pytest.raises(OperationalError):
@@ -236,7 +236,7 @@ def test_the_caller_gets_the_very_same_exception(trace, app):
 
 @BOTH
 def test_an_eager_call_is_a_publish_with_the_run_below_it(eager, with_clew):
-    """upstream-defects, celery 7: contrib has no PRODUCER."""
+    """docs/upstream.md, celery 7: contrib has no PRODUCER."""
     with instrumented(with_clew) as spans:
         eager.tasks["add"].delay(1, 2)
     assert [span.kind for span in spans()] == [SpanKind.CONSUMER, SpanKind.PRODUCER][: 1 + with_clew]
@@ -268,7 +268,7 @@ def test_apply_without_eager_mode_is_no_publish(trace, app):
 
 @BOTH
 def test_the_current_app_is_left_alone(app, with_clew, caplog):
-    """upstream-defects, celery 13: contrib looks the task up in the current app, whatever app publishes."""
+    """docs/upstream.md, celery 13: contrib looks the task up in the current app, whatever app publishes."""
     with instrumented(with_clew) as spans, current(Celery("other", autofinalize=False, set_as_current=False)):
         app.tasks["add"].delay(1, 2)
     assert bool(records_of(caplog, "celery.utils.dispatch")) is not with_clew

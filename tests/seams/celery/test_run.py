@@ -105,7 +105,7 @@ def test_a_run_says_what_where_and_how_it_ended(trace, app):
 
 @BOTH
 def test_hostname_is_the_workers(app, with_clew):
-    """upstream-defects, celery 10 (contrib #3096): the sender's name takes the worker's place."""
+    """docs/upstream.md, celery 10 (contrib #3096): the sender's name takes the worker's place."""
     with instrumented(with_clew) as spans:
         (span,) = ran(app, spans, "add", 1, 2)
     assert span.attributes["celery.hostname"].startswith("gen") is not with_clew
@@ -138,7 +138,7 @@ def test_contribs_attributes_are_all_there_with_the_same_values(app):
     ],
 )
 def test_every_end_is_told(trace, app, name, state, outcome, status, recorded):
-    """upstream-defects, celery 6: contrib says nothing of Ignore, Reject and `throws`."""
+    """docs/upstream.md, celery 6: contrib says nothing of Ignore, Reject and `throws`."""
     (span,) = ran(app, lambda: trace.spans, name)
     assert (span.attributes["celery.state"], span.attributes["celery.outcome"]) == (state, outcome)
     assert is_error(span) is status
@@ -148,7 +148,7 @@ def test_every_end_is_told(trace, app, name, state, outcome, status, recorded):
 
 @BOTH
 def test_a_retry_is_no_error_and_says_why(app, with_clew):
-    """upstream-defects, celery 6: contrib's attempts that are tried again have no exception event."""
+    """docs/upstream.md, celery 6: contrib's attempts that are tried again have no exception event."""
     with instrumented(with_clew) as spans:
         first, second = ran(app, spans, "again", 1, count=2)
     assert [is_error(first), is_error(second)] == [False, False]
@@ -177,7 +177,7 @@ def test_what_a_task_does_and_sends_is_below_its_run(trace, app):
 
 @pytest.mark.parametrize("protocol", [1, 2])
 def test_both_protocols_are_followed(trace, app, protocol):
-    """upstream-defects, celery 12."""
+    """docs/upstream.md, celery 12."""
     app.conf.task_protocol = protocol
     app.amqp.__dict__.pop("create_task_message", None)
     try:
@@ -198,7 +198,7 @@ def with_baggage(call):
 
 @pytest.mark.parametrize("mode", ["parent", "link"])
 def test_baggage_reaches_the_task_in_both_modes(app, mode):
-    """upstream-defects, celery 9: contrib's `use_span_links` loses it."""
+    """docs/upstream.md, celery 9: contrib's `use_span_links` loses it."""
     with instrumented(True, task_parent=mode) as spans:
         (span,) = with_baggage(lambda: ran(app, spans, "baggage"))
         publish = next(each for each in spans() if each.kind is SpanKind.PRODUCER)
@@ -212,7 +212,7 @@ def test_baggage_reaches_the_task_in_both_modes(app, mode):
 
 
 def test_contribs_own_link_mode_loses_baggage(app):
-    """upstream-defects, celery 9, upstream alone: delete ours when this fails."""
+    """docs/upstream.md, celery 9, upstream alone: delete ours when this fails."""
     if "use_span_links" not in (CeleryInstrumentor._instrument.__code__.co_consts or ()):
         pytest.skip("this contrib has no link mode")
     with upstream(use_span_links=True) as spans:

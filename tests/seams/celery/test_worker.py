@@ -127,7 +127,7 @@ def assert_parented_and_linked(here: Site) -> None:
     ],
 )
 def test_recycled_children_lose_nothing(tmp_path, broker, protocol):
-    """upstream-defects, celery 3 (contrib #4916): a child leaves by os._exit, with its batch."""
+    """docs/upstream.md, celery 3 (contrib #4916): a child leaves by os._exit, with its batch."""
     with site(tmp_path, broker, protocol, *RECYCLE) as here:
         sent = [here.app.tasks["add"].delay(number, 1).id for number in range(10)]
         here.gathered.wait_for(lambda spans: len(spans) >= 10)
@@ -138,7 +138,7 @@ def test_recycled_children_lose_nothing(tmp_path, broker, protocol):
 
 
 def test_upstream_alone_loses_recycled_childrens_spans(tmp_path):
-    """upstream-defects, celery 3, upstream alone: when this fails, delete the worker seam."""
+    """docs/upstream.md, celery 3, upstream alone: when this fails, delete the worker seam."""
     with site(tmp_path, "filesystem", "grpc", *RECYCLE, environment=UPSTREAM) as here:
         for number in range(4):
             here.app.tasks["add"].delay(number, 1)
@@ -157,7 +157,7 @@ def test_upstream_alone_loses_recycled_childrens_spans(tmp_path):
     ],
 )
 def test_a_warm_shutdown_in_the_middle_loses_nothing(tmp_path, broker, protocol, pool):
-    """upstream-defects, celery 3: of 14 finished tasks, 6 had spans."""
+    """docs/upstream.md, celery 3: of 14 finished tasks, 6 had spans."""
     with site(tmp_path, broker, protocol, "-P", pool, "-c", "2") as here:
         for _ in range(50):
             here.app.tasks["nap"].delay(0.02)
@@ -189,7 +189,7 @@ def test_set_up_in_worker_process_init_is_early_enough(tmp_path):
 
 
 def test_link_mode_is_a_trace_of_its_own_with_the_baggage(tmp_path):
-    """upstream-defects, celery 9."""
+    """docs/upstream.md, celery 9."""
     mode = {"CLEW_TASK_PARENT": "link"}
     with site(tmp_path, "filesystem", "http", "-P", "solo", environment=mode) as here:
         token = context.attach(baggage.set_baggage("customer", "7"))

@@ -2,7 +2,7 @@
 
 Its parent is the publish span. Attempts of one task are siblings below the first publish, each linked to the one before
 and to the publish that sent it: contrib nests them, publish below run below publish, and a task that is tried ten times
-is twenty levels deep (upstream-defects, celery 6).
+is twenty levels deep (docs/upstream.md, celery 6).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Each message of a group would start a trace of its own in a script, a shell or a management command without a span. We
 stand at `group.apply_async` and `chord.apply_async`; where a span is current nothing is added. We stand where a chord's
 header is frozen, `group._freeze_group_tasks`: the body's message is told its size (see `chords`), so that its run is
-linked to every task it has waited for (contrib knows the last one only; upstream-defects, celery 8). And at
+linked to every task it has waited for (contrib knows the last one only; docs/upstream.md, celery 8). And at
 `Backend.fallback_chord_unlock`, where the message of `chord_unlock` has the body. We stand at `Signature.__call__`
 below `Backend._call_task_errbacks`, because Celery does not send an error callback that takes request, error and
 traceback, but calls it in the run that failed.

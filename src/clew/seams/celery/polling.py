@@ -1,7 +1,7 @@
 """No span of its own: it keeps a driver's spans of kombu's own traffic with Redis from being traces of their own.
 
 A worker asks its broker for messages all day, acknowledges, restores, and talks to other workers; with
-`opentelemetry-instrumentation-redis` each of these commands is a root span (upstream-defects, celery 11). We stand at
+`opentelemetry-instrumentation-redis` each of these commands is a root span (docs/upstream.md, celery 11). We stand at
 `Channel._create_client`, where every client of the transport comes from: its class is exchanged for a subclass whose
 commands suppress instrumentation while no span records. What runs below a span keeps the driver's span there: a publish
 below its PRODUCER span. The application's own clients, and those of the result backend, are others.

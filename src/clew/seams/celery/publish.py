@@ -2,7 +2,7 @@
 
 We stand at `Celery.send_task`, through which every message goes: `delay`, `apply_async`, signatures and canvases, beat,
 retries, names this process does not know. contrib stands in `before_task_publish` and `after_task_publish`: nobody ends
-its span when the broker refuses or the task is unknown here (upstream-defects, celery 1, 2). An eager call
+its span when the broker refuses or the task is unknown here (docs/upstream.md, celery 1, 2). An eager call
 (`task_always_eager`) never gets there; those we see in `Task.apply`, where canvases and retries come by too, because
 asking the configuration in every `apply_async` would cost each publish 10 microseconds.
 """

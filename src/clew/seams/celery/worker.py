@@ -1,7 +1,7 @@
 """No span of its own: it sees to it that the others' outlive the process they were made in.
 
 A child of the prefork pool leaves by `os._exit`, without the SDK's exit handler, and takes the batch that waits for the
-export with it (upstream-defects, celery 3; contrib #4916). We stand at `worker_process_shutdown`, which the child sends
+export with it (docs/upstream.md, celery 3; contrib #4916). We stand at `worker_process_shutdown`, which the child sends
 before it tells the pool of its death, so that the pool waits for the flush and does not kill it, and at
 `worker_shutdown`, for the process of the solo and threads pools. Metrics and logs are sent at the same time.
 

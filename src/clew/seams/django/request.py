@@ -2,7 +2,7 @@
 
 We stand at `BaseHandler.get_response` and its async twin, outside the middleware: there every request is seen, whatever
 its middleware does, in the mode the site runs in (contrib's middleware is sync-only and pushes the whole chain below it
-through a thread, upstream-defects 8), and one `finally` ends it, also on cancellation and SystemExit (7).
+through a thread, docs/upstream.md, django 8), and one `finally` ends it, also on cancellation and SystemExit (7).
 """
 
 from __future__ import annotations

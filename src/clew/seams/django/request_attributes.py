@@ -1,7 +1,8 @@
 """Attributes of the SERVER span: the stable HTTP conventions, read from the request without evaluating anything of it.
 
 contrib's own collectors cost 100 us, leave `url.path` out without RAW_URI, put the port into `server.address`
-(upstream-defects 9) and raise on paths outside latin-1 (11); they are asked only where the old names are wanted.
+(docs/upstream.md, django 9) and raise on paths outside latin-1 (django 11); they are asked only where the old names are
+wanted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the SERVER span says at its end: its name by the route, its status, its error.
 
 4xx leaves a SERVER span UNSET (semantic conventions, HTTP), also when the view raised Http404 to get there
-(upstream-defects 2).
+(docs/upstream.md, django 2).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A streamed body: the SERVER span stays open until its last byte, and is current while each part is made.
 
 contrib ends the span when the response object exists, so what the body does becomes traces of its own
-(upstream-defects 6, contrib #4681). The server iterates, or sends the file itself and closes the response: both end it.
+(docs/upstream.md, django 6, contrib #4681). The server iterates, or sends the file itself and closes the response: both
+end it.
 """
 
 from __future__ import annotations

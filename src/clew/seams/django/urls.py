@@ -1,7 +1,7 @@
 """URL resolving: attributes of the request's span, and a span `resolve` only when it takes a millisecond.
 
 We stand at `BaseHandler.resolve_request`, where Django itself stores the match on the request: contrib resolves a
-second time, with the wrong urlconf when the site switches it (upstream-defects 4, contrib #2710).
+second time, with the wrong urlconf when the site switches it (docs/upstream.md, django 4, contrib #2710).
 """
 
 from __future__ import annotations
