@@ -20,7 +20,7 @@ import redis
 
 from clew.cli.otlp_body import JSON, parse_traces
 from clew.cli.receiver import Receiver
-from clew.export.span_record import from_otlp
+from clew.cli.span_record import from_otlp
 from tests.processes import Process
 from tests.services import require
 

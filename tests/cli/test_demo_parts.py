@@ -16,8 +16,8 @@ from clew.cli.demo_processes import DemoError, DemoProcess, Interrupts, stop_all
 from clew.cli.demo_show import Show
 from clew.cli.demo_site import environment
 from clew.cli.demo_spans import Inbox, missing
+from clew.cli.span_record import SpanRecord
 from clew.detectors import DETECTORS
-from clew.export.span_record import SpanRecord
 
 RUN = "import sys; from clew.cli import main; sys.exit(main())"
 TRACE, OTHER = "ab12" * 8, "cd34" * 8

@@ -36,7 +36,7 @@ from clew.cli.doctor_export_answer import Answer
 from clew.cli.doctor_project import Project
 from clew.cli.doctor_workers import Worker
 from clew.cli.receiver import Receiver
-from clew.export.terminal import Terminal
+from clew.cli.terminal import Terminal
 from clew.seams import SEAMS
 from tests.processes import Process
 from tests.services import require

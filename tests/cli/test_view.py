@@ -17,7 +17,7 @@ from opentelemetry.trace import Link, SpanKind, set_span_in_context
 
 import clew.cli
 from clew.cli.trace_buffer import TraceBuffer
-from clew.export.tree import SpanRecord
+from clew.cli.tree import SpanRecord
 from tests.processes import Process
 
 TRACE, OTHER = "ab12" * 8, "cd34" * 8

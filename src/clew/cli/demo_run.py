@@ -17,8 +17,8 @@ from clew.cli.demo_processes import DemoError, DemoProcess, Interrupts, stop_all
 from clew.cli.demo_show import Show
 from clew.cli.demo_spans import Inbox
 from clew.cli.receiver import Receiver, ReceiverError
+from clew.cli.span_record import SpanRecord
 from clew.cli.trace_buffer import TraceBuffer
-from clew.export.span_record import SpanRecord
 
 _WAIT_SECONDS = 20.0
 _LOOK_SECONDS = 0.1

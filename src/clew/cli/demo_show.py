@@ -10,10 +10,10 @@ from typing import Any
 
 from clew.cli.demo_drive import PASSWORD, USER, Step
 from clew.cli.demo_spans import FORM, findings
-from clew.export.details import code_line, duration_text
-from clew.export.span_record import SpanRecord
-from clew.export.terminal import Segment, Terminal, cells
-from clew.export.tree import format_trace
+from clew.cli.details import code_line, duration_text
+from clew.cli.span_record import SpanRecord
+from clew.cli.terminal import Segment, Terminal, cells
+from clew.cli.tree import format_trace
 
 _PAGES = "clew/cli/demo_site/mistakes"
 _JAEGER = "http://localhost:16686"

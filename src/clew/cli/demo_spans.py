@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from clew.cli.demo_drive import Step
-from clew.export.span_record import SpanRecord
+from clew.cli.span_record import SpanRecord
 
 WEB, WORKER = "demo-web", "demo-worker"
 FORM = ("POST", "/orders/new/")

@@ -17,8 +17,8 @@ from typing import Any
 
 from clew.cli import doctor_project, doctor_settings, doctor_versions
 from clew.cli.doctor_check import OK, PROBLEM, WARNING, Check, guarded
+from clew.cli.terminal import Terminal
 from clew.engine import redaction
-from clew.export.terminal import Terminal
 
 _STYLES = {OK: "good", WARNING: "finding", PROBLEM: "error"}
 _LEVEL_WIDTH, _TOPIC_WIDTH = 9, 10

@@ -26,8 +26,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from clew.cli.otlp_body import MAX_BODY, BadBodyError, parse_traces
 from clew.cli.otlp_http import OtlpHttpServer
-from clew.export.span_record import SpanRecord, from_otlp
-from clew.export.terminal import Terminal
+from clew.cli.span_record import SpanRecord, from_otlp
+from clew.cli.terminal import Terminal
 
 OnSpans = Callable[[list[SpanRecord]], None]
 

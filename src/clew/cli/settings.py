@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from clew.export.terminal import Terminal
+from clew.cli.terminal import Terminal
 from clew.settings import FIELDS, PREFIX, Resolved, SettingsError, resolve
 
 _EPILOG = """\

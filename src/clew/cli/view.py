@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from clew.cli.receiver import Receiver, ReceiverError
+from clew.cli.span_record import SpanRecord
+from clew.cli.terminal import Terminal
 from clew.cli.trace_buffer import PATIENCE, Part, TraceBuffer
-from clew.export.span_record import SpanRecord
-from clew.export.terminal import Terminal
-from clew.export.tree import format_trace
+from clew.cli.tree import format_trace
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 # Short against what an eye notices, long against what looking costs.

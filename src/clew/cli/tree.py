@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from clew.export.details import (
+from clew.cli.details import (
     detail_words,
     duration_text,
     finding_count,
@@ -21,10 +21,10 @@ from clew.export.details import (
     note_lines,
     query_totals,
 )
-from clew.export.forest import Node, build_forest
-from clew.export.links import Known, LinkBook
-from clew.export.span_record import SpanRecord, from_otlp, from_readable
-from clew.export.terminal import Segment, Terminal, cells
+from clew.cli.forest import Node, build_forest
+from clew.cli.links import Known, LinkBook
+from clew.cli.span_record import SpanRecord, from_otlp, from_readable
+from clew.cli.terminal import Segment, Terminal, cells
 
 # Deeper than this the guides alone would fill the line.
 MAX_DEPTH = 24
