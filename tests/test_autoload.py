@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from clew.cli.receiver import Receiver
+from clew.cli.view.receiver import Receiver
 from tests.test_bootstrap import printed, wrapped
 from tests.test_servers import BIN, ROOT, fetch, free_port, wait_for
 

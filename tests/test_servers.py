@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from clew.cli.receiver import Receiver
+from clew.cli.view.receiver import Receiver
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from clew.cli.receiver import Receiver, SpanRecord
+from clew.cli.view.receiver import Receiver, SpanRecord
 
 BIN = Path(sys.executable).parent
 DEADLINE = 60.0

@@ -18,9 +18,9 @@ import kombu
 import pytest
 import redis
 
-from clew.cli.otlp_body import JSON, parse_traces
-from clew.cli.receiver import Receiver
-from clew.cli.span_record import from_otlp
+from clew.cli.view.otlp_body import JSON, parse_traces
+from clew.cli.view.receiver import Receiver
+from clew.cli.view.span_record import from_otlp
 from tests.processes import Process
 from tests.services import require
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import clew.cli
-from clew.cli.demo_mistakes import MISTAKES
-from clew.cli.receiver import Receiver
+from clew.cli.demo.mistakes import MISTAKES
+from clew.cli.view.receiver import Receiver
 from tests.cli.test_demo import WORKS_IN_THIS_TIME, launch, make_scratch
 
 SITE = Path(clew.cli.__file__).parent / "demo_site"

@@ -10,13 +10,13 @@ import time
 import pytest
 
 import clew.cli
-from clew.cli.demo_drive import Step
-from clew.cli.demo_mistakes import MISTAKES
-from clew.cli.demo_processes import DemoError, DemoProcess, Interrupts, stop_all
-from clew.cli.demo_show import Show
+from clew.cli.demo.drive import Step
+from clew.cli.demo.mistakes import MISTAKES
+from clew.cli.demo.processes import DemoError, DemoProcess, Interrupts, stop_all
+from clew.cli.demo.show import Show
+from clew.cli.demo.spans import Inbox, missing
 from clew.cli.demo_site import environment
-from clew.cli.demo_spans import Inbox, missing
-from clew.cli.span_record import SpanRecord
+from clew.cli.view.span_record import SpanRecord
 from clew.detectors import DETECTORS
 
 RUN = "import sys; from clew.cli import main; sys.exit(main())"

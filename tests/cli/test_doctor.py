@@ -18,25 +18,23 @@ from celery import Celery, _state
 from kombu import Connection, Exchange, Queue
 
 import clew.cli
-from clew.cli import (
-    doctor_check,
-    doctor_conf,
-    doctor_export,
-    doctor_export_answer,
-    doctor_queues,
-    doctor_routes,
-    doctor_seams,
-    doctor_settings,
-    doctor_versions,
-    doctor_workers,
-)
-from clew.cli.doctor_broker import Broker, QueueState, look, unreachable
-from clew.cli.doctor_check import Check, listed, reason, within
-from clew.cli.doctor_export_answer import Answer
-from clew.cli.doctor_project import Project
-from clew.cli.doctor_workers import Worker
-from clew.cli.receiver import Receiver
+from clew.cli.doctor import check as doctor_check
+from clew.cli.doctor import conf as doctor_conf
+from clew.cli.doctor import export as doctor_export
+from clew.cli.doctor import export_answer as doctor_export_answer
+from clew.cli.doctor import queues as doctor_queues
+from clew.cli.doctor import routes as doctor_routes
+from clew.cli.doctor import seams as doctor_seams
+from clew.cli.doctor import settings as doctor_settings
+from clew.cli.doctor import versions as doctor_versions
+from clew.cli.doctor import workers as doctor_workers
+from clew.cli.doctor.broker import Broker, QueueState, look, unreachable
+from clew.cli.doctor.check import Check, listed, reason, within
+from clew.cli.doctor.export_answer import Answer
+from clew.cli.doctor.project import Project
+from clew.cli.doctor.workers import Worker
 from clew.cli.terminal import Terminal
+from clew.cli.view.receiver import Receiver
 from clew.seams import SEAMS
 from tests.processes import Process
 from tests.services import require

@@ -5,9 +5,10 @@ import os
 
 import pytest
 
-from clew.cli import doctor_needs, doctor_seams
-from clew.cli.doctor_needs import look
-from clew.cli.doctor_project import Project
+from clew.cli.doctor import needs as doctor_needs
+from clew.cli.doctor import seams as doctor_seams
+from clew.cli.doctor.needs import look
+from clew.cli.doctor.project import Project
 from clew.seams import SEAMS
 
 # What happens to a module in the process that looks, before anything of it is run.

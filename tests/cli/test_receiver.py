@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import SpanKind
 
-from clew.cli.receiver import Receiver, ReceiverError
+from clew.cli.view.receiver import Receiver, ReceiverError
 
 LIMIT = 200_000
 PROTOBUF = {"Content-Type": "application/x-protobuf"}

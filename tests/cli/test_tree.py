@@ -12,10 +12,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, SpanKind
 
-from clew.cli.details import duration_text
-from clew.cli.forest import build_forest
 from clew.cli.terminal import Terminal, cells
-from clew.cli.tree import SpanRecord, format_trace, from_otlp, from_readable
+from clew.cli.view.details import duration_text
+from clew.cli.view.forest import build_forest
+from clew.cli.view.tree import SpanRecord, format_trace, from_otlp, from_readable
 
 MS = 1_000_000
 START = 1_790_000_000_000_000_000

@@ -16,8 +16,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import Link, SpanKind, set_span_in_context
 
 import clew.cli
-from clew.cli.trace_buffer import TraceBuffer
-from clew.cli.tree import SpanRecord
+from clew.cli.view.trace_buffer import TraceBuffer
+from clew.cli.view.tree import SpanRecord
 from tests.processes import Process
 
 TRACE, OTHER = "ab12" * 8, "cd34" * 8

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 import clew
-from clew.cli.receiver import SpanRecord
+from clew.cli.view.receiver import SpanRecord
 from clew.core.findings import Finding, listeners
 from clew.testing import Trace
 

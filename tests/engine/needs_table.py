@@ -19,7 +19,7 @@ from opentelemetry import trace as otel
 from opentelemetry.util._once import Once
 
 from clew import setup_tracing
-from clew.cli import doctor_needs_process as doctor
+from clew.cli.doctor import needs_process as doctor
 from clew.core import detector, transactions
 from clew.engine import isolation, needs
 from clew.seams import seams

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from clew.cli.receiver import Receiver
+from clew.cli.view.receiver import Receiver
 from tests.test_bootstrap import wrapped
 
 PROGRAM = """

@@ -25,7 +25,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from clew import attributes as names
-from clew.cli.receiver import SpanRecord
+from clew.cli.view.receiver import SpanRecord
 from clew.core import spans
 from clew.export.provider import take_out
 from clew.testing import tracing

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from clew.cli.receiver import Receiver, SpanRecord
+from clew.cli.view.receiver import Receiver, SpanRecord
 
 
 class Sink:

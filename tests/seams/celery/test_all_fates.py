@@ -10,7 +10,7 @@ import functools
 import pytest
 
 from clew import attributes as names
-from clew.cli.receiver import SpanRecord
+from clew.cli.view.receiver import SpanRecord
 from tests.seams.celery import fate_table
 from tests.seams.celery.fate_rows import Row
 from tests.seams.celery.fate_table import Seen, differences

@@ -10,7 +10,7 @@ import celery.beat
 import pytest
 from celery.beat import Scheduler, SchedulingError
 
-from clew.cli.receiver import SpanRecord
+from clew.cli.view.receiver import SpanRecord
 from clew.core import spans
 from clew.engine import isolation
 from clew.seams.celery import beat

@@ -22,7 +22,7 @@ from kombu.entity import Queue as QueueClass
 from kombu.messaging import Producer
 from opentelemetry import trace as otel
 
-from clew.cli.doctor_broker import look
+from clew.cli.doctor.broker import look
 from clew.seams.celery import consumers, consumers_known, consumers_look
 from clew.seams.celery.consumers_registry import Registry
 from clew.testing import tracing

@@ -30,7 +30,7 @@ from kombu import Producer
 from opentelemetry import propagate
 from opentelemetry import trace as otel
 
-from clew.cli.receiver import SpanRecord
+from clew.cli.view.receiver import SpanRecord
 from clew.core import spans
 from clew.engine import isolation
 from clew.engine.wrapper import Around

@@ -23,7 +23,7 @@ from celery.contrib.testing import worker as testing
 from celery.exceptions import ImproperlyConfigured
 from celery.worker import WorkController
 
-from clew.cli.receiver import SpanRecord
+from clew.cli.view.receiver import SpanRecord
 from clew.engine import isolation
 from clew.seams.celery import lifecycle, lifecycle_child, lifecycle_worker
 from clew.testing import tracing

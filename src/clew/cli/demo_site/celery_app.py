@@ -9,7 +9,7 @@ from typing import Any
 from celery import Celery
 from celery.signals import worker_ready
 
-from clew.cli.demo_processes import READY
+from clew.cli.demo.processes import READY
 from clew.cli.demo_site import folder_broker
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "clew.cli.demo_site.settings")

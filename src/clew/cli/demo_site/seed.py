@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import connections
 
-from clew.cli.demo_drive import PASSWORD, USER
+from clew.cli.demo.drive import PASSWORD, USER
 from clew.cli.demo_site.models import Customer, Order, Stock
 
 _CUSTOMERS = (

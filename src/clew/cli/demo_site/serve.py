@@ -15,7 +15,7 @@ import django
 from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 from opentelemetry.instrumentation.propagators import TraceResponsePropagator, set_global_response_propagator
 
-from clew.cli.demo_processes import READY
+from clew.cli.demo.processes import READY
 
 
 def main() -> None:

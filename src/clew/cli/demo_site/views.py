@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
-from clew.cli.demo_mistakes import MISTAKES
+from clew.cli.demo.mistakes import MISTAKES
 from clew.cli.demo_site.forms import OrderForm
 from clew.cli.demo_site.models import Order
 from clew.cli.demo_site.tasks import send_invoice

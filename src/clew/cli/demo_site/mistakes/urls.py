@@ -1,4 +1,4 @@
-"""URLs of the pages with mistakes; `clew.cli.demo_mistakes` says what each is."""
+"""URLs of the pages with mistakes; `clew.cli.demo.mistakes` says what each is."""
 
 from __future__ import annotations
 

@@ -24,10 +24,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from clew.cli.otlp_body import MAX_BODY, BadBodyError, parse_traces
-from clew.cli.otlp_http import OtlpHttpServer
-from clew.cli.span_record import SpanRecord, from_otlp
 from clew.cli.terminal import Terminal
+from clew.cli.view.otlp_body import MAX_BODY, BadBodyError, parse_traces
+from clew.cli.view.otlp_http import OtlpHttpServer
+from clew.cli.view.span_record import SpanRecord, from_otlp
 
 OnSpans = Callable[[list[SpanRecord]], None]
 

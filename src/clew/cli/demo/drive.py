@@ -13,8 +13,8 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 
-from clew.cli.demo_mistakes import MISTAKES, Mistake
-from clew.cli.demo_processes import DemoError
+from clew.cli.demo.mistakes import MISTAKES, Mistake
+from clew.cli.demo.processes import DemoError
 
 USER, PASSWORD = "ada", "thread"
 _SECONDS = 30

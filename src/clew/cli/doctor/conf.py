@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clew.cli.doctor_check import WARNING, Check, listed
+from clew.cli.doctor.check import WARNING, Check, listed
 
 # How long a broker waits before it hands an unacknowledged message to another worker, in seconds.
 _VISIBILITY = {"redis": 3600, "rediss": 3600, "sentinel": 3600, "sqs": 1800}

@@ -10,15 +10,15 @@ import time
 import uuid
 from pathlib import Path
 
-from clew.cli.demo_broker import check_broker, forget_queue
-from clew.cli.demo_drive import Step, visit, visit_mistakes
-from clew.cli.demo_export import Outlet, endpoint, open_outlets, to_readable
-from clew.cli.demo_processes import DemoError, DemoProcess, Interrupts, stop_all
-from clew.cli.demo_show import Show
-from clew.cli.demo_spans import Inbox
-from clew.cli.receiver import Receiver, ReceiverError
-from clew.cli.span_record import SpanRecord
-from clew.cli.trace_buffer import TraceBuffer
+from clew.cli.demo.broker import check_broker, forget_queue
+from clew.cli.demo.drive import Step, visit, visit_mistakes
+from clew.cli.demo.export import Outlet, endpoint, open_outlets, to_readable
+from clew.cli.demo.processes import DemoError, DemoProcess, Interrupts, stop_all
+from clew.cli.demo.show import Show
+from clew.cli.demo.spans import Inbox
+from clew.cli.view.receiver import Receiver, ReceiverError
+from clew.cli.view.span_record import SpanRecord
+from clew.cli.view.trace_buffer import TraceBuffer
 
 _WAIT_SECONDS = 20.0
 _LOOK_SECONDS = 0.1

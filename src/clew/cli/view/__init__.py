@@ -13,11 +13,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from clew.cli.receiver import Receiver, ReceiverError
-from clew.cli.span_record import SpanRecord
 from clew.cli.terminal import Terminal
-from clew.cli.trace_buffer import PATIENCE, Part, TraceBuffer
-from clew.cli.tree import format_trace
+from clew.cli.view.receiver import Receiver, ReceiverError
+from clew.cli.view.span_record import SpanRecord
+from clew.cli.view.trace_buffer import PATIENCE, Part, TraceBuffer
+from clew.cli.view.tree import format_trace
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 # Short against what an eye notices, long against what looking costs.

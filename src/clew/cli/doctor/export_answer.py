@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from clew.cli.doctor_check import OK, PROBLEM, WARNING, Check
+from clew.cli.doctor.check import OK, PROBLEM, WARNING, Check
 
 GRPC, HTTP = "grpc", "http/protobuf"
 _ENDPOINT, _PROTOCOL = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL"

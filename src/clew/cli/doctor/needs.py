@@ -13,14 +13,14 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from clew.cli.doctor_check import OK, PROBLEM, Check
+from clew.cli.doctor.check import OK, PROBLEM, Check
 from clew.seams import SEAMS
 
 _TIMEOUT_S = 60.0
 _MOST_ENDS = 5
 _MOST_LINES = 20
 # Not `-m`: the working directory may hold a module of a library's name.
-_RUN = "import sys; sys.path[:] = filter(None, sys.path); from clew.cli import doctor_needs_process as it; it.main()"
+_RUN = "import sys; sys.path[:] = filter(None, sys.path); from clew.cli.doctor import needs_process as it; it.main()"
 
 
 @dataclass

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clew.cli.doctor_check import OK, PROBLEM, WARNING, Check, reason
+from clew.cli.doctor.check import OK, PROBLEM, WARNING, Check, reason
 from clew.settings import SettingsError
 
 _IN_MANAGE = re.compile(r"""["']DJANGO_SETTINGS_MODULE["']\s*,\s*["']([\w.]+)["']""")

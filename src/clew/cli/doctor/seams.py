@@ -6,9 +6,9 @@ import sys
 from importlib.metadata import entry_points
 from typing import Any
 
-from clew.cli import doctor_needs
-from clew.cli.doctor_check import OK, WARNING, Check
-from clew.cli.doctor_project import Project
+from clew.cli.doctor import needs
+from clew.cli.doctor.check import OK, WARNING, Check
+from clew.cli.doctor.project import Project
 from clew.seams import SEAMS
 from clew.settings import resolve
 
@@ -30,14 +30,14 @@ _DRIVERS = {
 def check(project: Project) -> list[Check]:
     """The lines about seams, about what they and the rest of clew need, and about other products at the same places."""
     settings = resolve(project.arguments or {}, getattr(project.settings, "CLEW", None)).settings
-    found = doctor_needs.look()
+    found = needs.look()
     on = [name for name in SEAMS if settings.is_on(name)]
     off = [name for name in SEAMS if name not in on]
     standing = [name for name in on if name not in found.seams]
     without = f"; off by settings: {', '.join(off)}" if off else ""
     level = WARNING if found.troubles else OK
     checks = [Check("seams", level, f"{len(standing)} of {len(SEAMS)} would stand{without}")]
-    return checks + doctor_needs.checks(found) + _drivers() + _rivals()
+    return checks + needs.checks(found) + _drivers() + _rivals()
 
 
 def _drivers() -> list[Check]:

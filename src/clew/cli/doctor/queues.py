@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from clew.cli.doctor_broker import AMQP, MEMORY, REDIS, Broker, QueueState, look, unreachable
-from clew.cli.doctor_check import OK, PROBLEM, WARNING, Check, listed, reason, within
-from clew.cli.doctor_conf import check as check_conf
-from clew.cli.doctor_project import Project
-from clew.cli.doctor_routes import Routes, routes
-from clew.cli.doctor_workers import Worker, ask, outdated
+from clew.cli.doctor.broker import AMQP, MEMORY, REDIS, Broker, QueueState, look, unreachable
+from clew.cli.doctor.check import OK, PROBLEM, WARNING, Check, listed, reason, within
+from clew.cli.doctor.conf import check as check_conf
+from clew.cli.doctor.project import Project
+from clew.cli.doctor.routes import Routes, routes
+from clew.cli.doctor.workers import Worker, ask, outdated
 
 # Each costs a round trip, on RabbitMQ also a channel.
 _SHOWN_QUEUES = 50

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from clew.cli.forest import Node, exceptions
-from clew.cli.span_record import SpanRecord
 from clew.cli.terminal import Segment, Terminal, cells
+from clew.cli.view.forest import Node, exceptions
+from clew.cli.view.span_record import SpanRecord
 
 _FINDING = "clew.finding"
 # One span may record every retry of a loop; three tell the story.

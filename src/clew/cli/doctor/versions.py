@@ -6,7 +6,7 @@ import platform
 import re
 from importlib.metadata import PackageNotFoundError, version
 
-from clew.cli.doctor_check import OK, PROBLEM, WARNING, Check
+from clew.cli.doctor.check import OK, PROBLEM, WARNING, Check
 from clew.version import VERSION
 
 _LEAST = {

@@ -1,4 +1,4 @@
-"""The process that `clew doctor` asks whether all that clew needs of other libraries is there (see `doctor_needs`).
+"""The process that `clew doctor` asks whether all that clew needs of other libraries is there (see `needs`).
 
 Every module that something is needed of is imported, every need is looked for, and each seam is installed for once. It
 has settings of its own, with those of Django's apps that clew looks at, so the project's need not be there.
@@ -16,15 +16,15 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from clew.cli.doctor_check import reason
-from clew.cli.doctor_needs import Found
+from clew.cli.doctor.check import reason
+from clew.cli.doctor.needs import Found
 from clew.engine import isolation, needs
 from clew.engine.needs import Need
 from clew.engine.seam import Seam
 from clew.seams import SEAMS
 
 _ROOMS = ("engine", "core", "processors", "export", "detectors", "seams", "cli")
-_LEFT_OUT = ("clew.cli.demo", "clew.cli.doctor_needs_process")
+_LEFT_OUT = ("clew.cli.demo", "clew.cli.doctor.needs_process")
 _APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.sites", "django.contrib.sessions"]
 
 

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from clew.cli.span_record import SpanRecord
+from clew.cli.view.span_record import SpanRecord
 
 # The SDK's batch processor sends every five seconds: what another process has finished is here by then.
 PATIENCE = 7.0

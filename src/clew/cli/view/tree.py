@@ -11,7 +11,8 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from clew.cli.details import (
+from clew.cli.terminal import Segment, Terminal, cells
+from clew.cli.view.details import (
     detail_words,
     duration_text,
     finding_count,
@@ -21,10 +22,9 @@ from clew.cli.details import (
     note_lines,
     query_totals,
 )
-from clew.cli.forest import Node, build_forest
-from clew.cli.links import Known, LinkBook
-from clew.cli.span_record import SpanRecord, from_otlp, from_readable
-from clew.cli.terminal import Segment, Terminal, cells
+from clew.cli.view.forest import Node, build_forest
+from clew.cli.view.links import Known, LinkBook
+from clew.cli.view.span_record import SpanRecord, from_otlp, from_readable
 
 # Deeper than this the guides alone would fill the line.
 MAX_DEPTH = 24

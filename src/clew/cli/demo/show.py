@@ -8,12 +8,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from clew.cli.demo_drive import PASSWORD, USER, Step
-from clew.cli.demo_spans import FORM, findings
-from clew.cli.details import code_line, duration_text
-from clew.cli.span_record import SpanRecord
+from clew.cli.demo.drive import PASSWORD, USER, Step
+from clew.cli.demo.spans import FORM, findings
 from clew.cli.terminal import Segment, Terminal, cells
-from clew.cli.tree import format_trace
+from clew.cli.view.details import code_line, duration_text
+from clew.cli.view.span_record import SpanRecord
+from clew.cli.view.tree import format_trace
 
 _PAGES = "clew/cli/demo_site/mistakes"
 _JAEGER = "http://localhost:16686"

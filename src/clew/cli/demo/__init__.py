@@ -11,7 +11,7 @@ import importlib.util
 import os
 from typing import Any
 
-from clew.cli.demo_processes import become
+from clew.cli.demo.processes import become
 
 _NEEDED = ("django", "celery")
 
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     if args.process:
         become(args.process, getattr(args, "host", ""), args.port)
     # Not for a process of the demo, which would take the imports along.
-    from clew.cli.demo_run import run_demo
+    from clew.cli.demo.run import run_demo
 
     return run_demo(args)
 

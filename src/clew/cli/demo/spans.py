@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from clew.cli.demo_drive import Step
-from clew.cli.span_record import SpanRecord
+from clew.cli.demo.drive import Step
+from clew.cli.view.span_record import SpanRecord
 
 WEB, WORKER = "demo-web", "demo-worker"
 FORM = ("POST", "/orders/new/")

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from clew.cli.demo_processes import DemoError
+from clew.cli.demo.processes import DemoError
 
 _SECONDS = 3
 

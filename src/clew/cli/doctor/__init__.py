@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
-from clew.cli import doctor_project, doctor_settings, doctor_versions
-from clew.cli.doctor_check import OK, PROBLEM, WARNING, Check, guarded
+from clew.cli.doctor import project as doctor_project
+from clew.cli.doctor import settings as doctor_settings
+from clew.cli.doctor import versions as doctor_versions
+from clew.cli.doctor.check import OK, PROBLEM, WARNING, Check, guarded
 from clew.cli.terminal import Terminal
 from clew.engine import redaction
 
@@ -94,14 +96,14 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
     project = doctor_project.load(args)
     yield from project.checks
     yield from guarded("settings", lambda: doctor_settings.check(project, is_automatic))
-    yield from guarded("exporter", lambda: _module("doctor_export").check(args.timeout))
-    yield from guarded("seams", lambda: _module("doctor_seams").check(project))
+    yield from guarded("exporter", lambda: _module("export").check(args.timeout))
+    yield from guarded("seams", lambda: _module("seams").check(project))
     if project.app is not None:
-        yield from guarded("celery", lambda: _module("doctor_queues").check(project, args.timeout))
+        yield from guarded("celery", lambda: _module("queues").check(project, args.timeout))
 
 
 def _module(name: str) -> Any:
-    return importlib.import_module(f"clew.cli.{name}")
+    return importlib.import_module(f"clew.cli.doctor.{name}")
 
 
 def _clean(check: Check) -> Check:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from clew.cli.span_record import SpanRecord
+from clew.cli.view.span_record import SpanRecord
 
 ExceptionKey = tuple[str, str]
 # Bounds the work in a trace where every span failed differently.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from clew.cli.span_record import SpanRecord
+from clew.cli.view.span_record import SpanRecord
 
 Known = Mapping[str, Mapping[str, str]]
 """Span names by trace id and span id, of spans shown earlier."""

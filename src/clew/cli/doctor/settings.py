@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from clew.cli.doctor_check import OK, PROBLEM, WARNING, Check
-from clew.cli.doctor_project import Project
+from clew.cli.doctor.check import OK, PROBLEM, WARNING, Check
+from clew.cli.doctor.project import Project
 from clew.settings import Settings, resolve
 
 # Read as text: importing wsgi.py would build the whole application.

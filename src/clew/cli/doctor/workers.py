@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clew.cli.doctor_broker import connected
-from clew.cli.doctor_check import WARNING, Check, listed
+from clew.cli.doctor.broker import connected
+from clew.cli.doctor.check import WARNING, Check, listed
 
 # Long enough for a worker on a busy machine; it is waited for in full, since nobody knows how many will answer.
 _LONGEST_WAIT = 2.0
