@@ -8,7 +8,7 @@ from typing import Literal, get_args, get_origin
 from clew.attributes import DESCRIPTIONS
 from clew.detectors import detectors
 from clew.seams import seams
-from clew.seams.celery.metrics import METRICS
+from clew.seams.celery.message.metrics import METRICS
 from clew.settings import BUDGETS, FIELDS, TYPES, default_of
 
 HERE = Path(__file__).parent
@@ -21,7 +21,7 @@ def spans() -> str:
         "",
         "Generated from the code by `docs/generate.py`. The tracer of a seam is named after its module: "
         "`otel.scope.name = clew.seams.django.template` in any backend is the file "
-        "`src/clew/seams/django/template.py`.",
+        "`src/clew/seams/django/template/__init__.py`.",
         "",
     ]
     for seam in seams():

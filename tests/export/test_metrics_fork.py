@@ -10,7 +10,7 @@ import pytest
 
 from clew.engine import isolation
 from clew.export import metrics_fork
-from clew.seams.celery import metrics
+from clew.seams.celery.message import metrics
 from tests.seams.celery.test_worker import _connections, site, wait_for_finished  # noqa: F401 - a fixture
 
 # The main process has not been forked: it has no id of its own.

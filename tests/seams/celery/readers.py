@@ -27,7 +27,7 @@ def declare(app: Any, queue: str) -> None:
 
 
 if "CELERY_SITE_BROKER" in os.environ:
-    from clew.seams.celery import consumers_registry
+    from clew.seams.celery.consumers import registry as consumers_registry
     from tests.celery_site import app as site
 
     declare(site.app, os.environ["CELERY_SITE_QUEUE"])

@@ -11,8 +11,8 @@ from celery.contrib.testing.worker import start_worker
 from celery.exceptions import Retry
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
-from clew.seams.celery import attempts
-from clew.seams.celery.headers import read_attempts, write_attempts
+from clew.seams.celery.message import attempts
+from clew.seams.celery.message.headers import read_attempts, write_attempts
 from tests.celery_site.app import make_app
 from tests.celery_site.worker import DEADLINE
 from tests.seams.celery import ends

@@ -9,7 +9,7 @@ import pytest
 from celery import chain, chord, group
 from opentelemetry import trace as otel
 
-from clew.seams.celery import chords
+from clew.seams.celery.message import chords
 from clew.testing import tracing
 from tests.celery_site.app import make_app
 from tests.seams.celery.headers_sent import bodies_in, sent_messages

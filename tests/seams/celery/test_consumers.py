@@ -23,8 +23,10 @@ from kombu.messaging import Producer
 from opentelemetry import trace as otel
 
 from clew.cli.doctor.broker import look
-from clew.seams.celery import consumers, consumers_known, consumers_look
-from clew.seams.celery.consumers_registry import Registry
+from clew.seams.celery import consumers
+from clew.seams.celery.consumers import known as consumers_known
+from clew.seams.celery.consumers import look as consumers_look
+from clew.seams.celery.consumers.registry import Registry
 from clew.testing import tracing
 from tests.celery_site.worker import DEADLINE, Gathered, Receiver, Worker
 from tests.detectors.shared import found, unsampled

@@ -7,8 +7,8 @@ import uuid
 import pytest
 from celery.contrib.testing.worker import start_worker
 
-from clew.seams.celery import metrics
-from clew.seams.celery.messaging import destination
+from clew.seams.celery.message import metrics
+from clew.seams.celery.message.attributes import destination
 from clew.testing import tracing
 from tests.celery_site.app import make_app
 from tests.celery_site.worker import DEADLINE

@@ -34,9 +34,12 @@ from clew.cli.view.receiver import SpanRecord
 from clew.core import spans
 from clew.engine import isolation
 from clew.engine.wrapper import Around
-from clew.seams.celery import fate, fate_child, fate_marks, fate_request
-from clew.seams.celery.fate_span import Fate, telling
-from clew.seams.celery.headers import RECEIVED
+from clew.seams.celery import fate
+from clew.seams.celery.fate import child as fate_child
+from clew.seams.celery.fate import marks as fate_marks
+from clew.seams.celery.fate import request as fate_request
+from clew.seams.celery.fate.span import Fate, telling
+from clew.seams.celery.message.headers import RECEIVED
 from clew.testing import tracing
 from tests.celery_site.worker import DEADLINE
 from tests.seams.celery import fates

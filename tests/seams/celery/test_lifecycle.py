@@ -25,7 +25,9 @@ from celery.worker import WorkController
 
 from clew.cli.view.receiver import SpanRecord
 from clew.engine import isolation
-from clew.seams.celery import lifecycle, lifecycle_child, lifecycle_worker
+from clew.seams.celery import lifecycle
+from clew.seams.celery.lifecycle import child as lifecycle_child
+from clew.seams.celery.lifecycle import worker as lifecycle_worker
 from clew.testing import tracing
 from tests.celery_site.worker import DEADLINE, Gathered, Receiver, Worker
 from tests.seams.celery import fates, lives

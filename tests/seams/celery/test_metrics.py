@@ -12,8 +12,8 @@ from opentelemetry import metrics as api
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from clew.seams.celery import metrics
-from clew.seams.celery.fate_span import Fate, Unregistered, telling
+from clew.seams.celery.fate.span import Fate, Unregistered, telling
+from clew.seams.celery.message import metrics
 from clew.testing import tracing
 from tests.celery_site.app import make_app
 from tests.celery_site.worker import DEADLINE

@@ -17,7 +17,7 @@ from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.trace import SpanKind, get_current_span
 
-from clew.seams.celery.messaging import publishing_broker
+from clew.seams.celery.message.attributes import publishing_broker
 from tests.celery_site.app import make_app
 from tests.seams.celery.conftest import current, instrumented, is_error, records_of, upstream
 

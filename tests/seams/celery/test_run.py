@@ -19,7 +19,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 
 import clew
-from clew.seams.celery import contrib, metrics, run
+from clew.seams.celery import contrib, run
+from clew.seams.celery.message import metrics
 from clew.testing import tracing
 from tests.celery_site.app import ExpectedError, make_app
 from tests.celery_site.worker import DEADLINE

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from celery.app.task import Context
 
-from clew.seams.celery.headers import PUBLISHED_AT, RECEIVED, Received, read_received, received_of
-from clew.seams.celery.waiting import eta_attributes, waits
+from clew.seams.celery.message.headers import PUBLISHED_AT, RECEIVED, Received, read_received, received_of
+from clew.seams.celery.message.waiting import eta_attributes, waits
 from tests.seams.celery.test_worker import Site, _connections, site  # noqa: F401 - a fixture
 
 BROKERS = [pytest.param("redis", marks=pytest.mark.redis), pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)]

@@ -10,7 +10,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.test import RequestFactory, override_settings
 from django.test.client import AsyncRequestFactory
 
-from clew.seams.django import middleware_chain
+from clew.seams.django.middleware import chain as middleware_chain
 from clew.testing import tracing
 
 CHAIN = ["WorkingMiddleware", "function_middleware", "AsyncOnlyMiddleware", "AnsweringViewHookMiddleware"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from clew.cli.doctor.check import PROBLEM, Check, reason
 from clew.engine import needs
-from clew.seams.celery.consumers_registry import Registry
+from clew.seams.celery.consumers.registry import Registry
 
 AMQP, REDIS, MEMORY = "amqp", "redis", "memory"
 

@@ -21,8 +21,9 @@ from clew.core import configuration, spans
 from clew.core.code_location import code_attributes
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
-from clew.seams.celery import chords, contrib
-from clew.seams.celery.headers import Chord
+from clew.seams.celery import contrib
+from clew.seams.celery.message import chords
+from clew.seams.celery.message.headers import Chord
 
 SCOPE = __name__
 ERRBACKS = spans.Scope(__name__)

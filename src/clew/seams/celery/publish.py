@@ -28,13 +28,13 @@ from clew.core.transactions import PUBLISHED_HEADER, Publish
 from clew.engine import isolation
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
-from clew.seams.celery import chords, metrics
-from clew.seams.celery.attempts import attempts_header, is_next_attempt, is_others_chord
 from clew.seams.celery.contrib import TakeOver
-from clew.seams.celery.headers import ATTEMPTS, CHORD, PUBLISHED_AT, RECEIVED
-from clew.seams.celery.messaging import message_attributes, publishing_broker, route_attributes
+from clew.seams.celery.message import chords, metrics
+from clew.seams.celery.message.attempts import attempts_header, is_next_attempt, is_others_chord
+from clew.seams.celery.message.attributes import message_attributes, publishing_broker, route_attributes
+from clew.seams.celery.message.headers import ATTEMPTS, CHORD, PUBLISHED_AT, RECEIVED
+from clew.seams.celery.message.waiting import eta_attributes
 from clew.seams.celery.receivers import Receivers
-from clew.seams.celery.waiting import eta_attributes
 
 SCOPE = __name__
 

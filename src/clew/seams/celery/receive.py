@@ -24,8 +24,8 @@ from clew.core import spans
 from clew.core.pipeline import Pipeline
 from clew.engine.seam import Patch, Seam
 from clew.engine.wrapper import Around
-from clew.seams.celery.headers import RECEIVED, Received, chord_run_ids, read_received
-from clew.seams.celery.metrics import consumed
+from clew.seams.celery.message.headers import RECEIVED, Received, chord_run_ids, read_received
+from clew.seams.celery.message.metrics import consumed
 from clew.seams.celery.receivers import Receivers
 
 SCOPE = __name__

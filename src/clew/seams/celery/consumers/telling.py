@@ -1,0 +1,104 @@
+"""Telling of a queue nobody reads: at once, at the end of the request, or after it in a span of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext
+
+from clew import attributes as names
+from clew.core import spans
+from clew.core.call_site import CallSite
+from clew.core.detector import hub
+from clew.core.light_span import LightSpan
+from clew.core.local_trace import LocalTrace
+from clew.core.unread_queue import UnreadQueue
+from clew.seams.celery.consumers.known import Known
+
+SCOPE = spans.Scope("clew.seams.celery.consumers")
+
+
+class Sent:
+    """A task that was sent to a queue.
+
+    Args:
+        queue, task_name: which.
+        site: the application's line.
+        local: the request or task that sent it, if there is one.
+    """
+
+    __slots__ = ("local", "queue", "site", "task_name")
+
+    def __init__(self, queue: str, task_name: str, site: CallSite | None, local: LocalTrace | None) -> None:
+        self.queue, self.task_name, self.site, self.local = queue, task_name, site, local
+
+    def tell(self, local: LocalTrace, known: Known, span: Any = None) -> None:
+        """Tell the detectors that nobody reads it."""
+        queue = UnreadQueue(local, self.queue, self.task_name, span, self.site, known.messages, known.does_exist)
+        queue.read_seconds_ago, queue.strangers = known.read_seconds_ago, known.strangers
+        for on_queue in hub.on_queue:
+            on_queue(queue)
+
+    def tell_alone(self, root: spans.OpenSpan, known: Known) -> None:
+        """Tell it where there is no request or task: the span is its own root."""
+        local = LocalTrace(root, 0)
+        local.where = {names.CELERY_TASK_NAME: self.task_name}
+        self.tell(local, known, root.span)
+        if local.findings is not None:
+            local.findings.finish()
+
+
+class OpenPublish(spans.SdkSpan):
+    """A publish span of the SDK's, still open, that somebody else ends."""
+
+    def note(self, key: str, value: Any) -> None:
+        """Set an attribute at once."""
+        self.span.set_attribute(key, value)
+
+
+def root_of(span: Span) -> spans.OpenSpan:
+    """A publish span as the root it is."""
+    return span if type(span) is LightSpan else OpenPublish(span)
+
+
+class Waiting:
+    """A publish whose queue is being asked about.
+
+    The answer comes in the watcher's thread, the end of the request in its own. Each leaves a step; who comes second
+    tells. That needs no lock, which a fork could leave locked.
+
+    Args:
+        sent: what was sent.
+        publish: context of the publish span.
+    """
+
+    def __init__(self, sent: Sent, publish: SpanContext) -> None:
+        self._sent, self._publish = sent, publish
+        self._known: Known | None = None
+        self._steps: list[str] = [] if sent.local is not None else ["ended"]
+
+    def answered(self, known: Known) -> None:
+        """The broker has answered."""
+        self._known = known
+        self._steps.append("answered")
+        if self._steps[0] == "ended" and known.is_read is False:
+            self._tell_late(known)
+
+    def ended(self) -> None:
+        """The request or task is about to end."""
+        self._steps.append("ended")
+        known, local = self._known, self._sent.local
+        if self._steps[0] == "answered" and known is not None and local is not None and known.is_read is False:
+            self._sent.tell(local, known)
+
+    def _tell_late(self, known: Known) -> None:
+        publish = NonRecordingSpan(self._publish)
+        attributes: dict[str, Any] = {names.MESSAGING_DESTINATION_NAME: self._sent.queue}
+        if known.is_certain:
+            attributes[names.CELERY_HAS_CONSUMERS] = False
+        span = SCOPE.under(publish, f"queue {self._sent.queue}", attributes) if self._publish.is_valid else None
+        root = span or spans.SdkSpan(publish)
+        try:
+            self._sent.tell_alone(root, known)
+        finally:
+            root.close()

@@ -1,0 +1,190 @@
+"""CONSUMER spans of tasks that never ran or whose child died: `lost/`, `revoked/`, `expired/`, `unknown/`, `rejected/`.
+
+They come from the worker's main process, with the publish span as parent and link, as a run has. We stand where Celery
+deals with such a task there, because it may send messages for it: at `Request.on_failure` and `on_timeout`, where the
+pool reports a child it has killed or lost, at `Request._announce_revoked`, and at `Consumer.on_unknown_task`. A child
+that is being terminated is not dead when that is announced; it is told by `on_failure`, which also knows that the child
+has not reported the run itself. `task_rejected` and `Consumer.on_decode_error` tell of messages that are no task, and
+for a cold shutdown, which asks nobody, we stand at the prefork pool's `on_terminate`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from clew import attributes as names
+from clew.core import local_trace
+from clew.engine.needs import attributes, functions
+from clew.engine.seam import Patch, Seam, SpanDoc
+from clew.engine.wrapper import Around
+from clew.seams.celery.fate import marks as fate_marks
+from clew.seams.celery.fate import request as of
+from clew.seams.celery.fate.child import at_end_of_run
+from clew.seams.celery.fate.span import SCOPE, Fate, Telling, Unregistered, sentence, telling
+from clew.seams.celery.receivers import Receivers
+
+_NAMELESS = "message"
+
+
+class State:
+    """Where the seam was installed: children of that process do not tell."""
+
+    installed_in = 0
+
+
+def _unknown(consumer: Any, /, message: Any) -> Telling | None:
+    headers = _mapping(message.headers)
+    # Protocol 1 has them in the body.
+    about = headers if "task" in headers else _mapping(message.payload)
+    name = str(about.get("task"))
+    fate = Fate("unknown", f"{name} is not registered with this worker")
+    return telling(Unregistered(name, consumer.app), _context(consumer, message, str(about.get("id"))), fate)
+
+
+def _rejected(sender: Any, message: Any, exc: BaseException | None = None, **_: Any) -> None:
+    from kombu.exceptions import ContentDisallowed
+
+    outcome = "undecodable" if isinstance(exc, ContentDisallowed) else "rejected"
+    told = _of_message(sender, message, Fate(outcome, sentence(exc, "not a message of a task"), exc))
+    if told is not None:
+        told.end()
+
+
+def _undecodable(consumer: Any, /, message: Any, exc: BaseException) -> Telling | None:
+    return _of_message(consumer, message, Fate("undecodable", sentence(exc, "undecodable"), exc))
+
+
+def _of_message(consumer: Any, message: Any, fate: Fate) -> Telling | None:
+    request = _context(consumer, message)
+    name = vars(request).get("task")
+    task = consumer.app.tasks.get(name) if isinstance(name, str) else None
+    return telling(task or Unregistered(str(name or _NAMELESS), consumer.app), request, fate)
+
+
+def _context(consumer: Any, message: Any, task_id: str | None = None) -> Any:
+    """Celery's context of a message no `Request` was made of."""
+    from celery.app.task import Context
+
+    properties, delivery = _mapping(message.properties), _mapping(message.delivery_info)
+    headers = dict(_mapping(message.headers))
+    headers.setdefault("id", task_id or properties.get("correlation_id"))
+    told = {key: delivery.get(key) for key in ("exchange", "routing_key", "redelivered")}
+    told["priority"] = properties.get("priority")
+    return Context(
+        headers,
+        hostname=consumer.hostname,
+        reply_to=properties.get("reply_to"),
+        correlation_id=properties.get("correlation_id"),
+        delivery_info=told,
+    )
+
+
+def _mapping(held: Any) -> dict[str, Any]:
+    return held if isinstance(held, dict) else {}
+
+
+def _prerun(task: Any, **_: Any) -> None:
+    """In a child: be asked before a run ends that the main process knows of."""
+    local, request = local_trace.current(), task.request
+    if local is not None and request is not None and not request.is_eager and os.getpid() != State.installed_in:
+        local.at_end.append(lambda: at_end_of_run(local, request))
+
+
+def _install() -> None:
+    State.installed_in = os.getpid()
+
+
+def _uninstall() -> None:
+    RECEIVERS.disconnect()
+    of.State.told.clear()
+    of.State.cancelled_silently.clear()
+    fate_marks.forget()
+    State.installed_in = 0
+
+
+RECEIVERS = Receivers(SCOPE, task_rejected=_rejected, task_prerun=_prerun)
+
+_MESSAGE = (
+    names.CELERY_ACTION,
+    names.CELERY_TASK_NAME,
+    names.CELERY_OUTCOME,
+    names.CELERY_FATE_REASON,
+    names.CELERY_STATE,
+    names.CELERY_RETRIES,
+    names.CELERY_REDELIVERED,
+    names.CELERY_HOSTNAME,
+    names.CELERY_ORIGIN,
+    names.CELERY_DELIVERY_INFO,
+    names.CELERY_LINKED_TRACE_ID,
+    names.CELERY_LINKED_SPAN_ID,
+    names.MESSAGING_SYSTEM,
+    names.MESSAGING_OPERATION_NAME,
+    names.MESSAGING_OPERATION_TYPE,
+    names.MESSAGING_DESTINATION_NAME,
+    names.MESSAGING_MESSAGE_ID,
+    names.SERVER_ADDRESS,
+    names.SERVER_PORT,
+)
+_CHILD = (
+    names.CELERY_CHILD_PID,
+    names.CELERY_CHILD_EXIT_CODE,
+    names.CELERY_CHILD_SIGNAL,
+    names.CELERY_RUN_OUTCOME,
+    names.CELERY_FATE_NEXT,
+    names.CELERY_RETRIES_EXHAUSTED,
+)
+
+
+def _doc(verb: str, where: str, *more: str) -> SpanDoc:
+    return SpanDoc(f"{verb}/shop.tasks.send_invoice", "CONSUMER", where, (*_MESSAGE, *more))
+
+
+SEAM = Seam(
+    "celery.fate",
+    patches=(
+        *RECEIVERS.patches,
+        Patch("celery.worker.request", "Request.on_failure", of.below(of.failing)),
+        Patch("celery.worker.request", "Request.on_timeout", of.below(of.timing_out)),
+        Patch("celery.worker.request", "Request.reject", of.below(of.rejecting)),
+        Patch("celery.worker.request", "Request._announce_revoked", of.below(of.revoking)),
+        Patch("celery.worker.request", "Request._announce_cancelled", of.below(of.cancelling)),
+        Patch("celery.worker.request", "Request._retry_worker_lost", Around(note=of.retried), since="5.7"),
+        Patch("celery.worker.request", "Request._success_was_stored", Around(note=of.succeeded), since="5.7"),
+        Patch("celery.worker.consumer.consumer", "Consumer.on_unknown_task", of.below(_unknown)),
+        Patch("celery.worker.consumer.consumer", "Consumer.on_decode_error", of.below(_undecodable)),
+        # Before the first child is forked.
+        Patch("celery.concurrency.prefork", "TaskPool.on_start", Around(fate_marks.share)),
+        Patch("celery.concurrency.prefork", "TaskPool.on_terminate", Around(of.running, close=of.tell_unfinished)),
+    ),
+    spans=(
+        _doc(
+            "lost",
+            "a run whose child was killed (hard time limit, SIGKILL, out of memory, cold shutdown), from its start to "
+            "the child's death",
+            *_CHILD,
+            names.ERROR_TYPE,
+        ),
+        _doc("revoked", "a revoked task; one that ran, from its start to the child's death", *_CHILD),
+        _doc("expired", "a task that was not started before it expired; a point in time"),
+        _doc("unknown", "a task this worker does not have; a point in time", names.ERROR_TYPE),
+        _doc("rejected", "a message that cannot be decoded or is no valid task; a point in time", names.ERROR_TYPE),
+    ),
+    on_install=_install,
+    on_uninstall=_uninstall,
+    needs=(
+        *attributes(
+            "celery.worker.request",
+            "Request",
+            "_context",
+            "_apply_result",
+            "_already_cancelled",
+            "worker_pid",
+            "time_start",
+        ),
+        *functions("celery.worker.state", "active_requests", "revoked"),
+        *functions("billiard.common", "_should_have_exited"),
+        *functions("billiard.einfo", "ExceptionWithTraceback"),
+        *attributes("billiard.pool", "ApplyResult", "_worker_lost"),
+    ),
+)

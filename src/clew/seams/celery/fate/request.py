@@ -1,0 +1,159 @@
+"""What becomes of a request the worker's main process holds: where Celery deals with its end, and what it does then.
+
+Every one of these calls may send messages on behalf of the dead task (its error callbacks, a chord's body, a retry), so
+the span of the fate is open and current around it, and ends at the moment of the fate. Celery may call several of them
+for one task (`on_failure`, then `on_timeout`): the span is told once, and what is sent later is below it as well.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from time import monotonic, time_ns
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
+
+from clew import attributes as names
+from clew.engine.wrapper import Around
+from clew.seams.celery.fate.child import cold_shutdown_of, ended_before, fate_of
+from clew.seams.celery.fate.span import Fate, Telling, below_run, telling
+from clew.seams.celery.message.headers import RECEIVED
+
+Find = Callable[..., "Telling | None"]
+
+
+class State:
+    """Requests of which this process has told, and those Celery has cancelled without storing a result."""
+
+    told: WeakKeyDictionary[Any, Telling] = WeakKeyDictionary()
+    cancelled_silently: WeakSet[Any] = WeakSet()
+
+
+def below(find: Find) -> Around:
+    """Do what Celery does below the span that `find` opens or names for the call's arguments."""
+
+    @functools.wraps(find)
+    def entered(*args: Any, **kwargs: Any) -> Telling | None:
+        told = find(*args, **kwargs)
+        return told.enter() if told is not None else None
+
+    return Around(entered)
+
+
+def failing(request: Any, /, exc_info: Any, return_ok: bool = False) -> Telling | None:
+    """`Request.on_failure`: the child has reported an error, or the pool has killed or lost the child."""
+    from celery.exceptions import Reject
+
+    error = exc_info.exception
+    if isinstance(error, sys.modules["billiard.einfo"].ExceptionWithTraceback):
+        error = error.exc
+    if return_ok:
+        # Celery 5.7 marks a task that rejects its message as failed, here and not in the child.
+        does_fail = isinstance(error, Reject) and not getattr(error, "requeue", False)
+        return below_run(request._context) if does_fail else None
+    if request in State.told:
+        return State.told[request].again()
+    fate = fate_of(request, error)
+    return below_run(request._context) if fate is None else _told(request, fate)
+
+
+def timing_out(request: Any, /, soft: bool, timeout: Any) -> Telling | None:
+    """`Request.on_timeout`: the pool kills the child, or has reported so already."""
+    from billiard.exceptions import TimeLimitExceeded
+
+    if soft:
+        return None
+    if request in State.told:
+        return State.told[request].again()
+    fate = fate_of(request, TimeLimitExceeded(timeout)) if request.worker_pid != os.getpid() else None
+    return below_run(request._context) if fate is None else _told(request, fate)
+
+
+def revoking(request: Any, /, terminated: bool, expired: bool) -> Telling | None:
+    """`Request._announce_revoked`: a task is not started; or the child at it is being killed, and dies later."""
+    if request in State.told:
+        return State.told[request].again()
+    if terminated:
+        return below_run(request._context)
+    if expired:
+        return _told(request, Fate("expired", f"not started before it expired, at {request._context.expires}"))
+    return _told(request, Fate("revoked", _why_revoked(request)))
+
+
+def _why_revoked(request: Any) -> str:
+    when = "while it waited in the worker" if RECEIVED in request.request_dict else "before it started"
+    if request.id in sys.modules["celery.worker.state"].revoked:
+        return f"revoked {when}"
+    return f"revoked by a stamped header {when}"
+
+
+def cancelling(request: Any, /, emit_retry: bool = True) -> Telling | None:
+    """`Request._announce_cancelled`: Celery is killing the child itself."""
+    if not emit_retry:
+        State.cancelled_silently.add(request)
+    return below_run(request._context)
+
+
+def rejecting(request: Any, /, requeue: bool = False) -> Telling | None:
+    """`Request.reject`: its message goes back, or is thrown away."""
+    told = State.told.get(request)
+    if told is not None and told.fate is not None:
+        if requeue and not request.acknowledged:
+            told.fate.more.update({names.CELERY_FATE_NEXT: "requeued", names.CELERY_STATE: None})
+    elif told is None and not requeue and request.time_start is None and request.eta is not None:
+        return _told(request, Fate("rejected", "its ETA is no time a worker can wait for"))
+    return None
+
+
+def retried(request: Any, /, result: Any) -> None:
+    """`Request._retry_worker_lost` (Celery 5.7)."""
+    told = State.told.get(request)
+    if result and told is not None and told.fate is not None:
+        told.fate.more.update({names.CELERY_FATE_NEXT: "retried", names.CELERY_STATE: "RETRY"})
+
+
+def succeeded(request: Any, /, result: Any) -> None:
+    """`Request._success_was_stored` (Celery 5.7): it was over when the child died, and Celery counts it so."""
+    told = State.told.get(request)
+    if result and told is not None and told.fate is not None:
+        told.fate.outcome, told.fate.reason = "succeeded", f"its result was stored, then: {told.fate.reason}"
+
+
+def _told(request: Any, fate: Fate) -> Telling | None:
+    over = ended_before(request, fate)
+    if request in State.cancelled_silently:
+        fate.more[names.CELERY_STATE] = None
+    told = telling(request.task, request._context, fate, over)
+    if told is not None:
+        told.ended_ns = _died_ns(request)
+        State.told[request] = told
+    return told
+
+
+def _died_ns(request: Any) -> int:
+    """Now, or when the pool saw the child gone: without an event loop it waits for a late report, 10 s by default."""
+    job = _job(request)
+    lost = job._worker_lost if job is not None else None
+    return time_ns() - (int((monotonic() - lost[0]) * 1e9) if lost else 0)
+
+
+def _job(request: Any) -> Any:
+    """The pool's, of a request; None where it has none."""
+    return request._apply_result and request._apply_result()
+
+
+def running() -> list[tuple[Any, Any]]:
+    """Before a cold shutdown, which asks nobody: requests the children are at, each with the pool's job."""
+    requests = list(sys.modules["celery.worker.state"].active_requests)
+    return [(request, job) for request in requests if (job := _job(request)) is not None]
+
+
+def tell_unfinished(opened: list[tuple[Any, Any]]) -> None:
+    """After it: tell of those the children have not finished."""
+    for request, job in opened:
+        if not job.ready() and request not in State.told:
+            told = _told(request, cold_shutdown_of(request))
+            if told is not None:
+                told.end()

@@ -1,0 +1,173 @@
+"""The CONSUMER span `run/<task>`, from `task_prerun` to `task_postrun`.
+
+We stand at the two signals because they also work in a worker whose tasks' tracers were built before us (set-up in
+`worker_process_init`), and because Celery sends the second one in a `finally`: it sees every end, the exception that is
+on its way included (SystemExit, a propagated eager error). Its parent is the publish span, and it is linked to it; with
+`task_parent="link"` it starts a trace of its own. Baggage comes along either way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, get_current_span
+
+from clew import attributes as names
+from clew.core import spans
+from clew.core.pipeline import Pipeline
+from clew.core.transactions import PUBLISHED_HEADER
+from clew.engine.seam import Seam, SpanDoc
+from clew.seams.celery import contrib
+from clew.seams.celery.message import attempts, metrics
+from clew.seams.celery.message.attempts import chord_of, header, origin_of
+from clew.seams.celery.message.attributes import consuming_broker, run_attributes
+from clew.seams.celery.message.headers import read_chord, received_of
+from clew.seams.celery.message.waiting import waits
+from clew.seams.celery.receive import derives_chord_ids
+from clew.seams.celery.receivers import Receivers
+from clew.seams.celery.run.running import RunningTask
+
+SCOPE = __name__
+_MAX_RUNNING = 10_000
+_MAX_HEADER_LINKS = 100
+_running: dict[int, RunningTask] = {}
+
+
+def _to_header(request: Any, attributes: dict[str, Any], pipeline: Pipeline) -> tuple[Link, ...]:
+    """Links from a chord's body to the first run of each task of its header."""
+    chord = read_chord(chord_of(request))
+    if chord is None or request.is_eager:
+        return ()
+    attributes[names.CELERY_CHORD_GROUP_ID], attributes[names.CELERY_CHORD_SIZE] = chord.group_id, chord.size
+    if not derives_chord_ids(pipeline, chord.nesting):
+        return ()
+    kind, flags, found = {names.CLEW_LINK_KIND: "chord_header"}, TraceFlags(TraceFlags.SAMPLED), []
+    for index in range(min(chord.size, _MAX_HEADER_LINKS)):
+        found.append(Link(SpanContext(*chord.run_ids(index), is_remote=True, trace_flags=flags), kind))
+    return tuple(found)
+
+
+def _prerun(task: Any, **_: Any) -> None:
+    pipeline = spans.pipeline()
+    request = task.request
+    if pipeline is None or request is None or spans.is_suppressed():
+        return
+    attributes: dict[str, Any] = {}
+    links: tuple[Link, ...] = ()
+    received = None if request.is_eager else received_of(request)
+    waited = waits(request, received, attributes)
+    origin = origin_of(request, attributes)
+    if pipeline.drops(get_current_span(origin.context).get_span_context()) and not metrics.is_metered():
+        attributes = consuming_broker(task.app)
+    else:
+        attributes.update(run_attributes(task, request))
+        links = (*origin.links, *_to_header(request, attributes, pipeline))
+    name, ids = f"run/{task.name}", received[2:4] if received is not None else (0, 0)
+    root = spans.start_root(pipeline, SCOPE, name, SpanKind.CONSUMER, origin.context, attributes, links, ids=ids)
+    if root is None:
+        return
+    if len(_running) >= _MAX_RUNNING:
+        _running.pop(next(iter(_running)), None)
+    if (stale := _running.pop(id(request), None)) is not None:
+        stale.end(None, None)  # somebody has sent the signal twice
+    running = RunningTask(task, request, root, pipeline.max_spans_per_trace)
+    root.enter(origin.context)
+    _running[id(request)] = running
+    running.begin(waited, attributes, origin.first)
+    if aliases := header(request, PUBLISHED_HEADER):
+        running.note_published_in(str(aliases))
+
+
+def _postrun(task: Any, state: str | None = None, retval: Any = None, **_: Any) -> None:
+    running = _running.pop(id(task.request), None)
+    if running is not None:
+        running.end(state, retval)
+
+
+RECEIVERS = Receivers(SCOPE, task_prerun=_prerun, task_postrun=_postrun)
+CONTRIB = contrib.TakeOver(
+    task_prerun="_trace_prerun",
+    task_postrun="_trace_postrun",
+    task_failure="_trace_failure",
+    task_retry="_trace_retry",
+)
+
+
+def _uninstall() -> None:
+    RECEIVERS.disconnect()
+    CONTRIB.give_back()
+    contrib.forget()
+    metrics.forget()
+    attempts.forget()
+    _running.clear()
+
+
+SEAM = Seam(
+    "celery.run",
+    patches=(*RECEIVERS.patches, *CONTRIB.patches, contrib.AGAIN),
+    spans=(
+        SpanDoc(
+            "run/shop.tasks.send_invoice",
+            "CONSUMER",
+            "a run of a task, from task_prerun to task_postrun",
+            (
+                names.CELERY_ACTION,
+                names.CELERY_TASK_NAME,
+                names.CELERY_STATE,
+                names.CELERY_OUTCOME,
+                names.CELERY_ETA_MS,
+                names.CELERY_QUEUE_MS,
+                names.CELERY_PREFETCH_MS,
+                names.CELERY_CLOCK_SKEW_MS,
+                names.CELERY_REDELIVERED,
+                names.CELERY_RUN_NUMBER,
+                names.CELERY_RETRIES,
+                names.CELERY_MAX_RETRIES,
+                names.CELERY_RETRIES_EXHAUSTED,
+                names.CELERY_RETRY_REASON,
+                names.CELERY_RETRY_DELAY_MS,
+                names.CELERY_PREVIOUS_TRACE_ID,
+                names.CELERY_PREVIOUS_SPAN_ID,
+                names.CELERY_REQUEUE,
+                names.PROCESS_MEMORY_DELTA,
+                names.CELERY_HOSTNAME,
+                names.CELERY_ORIGIN,
+                names.CELERY_DELIVERY_INFO,
+                names.CELERY_ETA,
+                names.CELERY_EXPIRES,
+                names.CELERY_TIMELIMIT,
+                names.CELERY_REPLY_TO,
+                names.CELERY_COMPRESSION,
+                names.CELERY_EAGER,
+                names.CELERY_PUBLISHED_IN_TRANSACTION,
+                names.CELERY_ROOT_ID,
+                names.CELERY_PARENT_ID,
+                names.CELERY_GROUP_ID,
+                names.CELERY_GROUP_INDEX,
+                names.CELERY_CHORD_GROUP_ID,
+                names.CELERY_CHORD_SIZE,
+                names.CELERY_MAPPED_TASK,
+                names.CELERY_MAPPED_COUNT,
+                names.CELERY_LINKED_TRACE_ID,
+                names.CELERY_LINKED_SPAN_ID,
+                names.CODE_FUNCTION_NAME,
+                names.CODE_FILE_PATH,
+                names.CODE_LINE_NUMBER,
+                names.MESSAGING_SYSTEM,
+                names.MESSAGING_OPERATION_NAME,
+                names.MESSAGING_OPERATION_TYPE,
+                names.MESSAGING_DESTINATION_NAME,
+                names.MESSAGING_DESTINATION,
+                names.MESSAGING_MESSAGE_ID,
+                names.MESSAGING_CONVERSATION_ID,
+                names.MESSAGING_CONTRIB_CONVERSATION_ID,
+                names.SERVER_ADDRESS,
+                names.SERVER_PORT,
+                names.ERROR_TYPE,
+            ),
+        ),
+    ),
+    on_install=CONTRIB.take,
+    on_uninstall=_uninstall,
+    needs=(*CONTRIB.needs, *contrib.OPTIONS),
+)

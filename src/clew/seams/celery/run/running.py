@@ -1,0 +1,128 @@
+"""A run in progress: its span, what has to be put back when it is over, and how its end is told.
+
+Kept between `task_prerun` and `task_postrun` by the seam `run`.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextvars import Token
+from time import perf_counter, time_ns
+from typing import Any
+
+from opentelemetry.trace import SpanContext
+
+from clew import attributes as names
+from clew.core import local_trace, spans
+from clew.core.detector import hub
+from clew.core.local_trace import LocalTrace
+from clew.core.task_run import TaskRun
+from clew.core.transactions import PUBLISHED_HEADER, TASK_END
+from clew.engine import isolation
+from clew.seams.celery import contrib
+from clew.seams.celery.message import attempts, metrics
+from clew.seams.celery.message.waiting import Waited
+from clew.seams.celery.run.outcome import describe, outcome_of
+
+SCOPE = "clew.seams.celery.run"
+
+
+class RunningTask:
+    """One run: its span, and what has to be put back when it is over.
+
+    Args:
+        task, request: Celery's.
+        root: the span, current.
+        max_spans: clew's spans below it.
+    """
+
+    __slots__ = (
+        "_attempt",
+        "_first",
+        "_handled",
+        "_is_metered",
+        "_known",
+        "_local",
+        "_root",
+        "_started",
+        "_token",
+        "_waits_ms",
+        "run",
+    )
+
+    def __init__(self, task: Any, request: Any, root: spans.OpenSpan, max_spans: int) -> None:
+        self._root = root
+        self._local = LocalTrace(root, max_spans)
+        self._local.where = {names.CELERY_TASK_NAME: str(task.name)}
+        self.run = TaskRun(self._local, task, request)
+        self._token: Token[LocalTrace | None] = local_trace.enter(self._local)
+        # An eager run inside an `except`: that exception is on its way, but not from the task.
+        self._handled = sys.exc_info()[1]
+        self._started = perf_counter()
+        self._attempt: Any = None
+        self._is_metered = True
+        self._first: SpanContext | None = None
+        self._waits_ms: dict[str, float] = {}
+        # Attributes of the broker and the queue, for the metrics.
+        self._known: dict[str, Any] = {}
+
+    def begin(self, waited: Waited, attributes: dict[str, Any], first: SpanContext | None) -> None:
+        """It has begun: its times, and whose next attempt a retry is.
+
+        Args:
+            waited: how long it waited.
+            attributes: of its span.
+            first: the publish of the first attempt.
+        """
+        run = self.run
+        run.published_ns, run.eta_ns, run.received_ns, run.started_ns, self._waits_ms = waited
+        run.system = attributes.get(names.MESSAGING_SYSTEM, "")
+        self._first = first
+        self._attempt = attempts.enter(run.request, first, self._root.span)
+        self._is_metered = metrics.is_metered()
+        if self._is_metered:
+            self._known = dict(attributes)
+
+    def note_published_in(self, aliases: str) -> None:
+        """Its message was sent before the transaction that may have written what it is about was committed."""
+        self._local.notes[PUBLISHED_HEADER] = aliases
+        self._root.note(names.CELERY_PUBLISHED_IN_TRANSACTION, aliases)
+
+    def end(self, state: str | None, retval: Any) -> None:
+        """The run is over: say how, end the span, put back what was current before."""
+        elapsed, run = perf_counter() - self._started, self.run
+        run.ended_ns = time_ns()
+        error = run.error = self._error(state, retval)
+        try:
+            run.outcome = outcome_of(run.task, error)
+            run.result = None if error is not None else retval
+            self._local.notes[TASK_END] = (run.outcome, error)
+            if self._root.span.is_recording():
+                describe(self._root, run, state)
+            if run.outcome == "retried" and run.is_eager:
+                attempts.hand_on(run.request, self._first, self._root.span)
+            for on_task_end in hub.on_task_end:
+                on_task_end(run)
+            self._local.finish()
+        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(ours, SCOPE)
+        finally:
+            self._local.notes.pop(TASK_END, None)
+            attempts.leave(self._attempt)
+            local_trace.leave(self._token)
+            self._root.close()
+        outer = local_trace.current()
+        if outer is not None and error is not None:
+            outer.error_id = id(error)
+        # contrib may have been given a meter provider of its own.
+        if self._is_metered or contrib.State.histogram is not None:
+            labels = {"task": run.task.name, "worker": run.request.hostname}
+            contrib.histogram().record(elapsed, labels)
+        if self._is_metered:
+            metrics.ran(run, self._known, self._waits_ms)
+
+    def _error(self, state: str | None, retval: Any) -> BaseException | None:
+        raised = sys.exc_info()[1]
+        if raised is not None and (state is None or raised is not self._handled):
+            return raised
+        return retval if state not in (None, "SUCCESS") and isinstance(retval, BaseException) else None

@@ -1,0 +1,151 @@
+"""`auth authenticate` (its backends below it: auth_backends.py), `auth login`, `auth logout`, `auth check_password`.
+
+We stand at the functions of `django.contrib.auth`, which every login goes through, and not at their signals: these say
+nothing of a backend that was slow, or of one that was never asked. Credentials, users and hashes are passed on and
+never looked at; the name of a hash's algorithm is the one Django finds (`identify_hasher`).
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+from opentelemetry.trace import get_current_span
+
+from clew import attributes as names
+from clew.core.light_span import LightSpan
+from clew.core.spans import OpenSpan, Scope
+from clew.engine import needs
+from clew.engine.exception_event import CANCELLED
+from clew.engine.seam import Patch, Seam, SpanDoc
+from clew.engine.wrapper import Around
+from clew.seams.django.auth import backends as auth_backends
+from clew.seams.django.auth.backends import Attempt
+
+SCOPE = Scope(__name__)
+
+
+def _open_authenticate() -> OpenSpan | None:
+    outer = auth_backends.current()
+    if outer is not None and outer.backends is None:
+        return None  # Django 5.0 and 5.1: aauthenticate() calls authenticate() in a thread
+    span = SCOPE.open("auth authenticate")
+    if span is not None:
+        auth_backends.make_current(Attempt(outer))
+    return span
+
+
+def _authenticated(opened: OpenSpan, result: Any, error: BaseException | None) -> None:
+    attempt = auth_backends.current()
+    if attempt is None:
+        return
+    # First of all: whatever goes wrong below, the next call must not find this attempt.
+    auth_backends.make_current(attempt.outer)
+    if error is not None:
+        if not isinstance(error, CANCELLED):
+            opened.note(names.DJANGO_AUTH_OUTCOME, "error")
+    elif result is not None:
+        opened.note(names.DJANGO_AUTH_OUTCOME, "accepted")
+        if attempt.accepted_by:
+            opened.note(names.DJANGO_AUTH_BACKEND, attempt.accepted_by)
+    elif attempt.is_denied:
+        opened.note(names.DJANGO_AUTH_OUTCOME, "denied")
+    else:
+        attempt.skip()  # the span is still the current one: they go below it
+        opened.note(names.DJANGO_AUTH_OUTCOME, "declined")
+
+
+def _note_backends(result: Any) -> None:
+    attempt = auth_backends.current()
+    if attempt is not None and attempt.backends is None:
+        auth_backends.listed(attempt, result, SEAM)
+
+
+_operation: ContextVar[str] = ContextVar("clew_auth_operation", default="")
+
+
+def _operation_named(name: str) -> Around:
+    def open_operation() -> OpenSpan | None:
+        if _operation.get() == name:
+            return None  # Django 5.0 and 5.1: alogin() calls login() in a thread
+        span = SCOPE.open(f"auth {name}")
+        if span is not None:
+            _operation.set(name)
+        return span
+
+    def close_operation(opened: OpenSpan, error: BaseException | None) -> None:
+        _operation.set("")
+        opened.close(error)
+
+    return Around(open_operation, close=close_operation)
+
+
+def _open_check_password() -> OpenSpan | None:
+    return SCOPE.open(_CHECK_PASSWORD)
+
+
+def _note_hasher(result: Any) -> None:
+    """What Django has found out itself; no part of the hash, which may be a password that was stored as it was."""
+    span: Any = get_current_span()
+    # By identity: no other span has this very name.
+    if getattr(span, "name", None) is _CHECK_PASSWORD:
+        algorithm = getattr(result, "algorithm", None)
+        if type(algorithm) is str:
+            note = span.note if isinstance(span, LightSpan) else span.set_attribute
+            note(names.DJANGO_AUTH_HASHER, algorithm)
+
+
+_CHECK_PASSWORD = "auth check_password"
+_AUTH, _HASHERS = "django.contrib.auth", "django.contrib.auth.hashers"
+_AUTHENTICATE, _LOGIN, _LOGOUT = (
+    Around(_open_authenticate, _authenticated),
+    _operation_named("login"),
+    _operation_named("logout"),
+)
+_CHECK = Around(_open_check_password)
+
+
+def _at(module: str, function: str, around: Around, since: str = "") -> Patch:
+    return Patch(module, function, around, is_imported_by_name=True, since=since)
+
+
+SEAM = Seam(
+    "django.auth",
+    patches=(
+        Patch(_AUTH, "_get_backends", Around(note=_note_backends)),
+        _at(_AUTH, "authenticate", _AUTHENTICATE),
+        _at(_AUTH, "aauthenticate", _AUTHENTICATE, since="5.0"),
+        _at(_AUTH, "login", _LOGIN),
+        _at(_AUTH, "alogin", _LOGIN, since="5.0"),
+        _at(_AUTH, "logout", _LOGOUT),
+        _at(_AUTH, "alogout", _LOGOUT, since="5.0"),
+        _at(_HASHERS, "check_password", _CHECK),
+        _at(_HASHERS, "acheck_password", _CHECK, since="5.0"),
+        Patch(_HASHERS, "identify_hasher", Around(note=_note_hasher)),
+    ),
+    needs=needs.attributes(_HASHERS, "BasePasswordHasher", "algorithm"),
+    spans=(
+        SpanDoc(
+            "auth authenticate",
+            "INTERNAL",
+            "the search for a backend that accepts the credentials",
+            (names.DJANGO_AUTH_OUTCOME, names.DJANGO_AUTH_BACKEND),
+        ),
+        SpanDoc(
+            "auth backend ModelBackend",
+            "INTERNAL",
+            "one backend, in order; skipped: it does not take these credentials",
+            (
+                names.DJANGO_AUTH_BACKEND,
+                names.DJANGO_AUTH_OUTCOME,
+                names.CODE_FUNCTION_NAME,
+                names.CODE_FILE_PATH,
+                names.CODE_LINE_NUMBER,
+            ),
+        ),
+        SpanDoc("auth login", "INTERNAL", "a user is put into the session"),
+        SpanDoc("auth logout", "INTERNAL", "the session is emptied"),
+        SpanDoc("auth check_password", "INTERNAL", "a password is compared with a hash", (names.DJANGO_AUTH_HASHER,)),
+    ),
+    on_uninstall=auth_backends.forget,
+)

@@ -1,0 +1,235 @@
+"""`SELECT auth_user`: every query, with the line of the application, or of the template, that ran it.
+
+We stand at `CursorWrapper._execute_with_wrappers`, outside the application's own `execute_wrappers`: every query of
+every connection comes by there (any thread, opened before us, from a pool, server-side cursors, `executemany`), and
+nothing is added to the list that applications and Django's own tests compare. Where a driver instrumentation makes a
+span of the query, that one is annotated (processors/detect.py) and there is none of ours.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter_ns, time_ns
+from typing import Any
+
+from opentelemetry.context import get_current
+from opentelemetry.trace import SpanKind, get_current_span
+from opentelemetry.trace.propagation import _SPAN_KEY
+
+from clew import attributes as names
+from clew.core import call_site, findings, folding, local_trace
+from clew.core.call_site import CallSite
+from clew.core.detector import hub
+from clew.core.folded_run import FoldedRun
+from clew.core.light_span import LightSpan
+from clew.core.query import Query, running
+from clew.core.spans import Scope
+from clew.engine import needs
+from clew.engine.seam import Patch, Seam, SpanDoc
+from clew.engine.wrapper import Around
+from clew.seams.django.database import rows as database_rows
+from clew.seams.django.database.attributes import query_attributes, statement_of, status_code
+from clew.seams.django.database.counting import Counted, count, tell
+from clew.seams.django.transaction import queries as transaction_queries
+
+SCOPE = Scope(__name__)
+_SUPPRESS = "suppress_instrumentation"
+_MAX_PHASES = 10_000
+_phases: dict[tuple[CallSite | None, str], str] = {}
+
+
+def _open(cursor: Any, /, sql: Any, params: Any, many: Any, caller: Any) -> Query | Counted | None:
+    local = local_trace.current() or local_trace.of_current_span()
+    if local is None:
+        return None
+    if not local.is_recording and (counted := count(local, cursor, sql)) is not None:
+        return counted
+    context = get_current()
+    if context.get(_SUPPRESS):
+        return None
+    statement, connection = statement_of(sql, params, cursor, caller), cursor.db
+    if statement.is_control and _is_djangos(caller):
+        return None
+    query = Query(local, statement, connection, params, many, caller)
+    queries = local.queries or local.of_queries()
+    if not connection.autocommit:
+        query.transaction = transaction_queries.begun(connection, statement, caller)
+    query.repeats = repeats = queries.seen(query.alias, statement, params)
+    query.count, query.number = repeats.count, repeats.log.count
+    if query.count >= hub.look_from and (local.is_recording or queries.is_worth_a_look(repeats)):
+        queries.look(query, repeats)
+    if local.is_recording:
+        query.context = context
+        query.site = query.site or call_site.call_site(caller)
+        if query.count == 1:
+            repeats.first_site = query.site
+    running.query = query
+    query.start_ns = perf_counter_ns()
+    return query
+
+
+def _open_call(cursor: Any, /, procname: Any, caller: Any) -> Query | Counted | None:
+    name = str.__str__(procname) if issubclass(type(procname), str) else ""
+    return _open(cursor, f"CALL {name}()", ("",), False, caller)
+
+
+def _is_djangos(frame: Any) -> bool:
+    """Whether the transaction statement is Django's own: then the transaction seam shows it."""
+    for _ in range(6):
+        frame = frame.f_back
+        if frame is None:
+            return False
+        module = frame.f_globals.get("__name__", "")
+        if not module.startswith(("django.db.backends.utils", "debug_toolbar", "clew.")):
+            return bool(module.startswith("django.db."))
+    return False
+
+
+def _close(cursor: Any, /, opened: Query | Counted, error: BaseException | None) -> None:
+    if type(opened) is Query:
+        _end(opened, cursor, error)
+    else:
+        repeats, start_ns = opened  # type: ignore[misc]
+        took_ns = perf_counter_ns() - start_ns
+        repeats.duration_ns += took_ns
+        repeats.log.duration_ns += took_ns
+        if took_ns >= hub.slow_ns or (hub.many_rows != hub.never and cursor.cursor.rowcount >= hub.many_rows):
+            tell(repeats, cursor, took_ns)
+
+
+def _end(query: Query, cursor: Any, error: BaseException | None) -> None:
+    query.duration_ns = perf_counter_ns() - query.start_ns
+    query.is_over = True
+    local, statement = query.local, query.statement
+    if query.transaction is not None:
+        transaction_queries.count(query.transaction, statement, error)
+    if error is None and statement.is_select:
+        query.rows = cursor.cursor.rowcount
+    if query.context is not None and query.taken_by is None:
+        _emit(query, error)
+    if local.queries is not None:
+        local.queries.end(query)
+    if query.findings and query.span is not None:
+        for finding in query.findings:
+            if not finding.is_placed:
+                findings.attach(query.span, finding)
+    query.frame = query.params = query.context = query.transaction = None
+
+
+def _emit(query: Query, error: BaseException | None) -> None:
+    parent: Any = query.context.get(_SPAN_KEY)
+    if type(parent) is FoldedRun:
+        parent = parent.resolve()
+    is_light = type(parent) is LightSpan
+    if not is_light:
+        parent = get_current_span(query.context)
+    if not parent.is_recording():
+        return
+    key = (query.statement.fingerprint, query.alias, query.site)
+    if is_light and error is None and parent._folds:
+        first = parent._folds.get(key)
+        if first is not None:
+            folding.again(first, parent, query.duration_ns, time_ns())
+            query.span = first
+            if query.rows > 0:
+                held = first._attributes
+                held[names.DB_RESPONSE_RETURNED_ROWS] = held.get(names.DB_RESPONSE_RETURNED_ROWS, 0) + query.rows
+            return
+    end_ns = time_ns()
+    attributes, name = _attributes(query, parent), query.statement.summary or "query"
+    start_ns = end_ns - query.duration_ns
+    span = SCOPE.under(parent, name, attributes, SpanKind.CLIENT, query.context, start_ns)
+    if span is None:
+        return
+    query.span = span
+    if error is not None or type(span) is not LightSpan or not is_light:
+        _close_span(span, query, error)
+        return
+    span._end_time = end_ns
+    folding.fold(span, parent, key)
+
+
+def _close_span(span: Any, query: Query, error: BaseException | None) -> None:
+    for finding in query.findings:
+        findings.attach(span, finding)
+    if error is not None and (code := status_code(error)):
+        span.note(names.DB_RESPONSE_STATUS_CODE, code)
+    span.close(error)
+
+
+def _attributes(query: Query, parent: Any) -> dict[str, Any]:
+    found = query_attributes(query)
+    site = query.site
+    if site is not None:
+        found[names.CODE_FILE_PATH] = site.path
+        found[names.CODE_LINE_NUMBER] = site.line
+        if site.function:
+            found[names.CODE_FUNCTION_NAME] = site.function
+    phase = _phase(query, parent)
+    if phase:
+        found[names.CLEW_DB_PHASE] = phase
+    return found
+
+
+def _phase(query: Query, parent: Any) -> str:
+    """The phase, worked out once for a line below a span of that name: it takes a walk of its own."""
+    key = (query.site, parent.name)
+    found = _phases.get(key)
+    if found is None:
+        if len(_phases) >= _MAX_PHASES:
+            _phases.clear()
+        found = _phases[key] = call_site.phase(query.frame)
+    return found
+
+
+def _note_connection() -> None:
+    local = local_trace.current()
+    if local is not None:
+        local.of_queries().connections_opened += 1
+
+
+_CURSOR, _CONNECTION = "django.db.backends.utils", "django.db.backends.base.base"
+SEAM = Seam(
+    "django.database",
+    patches=(
+        Patch(_CURSOR, "CursorWrapper._execute_with_wrappers", Around(_open, close=_close)),
+        Patch(_CURSOR, "CursorWrapper.callproc", Around(_open_call, close=_close)),
+        Patch(_CONNECTION, "BaseDatabaseWrapper.connect", Around(note=_note_connection)),
+        database_rows.PATCH,
+    ),
+    needs=(
+        *needs.attributes(_CURSOR, "CursorWrapper", "cursor", "db"),
+        *needs.attributes(_CONNECTION, "BaseDatabaseWrapper", "alias", "autocommit", "settings_dict", "vendor"),
+        *needs.attributes(database_rows.COMPILER, "SQLCompiler", "connection"),
+    ),
+    spans=(
+        SpanDoc(
+            "SELECT auth_user",
+            "CLIENT",
+            "a query; equal ones from the same line below one span are one span",
+            (
+                names.DB_SYSTEM_NAME,
+                names.DB_NAMESPACE,
+                names.DB_OPERATION_NAME,
+                names.DB_OPERATION_BATCH_SIZE,
+                names.DB_COLLECTION_NAME,
+                names.DB_QUERY_TEXT,
+                names.DB_QUERY_SUMMARY,
+                names.DB_QUERY_PARAMETER,
+                names.DB_RESPONSE_STATUS_CODE,
+                names.DB_RESPONSE_RETURNED_ROWS,
+                names.DJANGO_DB_ALIAS,
+                names.SERVER_ADDRESS,
+                names.SERVER_PORT,
+                names.CODE_FUNCTION_NAME,
+                names.CODE_FILE_PATH,
+                names.CODE_LINE_NUMBER,
+                names.CLEW_DB_PHASE,
+                names.CLEW_FOLDED_COUNT,
+                names.CLEW_FOLDED_DURATION_MS,
+                names.CLEW_FOLDED_FIRST_MS,
+                names.CLEW_FOLDED_LAST_MS,
+                names.ERROR_TYPE,
+            ),
+        ),
+    ),
+)

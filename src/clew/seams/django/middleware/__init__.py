@@ -1,0 +1,131 @@
+"""`middleware SessionMiddleware request` and its other phases: flat siblings below the request, not an onion.
+
+We stand between the layers of the chain Django builds in `load_middleware`: a middleware's request phase lasts from its
+call until the next layer is called, its response phase from that layer's return until its own. One cursor for a request
+walks the chain; a phase becomes a span when it took time, failed, answered, or something was opened under it, and is an
+entry of the request's `django.middleware.timings` otherwise (`CLEW_DETAIL=all`: always a span).
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import Any
+
+from clew import attributes as names
+from clew.core import code_location, local_trace
+from clew.engine import needs
+from clew.engine.seam import Patch, Seam, SpanDoc
+from clew.engine.wrapper import Around
+from clew.seams.django.middleware import chain as middleware_chain
+from clew.seams.django.middleware import hooks as middleware_hooks
+from clew.seams.django.middleware.cursor import Layer, enter, leave
+
+_building = threading.local()
+_HANDLERS = ("_get_response", "_get_response_async")
+
+
+_AROUND_LAYER = Around(enter, close=leave)
+
+
+def _traced_layer(call: Any, layer: Layer) -> Any:
+    """`call` with its phases timed."""
+    from asgiref.sync import iscoroutinefunction
+
+    return _AROUND_LAYER(call, is_async=iscoroutinefunction(call), layer=layer)
+
+
+def _failing(exc: BaseException) -> None:
+    """Django makes a response of a middleware's exception: noted before, so that rendering it is not its time."""
+    local = local_trace.current()
+    if local is not None and local.cursor is not None:
+        local.cursor.fail(exc)
+
+
+def _convert(get_response: Any) -> Layer | None:
+    layers: list[Layer] | None = getattr(_building, "layers", None)
+    if layers is None:
+        return None
+    layer = _layer_of(get_response)
+    if layers:
+        layers[-1].outer = layer
+    layers.append(layer)
+    return layer
+
+
+def _converted(opened: Layer, result: Any) -> Any:
+    return _traced_layer(result, opened)
+
+
+def _nothing() -> None:
+    """A layer that is being built is nothing to close."""
+
+
+_CONVERT = Around(_convert, close=_nothing, replace=_converted)
+
+
+def _build() -> tuple[list[Layer], list[Layer] | None]:
+    layers: list[Layer] = []
+    outer = getattr(_building, "layers", None)
+    _building.layers = layers
+    return layers, outer
+
+
+def _built(handler: Any, /, opened: tuple[list[Layer], list[Layer] | None], error: BaseException | None) -> None:
+    layers, _building.layers = opened
+    middleware_hooks.trace_hooks(handler, layers)
+
+
+def _layer_of(target: Any) -> Layer:
+    if getattr(target, "__name__", "") in _HANDLERS:
+        return Layer("")
+    function = code_location.unwrapped(target)
+    dotted = code_location.dotted_name(function).partition(".<locals>")[0]
+    return Layer(dotted, target)
+
+
+def _trace_living_chains() -> None:
+    for handler in middleware_chain.living_handlers():
+        layers: list[Layer] = []
+        cells = middleware_chain.layer_cells(handler._middleware_chain)
+        if not cells:
+            continue  # built under an earlier set-up: its layers are ours already
+        for cell in cells:
+            layer = _layer_of(cell.cell_contents)
+            layer.outer = layers[-1] if layers else None
+            layers.append(layer)
+            traced = _traced_layer(cell.cell_contents, layer)
+            SEAM.undo_with(middleware_chain.replace_content(cell, traced))
+        SEAM.undo_with(functools.partial(vars(handler).update, middleware_hooks.hooks_of(handler)))
+        middleware_hooks.trace_hooks(handler, layers[::-1])
+
+
+SEAM = Seam(
+    "django.middleware",
+    patches=(
+        Patch("django.core.handlers.base", "convert_exception_to_response", _CONVERT),
+        Patch("django.core.handlers.base", "BaseHandler.load_middleware", Around(_build, close=_built)),
+        Patch("django.core.handlers.exception", "response_for_exception", Around(_failing)),
+    ),
+    spans=(
+        SpanDoc(
+            "middleware SessionMiddleware request",
+            "INTERNAL",
+            "a phase of a middleware: request, view, template_response, exception, response",
+            (
+                names.DJANGO_MIDDLEWARE_NAME,
+                names.DJANGO_MIDDLEWARE_PHASE,
+                names.DJANGO_MIDDLEWARE_SHORT_CIRCUITED,
+                names.CODE_FUNCTION_NAME,
+                names.CODE_FILE_PATH,
+                names.CODE_LINE_NUMBER,
+            ),
+        ),
+    ),
+    needs=needs.functions(
+        "django.core.handlers.base",
+        "BaseHandler._middleware_chain",
+        *(f"BaseHandler.{name}" for name in (*_HANDLERS, *middleware_hooks.HOOKS)),
+    ),
+    on_install=_trace_living_chains,
+)

@@ -1,0 +1,236 @@
+"""The SERVER span `GET users/<username>/`, from the handler's `get_response` until the last byte of the body.
+
+We stand at `BaseHandler.get_response` and its async twin, outside the middleware: there every request is seen, whatever
+its middleware does, in the mode the site runs in (contrib's middleware is sync-only and pushes the whole chain below it
+through a thread, docs/upstream.md, django 8), and one `finally` ends it, also on cancellation and SystemExit (7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import Token
+from typing import Any
+
+from opentelemetry import propagate
+from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.instrumentation.propagators import get_global_response_propagator
+from opentelemetry.instrumentation.utils import extract_attributes_from_object
+from opentelemetry.propagators.textmap import Getter
+from opentelemetry.trace import INVALID_SPAN, SpanKind, get_current_span, set_span_in_context
+
+from clew import attributes as names
+from clew.core import local_trace, spans
+from clew.core.local_trace import LocalTrace
+from clew.core.transactions import RESPONSE_STATUS
+from clew.engine import isolation
+from clew.engine.exception_event import type_name
+from clew.engine.seam import Patch, Seam, SpanDoc
+from clew.engine.wrapper import Around
+from clew.seams.django import contrib
+from clew.seams.django.request import metrics as request_metrics
+from clew.seams.django.request import response_body
+from clew.seams.django.request.attributes import headers_of, request_attributes, scheme_of, verb_of
+from clew.seams.django.request.headers import captured_request_headers, captured_response_headers
+from clew.seams.django.request.outcome import name_by_route, note_error, note_status, route_of, status_of
+
+SCOPE = __name__
+
+
+class ServedRequest:
+    """One request being served: its span, what was current before, and its end.
+
+    Args:
+        request: Django's request.
+        root: the span, started.
+        attributes: what it started with, for the metrics.
+    """
+
+    __slots__ = ("_context", "_ended", "_metrics", "local", "request", "root", "token_context", "token_local")
+
+    def __init__(self, request: Any, root: spans.OpenSpan, context: Context, attributes: dict[str, Any]) -> None:
+        self.request = request
+        self.root = root
+        self._ended = False
+        self._metrics = request_metrics.started(attributes)
+        pipeline = spans.pipeline()
+        self.local = LocalTrace(root, pipeline.max_spans_per_trace if pipeline else 0)
+        self._context = set_span_in_context(root.span, context)
+        self.token_context: Token[Context] | None = attach(self._context)
+        self.token_local = local_trace.enter(self.local)
+
+    def finish(self, response: Any, error: BaseException | None) -> None:
+        """The handler has returned or raised: end the span, or leave it open for the body."""
+        try:
+            self._describe(response, error)
+        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(ours, SCOPE)
+        local_trace.leave(self.token_local)
+        if self.token_context is not None:
+            detach(self.token_context)
+        try:
+            if error is None and response_body.follow(response, self._context, self.local, self.end):
+                return
+        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(ours, SCOPE)
+        self.end(None)
+
+    def end(self, error: BaseException | None) -> None:
+        """End the span. Called once or more: by the body's last part, by its error, by the response's close."""
+        if self._ended:
+            return
+        self._ended = True
+        try:
+            if error is not None:
+                note_error(self.root, error)
+            if self.local.queries is not None or self.local.findings is not None:
+                self.local.where = {names.HTTP_ROUTE: route_of(self.request)}
+            self.local.notes[RESPONSE_STATUS] = self._metrics.status_code
+            self.local.finish()
+            self._metrics.record(self.request)
+        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(ours, SCOPE)
+        self.root.close()
+
+    def _describe(self, response: Any, error: BaseException | None) -> None:
+        root, request = self.root, self.request
+        if not self.local.is_recording:
+            self._metrics.status_code = status_of(response)
+            if response is not None:
+                _call_hook(contrib.State.response_hook, root.span, request, response)
+            return
+        name_by_route(root, request)
+        root.note(names.DJANGO_VIEW_REACHED, "view" in self.local.notes)
+        if error is not None:
+            note_error(root, error)
+        raised = self.local.notes.pop("exception", None)
+        if response is None:
+            return
+        self._metrics.status_code = status = status_of(response)
+        note_status(root, status, raised)
+        captured_response_headers(root.span, response)
+        _call_hook(contrib.State.response_hook, root.span, request, response)
+
+
+def _call_hook(hook: Any, *args: Any) -> None:
+    """Call a hook of the site's; its errors are told, as contrib does."""
+    if hook is None:
+        return
+    try:
+        hook(*args)
+    except Exception as error:  # noqa: BLE001 - the site's hook, as contrib treats it
+        isolation.warn(f"clew: {getattr(hook, '__qualname__', 'a hook')} raised {type_name(error)}: {error}")
+
+
+def call_request_hook(request: Any, local: LocalTrace) -> None:
+    """Call the site's request_hook, at the place in the chain where contrib's middleware would stand."""
+    _call_hook(contrib.State.request_hook, local.root.span, request)
+
+
+def _begin(request: Any) -> ServedRequest | None:
+    pipeline = spans.pipeline()
+    if pipeline is None or contrib.State.is_switched_off or spans.is_suppressed() or _is_excluded(request):
+        return None
+    context, kind = get_current(), SpanKind.INTERNAL
+    if get_current_span(context) is INVALID_SPAN:
+        context, kind = _extracted(request, context), SpanKind.SERVER
+    attributes = request_attributes(request, contrib.State.mode)
+    root = spans.start_root(pipeline, SCOPE, verb_of(request), kind, context, attributes)
+    if root is None:
+        return None
+    if root.span.is_recording():
+        if kind is SpanKind.SERVER:
+            captured_request_headers(root.span, request)
+        if wanted := contrib.State.traced_attributes:
+            root.span.set_attributes(extract_attributes_from_object(request, wanted))
+    served = ServedRequest(request, root, context, attributes)
+    if contrib.State.middleware_position == 0:
+        call_request_hook(request, served.local)
+    return served
+
+
+class _Headers(Getter[Mapping[str, Any]]):
+    """Reads META, where Django puts the headers under both WSGI and ASGI; what is no text is not there."""
+
+    def get(self, carrier: Mapping[str, Any], key: str) -> list[str] | None:
+        value = carrier.get(f"HTTP_{key.upper().replace('-', '_')}")
+        return [value] if isinstance(value, str) else None
+
+    def keys(self, carrier: Mapping[str, Any]) -> list[str]:
+        return [key[5:].lower().replace("_", "-") for key in carrier if key.startswith("HTTP_")]
+
+
+_HEADERS = _Headers()
+
+
+def _extracted(request: Any, context: Context) -> Context:
+    return propagate.extract(headers_of(request), context, _HEADERS)
+
+
+def _is_excluded(request: Any) -> bool:
+    excluded: Any = contrib.State.excluded_urls
+    if not getattr(excluded, "_excluded_urls", excluded):
+        return False
+    meta = headers_of(request)
+    host = meta.get("HTTP_HOST") or meta.get("SERVER_NAME", "")
+    return bool(excluded.url_disabled(f"{scheme_of(request)}://{host}{getattr(request, 'path', '')}"))
+
+
+def _answered(result: Any) -> None:
+    propagator = get_global_response_propagator()
+    if propagator is not None:
+        propagator.inject(result)
+
+
+def _finish(opened: ServedRequest, result: Any, error: BaseException | None) -> None:
+    opened.finish(result, error)
+
+
+def _raised(exc: BaseException, result: Any, error: BaseException | None) -> None:
+    """Django makes a response of an exception: from 500 on it is what the request failed with."""
+    local = local_trace.current()
+    if local is not None and (result is None or status_of(result) >= 500):
+        local.notes["exception"] = exc
+
+
+_AROUND = Around(_begin, _answered, close=_finish)
+
+
+SEAM = Seam(
+    "django.request",
+    patches=(
+        Patch("django.core.handlers.base", "BaseHandler.get_response", _AROUND),
+        Patch("django.core.handlers.base", "BaseHandler.get_response_async", _AROUND),
+        Patch("django.core.handlers.exception", "response_for_exception", Around(note=_raised)),
+    ),
+    spans=(
+        SpanDoc(
+            "GET users/<username>/",
+            "SERVER",
+            "a request, from the handler until the last byte of its body",
+            (
+                names.HTTP_REQUEST_METHOD,
+                names.HTTP_ROUTE,
+                names.HTTP_RESPONSE_STATUS_CODE,
+                names.URL_PATH,
+                names.URL_QUERY,
+                names.URL_SCHEME,
+                names.SERVER_ADDRESS,
+                names.SERVER_PORT,
+                names.CLIENT_ADDRESS,
+                names.USER_AGENT_ORIGINAL,
+                names.NETWORK_PROTOCOL_VERSION,
+                names.DJANGO_VIEW_REACHED,
+                names.DJANGO_URL_NAME,
+                names.DJANGO_URL_NAMESPACE,
+                names.DJANGO_RESPONSE_SHORT_CIRCUITED_BY,
+                names.DJANGO_RESPONSE_RAISED_BY,
+                names.DJANGO_REQUEST_CANCELLED,
+                names.DJANGO_MIDDLEWARE_TIMINGS,
+                names.ERROR_TYPE,
+            ),
+        ),
+    ),
+    on_install=contrib.prepare,
+    on_ready=contrib.take_over,
+    on_uninstall=contrib.give_back,
+)

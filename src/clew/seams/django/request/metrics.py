@@ -1,0 +1,113 @@
+"""contrib's HTTP server metrics, kept: active requests and duration, by its instruments and its attribute filters.
+
+Where no meter provider is set up its instruments are proxies that lead nowhere, and nothing is computed for them.
+Without the names of contrib that this takes, nothing is recorded.
+"""
+
+from __future__ import annotations
+
+import sys
+from time import perf_counter
+from typing import Any
+
+from opentelemetry.metrics import NoOpHistogram, NoOpUpDownCounter
+
+from clew import attributes as names
+from clew.engine import needs
+from clew.seams.django import contrib
+from clew.seams.django.request.outcome import route_of
+
+_LEADS_NOWHERE = (NoOpHistogram, NoOpUpDownCounter)
+_SEMCONV = "opentelemetry.instrumentation._semconv"
+
+
+class State:
+    """Whether contrib has all that it takes."""
+
+    is_possible = True
+
+
+def _switch_off() -> None:
+    State.is_possible = False
+
+
+needs.declare(
+    __name__,
+    *needs.functions(
+        contrib.MIDDLEWARE,
+        "_DjangoMiddleware._active_request_counter",
+        "_DjangoMiddleware._duration_histogram_old",
+        "_DjangoMiddleware._duration_histogram_new",
+        "_parse_active_request_count_attrs",
+        "_parse_duration_attrs",
+    ),
+    *needs.functions(_SEMCONV, "_StabilityMode"),
+    consequence="http.server.request.duration and http.server.active_requests are not recorded",
+    switch_off=_switch_off,
+)
+
+
+class RequestMetrics:
+    """Metrics of one request, recorded at its end.
+
+    Args:
+        attributes: what its span started with.
+    """
+
+    __slots__ = ("_active", "_attributes", "_began", "status_code")
+
+    def __init__(self, attributes: dict[str, Any]) -> None:
+        self.status_code = 0
+        self._attributes = attributes
+        self._began = perf_counter()
+        self._active: Any = None
+        holder = _holder()
+        if holder is not None and _leads_somewhere(holder._active_request_counter):
+            parse = sys.modules[contrib.MIDDLEWARE]._parse_active_request_count_attrs
+            self._active = parse(attributes, _mode(contrib.State.mode))
+            holder._active_request_counter.add(1, self._active)
+
+    def record(self, request: Any) -> None:
+        """Record the duration, and that the request is no longer active."""
+        holder = _holder()
+        if holder is None:
+            return
+        seconds = max(perf_counter() - self._began, 0)
+        if self._active is not None:
+            holder._active_request_counter.add(-1, self._active)
+        route = route_of(request)
+        if _leads_somewhere(holder._duration_histogram_old):
+            attributes = _parsed({**self._attributes, "http.status_code": self.status_code}, "default")
+            if route:
+                attributes["http.target"] = route
+            holder._duration_histogram_old.record(round(seconds * 1000), attributes)
+        if _leads_somewhere(holder._duration_histogram_new):
+            new = {**self._attributes, names.HTTP_RESPONSE_STATUS_CODE: self.status_code}
+            if route:
+                new[names.HTTP_ROUTE] = route
+            if self.status_code >= 500:
+                new[names.ERROR_TYPE] = str(self.status_code)
+            holder._duration_histogram_new.record(seconds, _parsed(new, "http"))
+
+
+def started(attributes: dict[str, Any]) -> RequestMetrics:
+    """Note that a request became active."""
+    return RequestMetrics(attributes)
+
+
+def _holder() -> Any:
+    return contrib.middleware() if State.is_possible else None
+
+
+def _mode(value: str) -> Any:
+    return sys.modules[_SEMCONV]._StabilityMode(value)
+
+
+def _parsed(attributes: dict[str, Any], mode: str) -> Any:
+    return sys.modules[contrib.MIDDLEWARE]._parse_duration_attrs(attributes, _mode(mode))
+
+
+def _leads_somewhere(instrument: Any) -> bool:
+    if instrument is None or isinstance(instrument, _LEADS_NOWHERE):
+        return False
+    return getattr(instrument, "_real_instrument", instrument) is not None

@@ -1,0 +1,178 @@
+"""`template page.html` (root, include, extends) and `block content`: rendering by Django's own engine.
+
+We stand at `Template.render`, which root renders, `{% include %}` and inclusion tags all go through (not `_render`: the
+test environment replaces it), at its twin for `{% partialdef %}` (Django 6.0), at `ExtendsNode.render`, which renders
+the parent past `Template.render` (only `get_parent` knows which one), and at `BlockNode.render`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry.trace import get_current_span
+
+from clew import attributes as names
+from clew.core import configuration, folded_run, local_trace
+from clew.core.folded_run import FoldedRun
+from clew.core.light_span import LightSpan
+from clew.core.spans import OpenSpan, Scope
+from clew.engine import needs
+from clew.engine.seam import Patch, Seam, SpanDoc
+from clew.engine.wrapper import Around
+from clew.seams.django.template.facts import NAMELESS, Facts, KnownTemplates, plain
+
+SCOPE = Scope(__name__)
+KNOWN = KnownTemplates("django")
+# Until the parent is known; told from other spans' names by identity.
+_SOME_PARENT = "template <parent>"
+
+
+def _is_unsampled() -> bool:
+    """All that an unsampled request pays for is this look."""
+    local = local_trace.current()
+    return local is not None and not local.is_recording
+
+
+# What is open around a template: a run of what is folded; or its span, its key, and how many queries there had been.
+_Rendering = FoldedRun | tuple[OpenSpan, Any, int]
+
+
+def _open_template(template: Any, /, context: Any) -> _Rendering | None:
+    local = local_trace.current()  # all that an unsampled request pays for is this look; not a call more
+    if local is not None and not local.is_recording:
+        return None
+    role = "root" if getattr(context, "template", None) is None else "include"
+    run = folded_run.begin(template, role)
+    if run is not None:
+        run.before = 0 if local is None or local.queries is None else local.queries.count
+        return run
+    # Of whatever is called a template: a class of the application's need not call Django's `__init__`.
+    file = getattr(getattr(template, "origin", None), "name", None)
+    return _rendering(template, role, KNOWN.facts(getattr(template, "name", None), file))
+
+
+def _open_partial(partial: Any, /, context: Any) -> _Rendering | None:
+    if _is_unsampled():
+        return None
+    origin, role = partial.origin, "root" if getattr(context, "template", None) is None else "include"
+    name = f"{plain(origin.template_name) or NAMELESS}#{partial.name}"
+    return _rendering(partial, role, KNOWN.facts(name, origin.name))
+
+
+def _rendering(template: Any, role: str, facts: Facts) -> _Rendering | None:
+    attributes, key = facts.roles[role]
+    run = folded_run.enlist(template, role, key, attributes)
+    if run is not None:
+        run.before = _query_count()
+        return run
+    span = SCOPE.open(facts.span_name, static=attributes)
+    return None if span is None else (span, key, _query_count())
+
+
+def _query_count() -> int:
+    local = local_trace.current()
+    return 0 if local is None or local.queries is None else local.queries.count
+
+
+def _close_template(opened: _Rendering, error: BaseException | None) -> None:
+    if type(opened) is FoldedRun:
+        # Each query makes it a span.
+        if opened.is_span and (ran := _query_count() - opened.before):
+            opened.resolve().note(names.DJANGO_TEMPLATE_QUERY_COUNT, ran)
+        opened.close(error)
+        return
+    span, key, before = opened  # type: ignore[misc]
+    ran = _query_count() - before
+    if ran:
+        span.note(names.DJANGO_TEMPLATE_QUERY_COUNT, ran)
+    span.close_folded(span.above, key, error)
+
+
+def _open_extends() -> OpenSpan | None:
+    if _is_unsampled():
+        return None
+    # Open before the parent is looked for: loading and compiling it is a part of extending it.
+    return SCOPE.open(_SOME_PARENT, {names.DJANGO_TEMPLATE_ENGINE: "django", names.DJANGO_TEMPLATE_ROLE: "extends"})
+
+
+def _note_parent(result: Any) -> None:
+    span: Any = get_current_span()
+    if getattr(span, "name", None) is not _SOME_PARENT:
+        return
+    facts = KNOWN.facts(getattr(result, "name", None), getattr(getattr(result, "origin", None), "name", None))
+    span.update_name(facts.span_name)
+    note = span.note if isinstance(span, LightSpan) else span.set_attribute
+    for key, value in facts.roles["extends"][0].mapping.items():
+        note(key, value)
+
+
+def _open_block(node: Any, /, context: Any) -> tuple[OpenSpan, Any] | None:
+    if _is_unsampled():
+        return None
+    # The definition that counts is the last one in the stack; an error leaves the stack without it.
+    overrides = context.render_context.get("block_context")
+    stack = overrides.blocks.get(node.name) if overrides is not None else None
+    span = SCOPE.open(f"block {node.name}")
+    return None if span is None else (span, stack[-1] if stack else node)
+
+
+def _close_block(opened: tuple[OpenSpan, Any], error: BaseException | None) -> None:
+    span, block = opened
+    settings = configuration.settings
+    is_short = span.elapsed_ns < settings.block_threshold_ms * 1e6
+    # What a discarded block had looked up is not worth its microseconds: attributes only now.
+    if is_short and span.is_trivial and error is None and settings.detail != "all":
+        span.discard()
+        return
+    origin = getattr(block, "origin", None)
+    attributes, key = KNOWN.facts(getattr(origin, "template_name", None), getattr(origin, "name", None)).roles["block"]
+    for name, value in attributes.mapping.items():
+        span.note(name, value)
+    if block.token is not None:
+        span.note(names.CODE_LINE_NUMBER, block.token.lineno)
+    span.close_folded(span.above, (key, block.name), error)
+
+
+_BASE, _TAGS = "django.template.base", "django.template.loader_tags"
+_TEMPLATE = (
+    names.DJANGO_TEMPLATE_NAME,
+    names.DJANGO_TEMPLATE_ENGINE,
+    names.DJANGO_TEMPLATE_ROLE,
+    names.CODE_FILE_PATH,
+    names.DJANGO_TEMPLATE_QUERY_COUNT,
+)
+
+SEAM = Seam(
+    "django.template",
+    patches=(
+        Patch(_BASE, "Template.render", Around(_open_template, close=_close_template)),
+        Patch(_BASE, "PartialTemplate.render", Around(_open_partial, close=_close_template), since="6.0"),
+        Patch(_TAGS, "ExtendsNode.render", Around(_open_extends)),
+        Patch(_TAGS, "ExtendsNode.get_parent", Around(note=_note_parent)),
+        Patch(_TAGS, "BlockNode.render", Around(_open_block, close=_close_block)),
+    ),
+    needs=(
+        *needs.attributes(_BASE, "Template", "name", "origin"),
+        *needs.attributes(_BASE, "Origin", "name", "template_name"),
+        *needs.attributes(_BASE, "PartialTemplate", "name", "origin", since="6.0"),
+        *needs.attributes(_BASE, "Node", "token"),
+        *needs.attributes(_TAGS, "BlockNode", "name"),
+        *needs.attributes(_TAGS, "BlockContext", "blocks"),
+        *needs.attributes("django.template.context", "Context", "template", "render_context"),
+    ),
+    spans=(
+        SpanDoc(
+            "template page.html",
+            "INTERNAL",
+            "a template that is rendered, included or extended; equal ones below one span that have nothing under "
+            "them are one span",
+            (*_TEMPLATE, names.CLEW_FOLDED_COUNT, names.CLEW_FOLDED_DURATION_MS),
+        ),
+        SpanDoc(
+            "block content",
+            "INTERNAL",
+            "a block with something under it, or that takes 1 ms or more",
+            (*_TEMPLATE, names.CODE_LINE_NUMBER),
+        ),
+    ),
+)

@@ -1,0 +1,229 @@
+"""`transaction default` and `savepoint default`: from BEGIN to COMMIT or ROLLBACK, with the line that opened it.
+
+We stand at `Atomic.__enter__` and `__exit__`, and tell what happened from Django's own state before and after: an
+`atomic` is a transaction, a savepoint or nothing at all, depending on what it is in. What is known is kept on the
+connection, since one `Atomic` (a decorated view's) is entered by many threads. A transaction is over when Django has
+committed, before it runs the on_commit hooks. TestCase's own blocks do not count: what is right inside them is shown as
+the transaction it is in production, committed when its savepoint is released.
+
+    atomic(savepoint=False) inside another: no span; an error that leaves it rolls the outer one back
+    set_rollback(True): rolled back, no error
+    a database error caught inside the block: rolled back with that error, reason `caught_exception`
+"""
+
+from __future__ import annotations
+
+import sys
+from time import time_ns
+from typing import Any
+
+from opentelemetry.trace import get_current_span
+
+from clew import attributes as names
+from clew.core import local_trace, spans, transactions
+from clew.core.transactions import (
+    ABORTED,
+    CAUGHT,
+    CLOSED,
+    COMMIT_FAILED,
+    COMMITTED,
+    EXCEPTION,
+    RELEASED,
+    ROLLED_BACK,
+    SET_ROLLBACK,
+    Transaction,
+)
+from clew.engine import needs
+from clew.engine.exception_event import type_name
+from clew.engine.seam import Patch, Seam, SpanDoc
+from clew.engine.wrapper import Around
+from clew.seams.django.transaction import on_commit
+from clew.seams.django.transaction import queries as transaction_queries
+from clew.seams.django.transaction import span as transaction_span
+from clew.seams.django.transaction.place import place_of
+from clew.seams.django.transaction.span import Block
+
+_CODE = (names.CODE_FUNCTION_NAME, names.CODE_FILE_PATH, names.CODE_LINE_NUMBER)
+
+
+def _entering() -> int | None:
+    """When it is entered; None where nobody would be told."""
+    if local_trace.current() is not None or get_current_span().is_recording():
+        return time_ns()
+    return None
+
+
+def _entered(atomic: Any, /, opened: int, caller: Any) -> None:
+    local = local_trace.current() or local_trace.of_current_span()
+    if spans.pipeline() is None or (local is None and not get_current_span().is_recording()):
+        return
+    connection = _connection(atomic)
+    blocks = connection.atomic_blocks
+    if atomic._from_testcase or not blocks:
+        return
+    site, is_atomic_request = place_of(caller)
+    is_first = len(blocks) == 1 or all(each._from_testcase for each in blocks[:-1])
+    is_outermost = is_first and connection.commit_on_exit
+    if is_outermost:
+        transaction = _begin(atomic, connection, local, site, opened)
+        transaction.is_atomic_request = is_atomic_request
+    elif (known := transactions.of(connection)) is not None:
+        transaction = known
+    elif transaction_queries.is_manual(connection):
+        transaction = transaction_queries.begin_manual(connection, caller)
+    else:
+        return  # it was begun before anything was traced
+    block = Block(transaction, connection, site, is_outermost)
+    transaction.blocks.append(block)
+    if is_outermost or block.has_savepoint:
+        name = f"{'transaction' if is_outermost else 'savepoint'} {connection.alias}"
+        block.span = transaction_span.open_span(name, _attributes(atomic, transaction, is_outermost), site, opened)
+        if is_outermost:
+            transaction.span = block.span
+
+
+def _connection(atomic: Any) -> Any:
+    """What Django's `get_connection` gives it; that may be replaced, and is not called once more for us."""
+    database = sys.modules["django.db"]
+    return database.connections[database.DEFAULT_DB_ALIAS if atomic.using is None else atomic.using]
+
+
+def _begin(atomic: Any, connection: Any, local: Any, site: Any, start_ns: int) -> Transaction:
+    transaction = Transaction(connection.alias, local, site, start_ns)
+    transaction.is_durable = atomic.durable
+    transaction.is_in_test = len(connection.atomic_blocks) > 1
+    transaction.hooks_at = len(connection.run_on_commit)
+    transactions.hold(connection, transaction)
+    return transaction
+
+
+def _attributes(atomic: Any, transaction: Transaction, is_outermost: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {names.DJANGO_DB_ALIAS: transaction.alias}
+    if atomic.durable:
+        found[names.DJANGO_TRANSACTION_DURABLE] = True
+    if is_outermost and transaction.is_atomic_request:
+        found[names.DJANGO_TRANSACTION_ATOMIC_REQUEST] = True
+    return found
+
+
+def _leaving(atomic: Any, /, exc_value: BaseException | None) -> tuple[Block, Any] | None:
+    """The block that is being left, with what Django is going to do, and its connection."""
+    connection = _connection(atomic)
+    transaction = transactions.of(connection)
+    if transaction is None:
+        return None
+    depth, blocks = len(connection.atomic_blocks), transaction.blocks
+    while blocks and blocks[-1].depth > depth:
+        transaction_span.abandon(blocks.pop())
+    if not blocks or blocks[-1].depth != depth:
+        return None
+    block: Block = blocks.pop()
+    block.leaving_ns = time_ns()
+    block.error = exc_value
+    _foresee(block, connection, transaction)
+    if block.is_outermost:
+        transaction.leaving = block
+        block.handled = sys.exc_info()[1]
+    return block, connection
+
+
+def _foresee(block: Block, connection: Any, transaction: Transaction) -> None:
+    if connection.closed_in_transaction:
+        block.outcome, block.reason = ROLLED_BACK, CLOSED
+    elif block.error is not None:
+        block.outcome, block.reason = ROLLED_BACK, EXCEPTION
+        if not block.is_outermost and not block.has_savepoint:
+            transaction.failure = type_name(block.error)
+    elif connection.needs_rollback:
+        _broken(block, connection, transaction)
+    elif block.is_outermost and transaction.failure and transaction_queries.is_aborted(connection):
+        block.outcome, block.reason = ROLLED_BACK, ABORTED
+    else:
+        block.outcome = COMMITTED if block.is_outermost else RELEASED
+
+
+def _broken(block: Block, connection: Any, transaction: Transaction) -> None:
+    """It is rolled back although no exception leaves it: on purpose, or because one was caught inside."""
+    block.outcome, block.reason = ROLLED_BACK, SET_ROLLBACK
+    broken_by = connection.rollback_exc
+    if broken_by is not None and id(broken_by) != block.broken_by:
+        block.reason, block.error = CAUGHT, broken_by
+    elif transaction.failure:
+        block.reason = CAUGHT
+
+
+def _left(opened: tuple[Block, Any], error: BaseException | None) -> None:
+    """Django has done it, or has failed to."""
+    block, connection = opened
+    transaction = block.transaction
+    if transaction.outcome:
+        return  # it was committed, and is over since before its hooks ran
+    if error is not None and block.outcome != ROLLED_BACK:
+        block.outcome, block.reason, block.error = ROLLED_BACK, COMMIT_FAILED, error
+    if block.is_outermost:
+        transaction_span.end(connection, block)
+    else:
+        transaction_span.end_savepoint(block)
+    block.error = None
+
+
+_TRANSACTION = "django.db.transaction"
+SEAM = Seam(
+    "django.transaction",
+    on_install=lambda: setattr(transaction_queries.Counting, "is_on", True),
+    on_uninstall=lambda: setattr(transaction_queries.Counting, "is_on", False),
+    patches=(
+        Patch(_TRANSACTION, "Atomic.__enter__", Around(_entering, _entered, close=lambda: None)),
+        Patch(_TRANSACTION, "Atomic.__exit__", Around(_leaving, close=_left)),
+        *transaction_queries.PATCHES,
+        *on_commit.PATCHES,
+    ),
+    needs=(
+        *needs.functions("django.db", "connections", "DEFAULT_DB_ALIAS"),
+        *needs.attributes(_TRANSACTION, "Atomic", "using", "durable", "_from_testcase"),
+        *needs.attributes(
+            transaction_queries.BASE,
+            "BaseDatabaseWrapper",
+            *("alias", "atomic_blocks", "autocommit", "closed_in_transaction", "commit_on_exit", "connection"),
+            *("in_atomic_block", "needs_rollback", "rollback_exc", "run_on_commit", "savepoint_ids", "vendor"),
+        ),
+    ),
+    spans=(
+        SpanDoc(
+            "transaction default",
+            "INTERNAL",
+            "an outermost `atomic`, until the database has committed or rolled back; equal ones side by side are one",
+            (
+                names.DJANGO_DB_ALIAS,
+                names.DJANGO_TRANSACTION_OUTCOME,
+                names.DJANGO_TRANSACTION_REASON,
+                names.DJANGO_TRANSACTION_DURABLE,
+                names.DJANGO_TRANSACTION_ATOMIC_REQUEST,
+                names.DJANGO_TRANSACTION_MANUAL,
+                names.DJANGO_TRANSACTION_QUERIES,
+                names.DJANGO_TRANSACTION_WRITES,
+                names.DJANGO_TRANSACTION_END_MS,
+                names.DJANGO_TRANSACTION_LOCK_HELD_MS,
+                names.DJANGO_TRANSACTION_EXTERNAL_MS,
+                *_CODE,
+                names.ERROR_TYPE,
+            ),
+        ),
+        SpanDoc(
+            "savepoint default",
+            "INTERNAL",
+            "an `atomic` inside another",
+            (
+                names.DJANGO_DB_ALIAS,
+                names.DJANGO_TRANSACTION_OUTCOME,
+                names.DJANGO_TRANSACTION_REASON,
+                names.DJANGO_TRANSACTION_QUERIES,
+                names.DJANGO_TRANSACTION_WRITES,
+                names.DJANGO_TRANSACTION_END_MS,
+                *_CODE,
+                names.ERROR_TYPE,
+            ),
+        ),
+        on_commit.SPAN,
+    ),
+)
