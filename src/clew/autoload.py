@@ -28,7 +28,7 @@ def pre_instrument() -> None:
     if "clew" in [name.strip() for name in disabled.split(",")]:
         return
     try:
-        from clew.core import green
+        from clew.engine import green
 
         green.patch_as_celery_would()
         from clew.bootstrap import setup_automatically

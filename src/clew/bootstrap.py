@@ -17,10 +17,8 @@ from typing import Any
 from opentelemetry.sdk.trace import TracerProvider
 
 from clew import settings as settings_module
-from clew.core import configuration, detector, flush, frames, spans
-from clew.core.pipeline import Pipeline
 from clew.detectors import DETECTORS, detectors
-from clew.engine import exits, isolation, needs, redaction
+from clew.engine import configuration, exits, flush, isolation, needs, redaction
 from clew.engine.seam import Patch, Seam
 from clew.engine.wrapper import Around
 from clew.export import provider as providers
@@ -30,6 +28,10 @@ from clew.processors import processors
 from clew.processors.deliver import DeliverProcessor, Limits
 from clew.seams import seams
 from clew.settings import Resolved, Settings, SettingsError
+from clew.source import frames
+from clew.spans import scope as spans
+from clew.spans.pipeline import Pipeline
+from clew.story import detector
 
 logger = logging.getLogger("clew")
 

@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from clew import attributes as names
 from clew.bootstrap import active, setup_tracing
-from clew.core.findings import Finding, listeners
 from clew.export.provider import take_out
+from clew.story.findings import Finding, listeners
 
 
 class Trace:

@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 import clew
 from clew.cli.view.receiver import SpanRecord
-from clew.core.findings import Finding, listeners
+from clew.story.findings import Finding, listeners
 from clew.testing import Trace
 
 

@@ -12,14 +12,15 @@ from itertools import pairwise
 import pytest
 from django.db import connection
 
-from clew.core import configuration, memory
-from clew.core.detector import hub
-from clew.core.local_trace import LocalTrace
-from clew.core.memory import Reading
-from clew.core.task_run import TaskRun
 from clew.detectors import memory_growth
 from clew.detectors.memory_trend import Trend
+from clew.engine import configuration
 from clew.settings import Settings
+from clew.story import memory
+from clew.story.detector import hub
+from clew.story.local_trace import LocalTrace
+from clew.story.memory import Reading
+from clew.story.task_run import TaskRun
 from clew.testing import tracing
 from tests.celery_site.app import make_app
 from tests.detectors import troubles
@@ -125,7 +126,7 @@ def run_of(app, name, before, after):
     task = app.tasks[name]
     root = Root()
     local = LocalTrace(root, 10)
-    reading = local.notes[memory.NOTE] = Reading(before)
+    reading = memory.READING.put(local, Reading(before))
     reading._after = after
     run = TaskRun(local, task, task.request)
     run.outcome = "succeeded"

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from django.utils.functional import SimpleLazyObject
 
-from clew.core.local_trace import LocalTrace
+from clew.story.local_trace import LocalTrace
 from tests.detectors.corpus import cases  # noqa: F401
 from tests.detectors.corpus.case import CASES
 from tests.detectors.corpus.models import Author, Comment, Note, Post, Tag

@@ -13,11 +13,11 @@ from celery.exceptions import Retry
 from kombu import pools
 from opentelemetry import trace as otel
 
-from clew.core.local_trace import LocalTrace
-from clew.core.task_run import TaskRun
-from clew.core.transactions import Publish
 from clew.detectors import redelivery_risk
 from clew.engine import isolation
+from clew.story.local_trace import LocalTrace
+from clew.story.task_run import TaskRun
+from clew.story.transactions import Publish
 from clew.testing import tracing
 from tests.celery_site.app import make_app
 from tests.celery_site.worker import Worker

@@ -9,8 +9,8 @@ import pytest
 from django.db import connection
 from django.template import engines
 
-from clew.core.statement import statement
 from clew.detectors.parameters import digest
+from clew.sql.statement import statement
 from tests.detectors.corpus.models import Author, Country, Job, Post, Translation
 
 

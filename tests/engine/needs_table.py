@@ -20,9 +20,9 @@ from opentelemetry.util._once import Once
 
 from clew import setup_tracing
 from clew.cli.doctor import needs_process as doctor
-from clew.core import detector, transactions
-from clew.engine import isolation, needs
+from clew.engine import isolation, needs, silenced
 from clew.seams import seams
+from clew.story import transactions
 from tests.engine.renaming import renamed
 
 PAGE = "{% for each in permissions %}{{ each.content_type.app_label }} {% endfor %}{{ form.as_p }}"
@@ -148,7 +148,7 @@ def reset():
     # A provider made while the names were the right ones goes on with those.
     otel._TRACER_PROVIDER, otel._TRACER_PROVIDER_SET_ONCE = None, Once()
     isolation._reported.clear()
-    detector._silent.clear()
+    silenced.types.clear()
     transactions._Watch.is_possible = True
 
 

@@ -17,9 +17,9 @@ import pytest
 from opentelemetry import trace as otel
 from opentelemetry.trace import StatusCode
 
-from clew.core.spans import Scope
 from clew.engine import isolation, wrapper_source
 from clew.engine.wrapper import Around, UnknownParameterError
+from clew.spans.scope import Scope
 
 SCOPE = Scope("tests.core")
 

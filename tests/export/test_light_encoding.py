@@ -17,10 +17,10 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from clew.core import spans
-from clew.core.pipeline import Pipeline
-from clew.core.span_identity import StaticAttributes
 from clew.export.light_encoding import encode_light
+from clew.spans import scope as spans
+from clew.spans.identity import StaticAttributes
+from clew.spans.pipeline import Pipeline
 
 SCOPE = spans.Scope("clew.tests")
 REMOTE = SpanContext(7, 8, True, TraceFlags(1), TraceState([("vendor", "1")]))

@@ -17,8 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from clew.core import configuration, flush
-from clew.engine import isolation
+from clew.engine import configuration, flush, isolation
 from clew.export import losses as losses_module
 from clew.export.exporters import exporters
 from clew.export.losses import REASONS, Losses

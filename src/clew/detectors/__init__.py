@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import importlib
 
-from clew.core.detector import Detector
 from clew.engine import isolation
+from clew.story.detector import Detector
 
 DETECTORS = (
     "n_plus_one",

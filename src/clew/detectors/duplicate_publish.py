@@ -15,14 +15,14 @@ import hashlib
 import uuid
 from typing import Any
 
-from clew.core import findings
-from clew.core.detector import Detector
-from clew.core.findings import INFORMATION, WARNING, Finding
-from clew.core.local_trace import LocalTrace
-from clew.core.transactions import Publish
+from clew.story import findings
+from clew.story.detector import Detector
+from clew.story.findings import INFORMATION, WARNING, Finding
+from clew.story.local_trace import LocalTrace, Slot
+from clew.story.transactions import Publish
 
 _TYPE = "duplicate_publish"
-_SENT = "sent tasks"
+_SENT: Slot[dict[bytes, tuple[str, int]]] = Slot()
 _MAX_SENT = 1000
 _MAX_ITEMS = 500
 _MAX_TEXT = 20_000
@@ -94,7 +94,9 @@ def _on_publish(publish: Publish) -> None:
     if digest is None:
         return
     local = publish.local
-    sent: dict[bytes, tuple[str, int]] = local.notes.setdefault(_SENT, {})
+    sent = _SENT.get(local)
+    if sent is None:
+        sent = _SENT.put(local, {})
     before = sent.get(digest)
     writes = local.queries.writes if local.queries is not None else 0
     if before is None:

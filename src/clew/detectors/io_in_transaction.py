@@ -16,11 +16,12 @@ from typing import Any
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, get_current_span
 
-from clew.core import configuration, findings, transactions
-from clew.core.call_site import call_site
-from clew.core.detector import Detector
-from clew.core.findings import INFORMATION, WARNING, Finding
-from clew.core.transactions import BROKER, REMOTE, STORE, Calls, Transaction
+from clew.engine import configuration
+from clew.source.call_site import call_site
+from clew.story import findings, transactions
+from clew.story.detector import Detector
+from clew.story.findings import INFORMATION, WARNING, Finding
+from clew.story.transactions import BROKER, REMOTE, STORE, Calls, Transaction
 
 _STORES = ("redis", "memcached", "valkey", "pymemcache", "cache")
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from clew.core import findings
-from clew.core.call_site import CallSite
-from clew.core.detector import Detector
-from clew.core.findings import Finding
-from clew.core.transactions import Transaction, plain_function
+from clew.source.call_site import CallSite
+from clew.story import findings
+from clew.story.detector import Detector
+from clew.story.findings import Finding
+from clew.story.transactions import Transaction, plain_function
 
 _MAX_HOOKS = 1000
 

@@ -16,13 +16,13 @@ import sys
 import threading
 from typing import Any
 
-from clew.core import configuration, findings, memory
-from clew.core.detector import Detector
-from clew.core.findings import INFORMATION, WARNING, Finding
-from clew.core.memory import Reading
-from clew.core.task_run import TaskRun
 from clew.detectors.memory_trend import WARM_UP, Growth, Trend
-from clew.engine import needs
+from clew.engine import configuration, needs
+from clew.story import findings, memory
+from clew.story.detector import Detector
+from clew.story.findings import INFORMATION, WARNING, Finding
+from clew.story.memory import Reading
+from clew.story.task_run import TaskRun
 
 _TYPE = "memory_growth"
 _MAX_TASKS = 200
@@ -63,7 +63,7 @@ def _forget() -> None:
 
 
 def _on_task_end(run: TaskRun) -> None:
-    reading: Reading | None = run.local.notes.get(memory.NOTE)
+    reading = memory.READING.get(run.local)
     limit = configuration.settings.memory_growth_threshold_mb
     if reading is None or not limit or run.is_eager:
         return

@@ -1,25 +1,26 @@
 """`n_plus_one`: a query for each object of a list, where one for all of them would do.
 
 We stand where a query comes again from the same place in the code: same text, same stack, up to loops and recursion
-(core/call_site.py). The setting's number of runs makes it a finding; what is loaded is then told from the live frames,
-once (relation.py). Not found: Django's own repetitions (deletions, uniqueness checks, batches, chunked prefetches),
-writes with their look-up (get_or_create: `write_in_loop`), reading piece by piece, polling, queues (scan.py), the same
-parameters each time (`repeated_query`). False positives: a query whose result decides what the next one asks for, like
-a walk along a list of unknown length. Missed: a helper that is called from many lines, once from each; batches of `IN`
-for each row; what locks its rows.
+(source/call_site.py). The setting's number of runs makes it a finding; what is loaded is then told from the live
+frames, once (relation.py). Not found: what Django repeats (deletions, uniqueness checks, batches, prefetches in
+chunks), writes with their look-up (get_or_create: `write_in_loop`), reading piece by piece, polling, queues (scan.py),
+the same parameters each time (`repeated_query`). False positives: a query whose result decides what the next one asks
+for, like a walk along a list of unknown length. Missed: a helper that is called from many lines, once from each;
+batches of `IN` for each row; what locks its rows.
 """
 
 from __future__ import annotations
 
 import functools
 
-from clew.core import configuration, findings
-from clew.core.detector import Detector
-from clew.core.findings import Finding
-from clew.core.query import Place, Query
 from clew.detectors import relation, remedy, scan
 from clew.detectors.parameters import digest
 from clew.detectors.relation import Load
+from clew.engine import configuration
+from clew.story import findings
+from clew.story.detector import Detector
+from clew.story.findings import Finding
+from clew.story.query import Place, Query
 
 TYPE = "n_plus_one"
 _WARNING_MS = 50

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from clew.core import findings
-from clew.core.detector import Detector
-from clew.core.findings import INFORMATION, WARNING, Finding
-from clew.core.unread_queue import UnreadQueue
 from clew.engine import isolation
+from clew.story import findings
+from clew.story.detector import Detector
+from clew.story.findings import INFORMATION, WARNING, Finding
+from clew.story.unread_queue import UnreadQueue
 
 _TYPE = "no_consumer"
 _DEPLOY_SECONDS = 60

@@ -11,8 +11,7 @@ import functools
 from types import FrameType
 from typing import Any, Final
 
-from clew.core import detector
-from clew.engine import needs
+from clew.engine import needs, silenced
 from clew.engine.needs import Need
 
 FORWARD: Final = "forward"
@@ -92,7 +91,7 @@ needs.declare(
     *needs.inside(_QUERY, "QuerySet._batched_insert", "objs"),
     consequence=f"{', '.join(_OFF[:-1])} and {_OFF[-1]} are not looked for, since what Django repeats by itself or"
     " does in one go would be taken for the application's",
-    switch_off=functools.partial(detector.silence, *_OFF),
+    switch_off=functools.partial(silenced.silence, *_OFF),
 )
 
 # All of these packages: sessions and caches in the database, migrations, fixtures.

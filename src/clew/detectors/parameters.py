@@ -11,7 +11,7 @@ import decimal
 import uuid
 from typing import Any
 
-from clew.core.statement import Statement
+from clew.sql.statement import Statement
 
 _TEXTS = frozenset((str, bytes, type(None), bool, uuid.UUID))
 _TIMES = frozenset((datetime.datetime, datetime.date, datetime.time, datetime.timedelta))

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from clew.core import findings, transactions
-from clew.core.call_site import CallSite, raised_at
-from clew.core.detector import Detector
-from clew.core.findings import INFORMATION, WARNING, Finding
-from clew.core.local_trace import LocalTrace
-from clew.core.transactions import PUBLISHED_HEADER, ROLLED_BACK, TASK_END, Publish, Transaction
 from clew.engine import needs
+from clew.source.call_site import CallSite, raised_at
+from clew.story import findings, transactions
+from clew.story.detector import Detector
+from clew.story.findings import INFORMATION, WARNING, Finding
+from clew.story.local_trace import LocalTrace
+from clew.story.transactions import ROLLED_BACK, Publish, Transaction
 
 _TYPE = "publish_in_transaction"
 needs.declare(
@@ -84,17 +84,17 @@ def _on_transaction(transaction: Transaction) -> None:
 
 def _on_end(local: LocalTrace) -> None:
     """A run has ended whose message was sent inside a transaction."""
-    alias = local.notes.pop(PUBLISHED_HEADER, None)
-    if alias is None or TASK_END not in local.notes:
+    alias = local.published_in
+    if not alias or local.task_end is None:
         return
-    missing = _missing_row(local.notes[TASK_END][1])
+    missing = _missing_row(local.task_end[1])
     if missing is None:
         return
     task = next(iter(local.where.values()), "the task")
     short = task.rpartition(".")[2]
     finding = Finding(
         _TYPE,
-        f"{task} was sent before its transaction of {str(alias)!r} was committed; the row was not there yet "
+        f"{task} was sent before its transaction of {alias!r} was committed; the row was not there yet "
         f"({type(missing).__qualname__})",
         f"send it after the commit: transaction.on_commit(functools.partial({short}.delay, ...)), where the publish "
         "span of this trace says it is sent",

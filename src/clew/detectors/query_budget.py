@@ -7,10 +7,11 @@ queries are too many is the site's to say.
 from __future__ import annotations
 
 from clew import attributes as names
-from clew.core import configuration, findings
-from clew.core.detector import Detector
-from clew.core.findings import Finding
-from clew.core.local_trace import LocalTrace
+from clew.engine import configuration
+from clew.story import findings
+from clew.story.detector import Detector
+from clew.story.findings import Finding
+from clew.story.local_trace import LocalTrace
 
 
 def _on_end(local: LocalTrace) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from clew.core.statement import Statement
 from clew.detectors import orm_frames
 from clew.engine import needs
+from clew.sql.statement import Statement
 
 _DESCRIPTORS, _GENERIC = "django.db.models.fields.related_descriptors", "django.contrib.contenttypes.fields"
 _OF_MANY = "create_reverse_many_to_one_manager.<locals>.RelatedManager"

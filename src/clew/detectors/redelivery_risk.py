@@ -18,11 +18,11 @@ from datetime import datetime, timezone
 from time import time
 from typing import Any
 
-from clew.core import findings
-from clew.core.detector import Detector
-from clew.core.findings import INFORMATION, WARNING, Finding
-from clew.core.task_run import TaskRun
-from clew.core.transactions import Publish
+from clew.story import findings
+from clew.story.detector import Detector
+from clew.story.findings import INFORMATION, WARNING, Finding
+from clew.story.task_run import TaskRun
+from clew.story.transactions import Publish
 
 _TYPE = "redelivery_risk"
 # kombu's defaults in seconds, by `messaging.system`, and the schemes of its URLs.

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final
 
-from clew.core import call_site, detector, frames
-from clew.core.query import Query
 from clew.detectors import orm_frames, queryset_facts
 from clew.detectors.orm_frames import self_of
-from clew.engine import needs
+from clew.engine import needs, silenced
+from clew.source import call_site, frames
+from clew.story.query import Query
 
 _DESCRIPTORS = "django.db.models.fields.related_descriptors"
 needs.declare(
@@ -36,7 +36,7 @@ needs.declare(
     *needs.attributes("django.db.models.query", "Prefetch", "prefetch_through"),
     consequence="n_plus_one does not always name the relation, and repeated_query is not looked for, since several"
     " objects' loads would look like the same one",
-    switch_off=functools.partial(detector.silence, "repeated_query"),
+    switch_off=functools.partial(silenced.silence, "repeated_query"),
 )
 # Kinds of a load.
 SELECTED, DEFERRED, GENERIC, PREFETCHED = "selected", "deferred", "generic", "prefetched"

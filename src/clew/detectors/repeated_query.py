@@ -1,6 +1,6 @@
 """`repeated_query`: the same query with the same parameters, again and again, though nothing it reads was written.
 
-We stand where a query's text comes again in a request or task (core/queries.py), wherever in the code that is: the
+We stand where a query's text comes again in a request or task (story/queries.py), wherever in the code that is: the
 settings are read by one function, the user's groups by another. Not found: loads of an object's relation from one line
 (`n_plus_one`), reads after a write to one of its tables, refresh_from_db, locks, random and clock functions, polling
 (code that sleeps), Django's sessions and users. False positives: a row that somebody else writes in the meantime, read
@@ -12,13 +12,15 @@ from __future__ import annotations
 import functools
 import re
 
-from clew.core import call_site, configuration, findings, frames
-from clew.core.call_site import CallSite
-from clew.core.detector import Detector
-from clew.core.findings import Finding
-from clew.core.query import Place, Query, Repeats
 from clew.detectors import n_plus_one, orm_frames, relation, scan
 from clew.detectors.parameters import digest
+from clew.engine import configuration
+from clew.source import call_site, frames
+from clew.source.call_site import CallSite
+from clew.story import findings
+from clew.story.detector import Detector
+from clew.story.findings import Finding
+from clew.story.query import Place, Query, Repeats
 
 TYPE = "repeated_query"
 _MAX_DIGESTS = 200

@@ -9,27 +9,23 @@ line that committed later (a retry), answers of 4xx and 5xx, scripts.
 
 from __future__ import annotations
 
-from typing import Any
-
-from clew.core import findings
-from clew.core.detector import Detector
-from clew.core.findings import INFORMATION, WARNING, Finding
-from clew.core.light_span import LightSpan
-from clew.core.local_trace import LocalTrace
-from clew.core.transactions import (
+from clew.spans.light_span import LightSpan
+from clew.story import findings
+from clew.story.detector import Detector
+from clew.story.findings import INFORMATION, WARNING, Finding
+from clew.story.local_trace import LocalTrace, Slot
+from clew.story.transactions import (
     ABORTED,
     CAUGHT,
     CLOSED,
     COMMIT_FAILED,
     COMMITTED,
     EXPLICIT,
-    RESPONSE_STATUS,
     SET_ROLLBACK,
-    TASK_END,
     Transaction,
 )
 
-_LOST = "lost transactions"
+_LOST: Slot[list[Transaction]] = Slot()
 _MAX_HELD = 50
 _CAUSES = {
     CAUGHT: "because {error}, caught inside it, had broken it",
@@ -52,19 +48,19 @@ def _on_transaction(transaction: Transaction) -> None:
     local = transaction.local
     if local is None:
         return
-    lost: list[Transaction] = local.notes.get(_LOST, [])
+    lost = _LOST.get(local) or []
     if transaction.outcome == COMMITTED:
         for each in [each for each in lost if transaction.site is not None and each.site == transaction.site]:
             lost.remove(each)
             each.release()
     elif transaction.writes and len(lost) < _MAX_HELD:
-        local.notes.setdefault(_LOST, lost).append(transaction)
+        _LOST.put(local, lost).append(transaction)
         transaction.is_held = type(transaction.span) is LightSpan
 
 
 def _on_end(local: LocalTrace) -> None:
-    lost: list[Transaction] = local.notes.pop(_LOST, [])
-    answer = _answer(local.notes) if lost else ""
+    lost = _LOST.pop(local) or []
+    answer = _answer(local) if lost else ""
     for transaction in lost:
         try:
             if answer:
@@ -73,11 +69,11 @@ def _on_end(local: LocalTrace) -> None:
             transaction.release()
 
 
-def _answer(notes: dict[str, Any]) -> str:
+def _answer(local: LocalTrace) -> str:
     """How the request or task ended, if that is a success."""
-    if TASK_END in notes:
-        return "the task succeeded" if notes[TASK_END][0] == "succeeded" else ""
-    status = notes.get(RESPONSE_STATUS) or 0
+    if local.task_end is not None:
+        return "the task succeeded" if local.task_end[0] == "succeeded" else ""
+    status = local.response_status or 0
     return f"the request answered {status}" if 200 <= status < 400 else ""
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from clew.core import call_site, frames
-from clew.core.query import Query
+from clew.source import call_site, frames
+from clew.story.query import Query
 
 _LIMIT = re.compile(r"\b(?:LIMIT|FETCH FIRST|TOP)\s+\(?(\d+|%s|\?)", re.IGNORECASE)
 _OFFSET = re.compile(r"\bOFFSET\s+(?:\d+|%s|\?)", re.IGNORECASE)

@@ -17,15 +17,16 @@ from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
 
 from clew import attributes as names
-from clew.core import findings, frames, logged_errors
-from clew.core.call_site import CallSite
-from clew.core.code_location import code_attributes
-from clew.core.detector import Detector
-from clew.core.findings import Finding
-from clew.core.logged_errors import LoggedError, LoggedErrors
-from clew.core.task_run import TaskRun
 from clew.engine import needs
-from clew.engine.exception_event import message_of
+from clew.engine.redaction.exception_event import message_of
+from clew.source import frames
+from clew.source.call_site import CallSite
+from clew.source.code_location import code_attributes
+from clew.story import findings, logged_errors
+from clew.story.detector import Detector
+from clew.story.findings import Finding
+from clew.story.logged_errors import LoggedError
+from clew.story.task_run import TaskRun
 
 _TYPE = "silent_failure"
 needs.declare(
@@ -43,7 +44,7 @@ _HOW = {
 
 def _on_task_end(run: TaskRun) -> None:
     if run.outcome == "succeeded":
-        errors: LoggedErrors | None = run.local.notes.get(logged_errors.NOTE)
+        errors = logged_errors.LOGGED.get(run.local)
         if errors is not None:
             for logged in errors:
                 _report_logged(run, logged)

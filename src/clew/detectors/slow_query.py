@@ -7,10 +7,11 @@ told from work, except that the advice says so for a query that locks rows.
 
 from __future__ import annotations
 
-from clew.core import configuration, findings
-from clew.core.detector import Detector
-from clew.core.findings import Finding
-from clew.core.query import Query
+from clew.engine import configuration
+from clew.story import findings
+from clew.story.detector import Detector
+from clew.story.findings import Finding
+from clew.story.query import Query
 
 
 def _on_slow(query: Query) -> None:

@@ -12,11 +12,12 @@ import functools
 import re
 from typing import Any
 
-from clew.core import call_site, detector, findings
-from clew.core.detector import Detector
-from clew.core.findings import Finding
-from clew.core.query import Query
-from clew.engine import needs
+from clew.engine import needs, silenced
+from clew.source import call_site
+from clew.story import findings
+from clew.story.detector import Detector
+from clew.story.findings import Finding
+from clew.story.query import Query
 
 _NAME = re.compile(
     r"replica|reader|slave|secondary|standby|follower|mirror|(?:^|[_-])(?:read|ro)(?:[_-]|$)|readonly", re.I
@@ -28,7 +29,7 @@ needs.declare(
     *needs.functions("django.db.utils", "ConnectionHandler.databases"),
     *needs.attributes("django.db.backends.base.base", "BaseDatabaseWrapper", "settings_dict"),
     consequence="stale_replica_read is not looked for",
-    switch_off=functools.partial(detector.silence, "stale_replica_read"),
+    switch_off=functools.partial(silenced.silence, "stale_replica_read"),
 )
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from types import FrameType
 
-from clew.core import call_site, configuration, findings
-from clew.core.detector import Detector
-from clew.core.findings import Finding
-from clew.core.query import Query
 from clew.detectors import orm_frames
+from clew.engine import configuration
+from clew.source import call_site
+from clew.story import findings
+from clew.story.detector import Detector
+from clew.story.findings import Finding
+from clew.story.query import Query
 
 
 def _on_rows(query: Query) -> None:

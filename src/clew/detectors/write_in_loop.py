@@ -13,12 +13,14 @@ import functools
 from types import FrameType
 from typing import Any
 
-from clew.core import call_site, configuration, findings, frames
-from clew.core.detector import Detector
-from clew.core.findings import Finding
-from clew.core.query import Place, Query
 from clew.detectors import orm_frames
 from clew.detectors.orm_frames import self_of
+from clew.engine import configuration
+from clew.source import call_site, frames
+from clew.story import findings
+from clew.story.detector import Detector
+from clew.story.findings import Finding
+from clew.story.query import Place, Query
 
 TYPE = "write_in_loop"
 _WARNING_MS = 50

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 from typing import Any
 
-from clew.core import green
-from clew.engine import isolation
+from clew.engine import green, isolation
 from clew.export.answers import watched_grpc, watched_http
 from clew.export.outgoing import Outgoing
 

@@ -9,11 +9,11 @@ import struct
 from operator import attrgetter
 from typing import Any
 
-from clew.core.light_span import _UNSET, LightSpan
-from clew.core.span_identity import StaticAttributes
 from clew.export import encoding, wire
 from clew.export.encoding import BARE_STATUS, extras, flags_of, state_of, status_of
 from clew.export.wire import sized
+from clew.spans.identity import StaticAttributes
+from clew.spans.light_span import _UNSET, LightSpan
 
 _pack = struct.Struct("<2s16s2s8s2s8s2sIcQcQ").pack
 _pack_first = struct.Struct("<2s16s2s8s2sIcQcQ").pack

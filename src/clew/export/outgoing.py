@@ -15,11 +15,11 @@ from urllib.request import getproxies
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from clew.core.light_span import LightSpan
 from clew.engine import forks, isolation
 from clew.export import encoding
 from clew.export.answers import Answer
 from clew.export.light_encoding import encode_light
+from clew.spans.light_span import LightSpan
 
 _DEFAULT_PORTS = {"http": 80}
 # What one span of an exporter that is given objects is taken for.

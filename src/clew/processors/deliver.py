@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
-from clew.core.light_span import LightSpan
 from clew.engine import forks, isolation
+from clew.spans.light_span import LightSpan
 
 MAX_QUEUE_BYTES = 32 * 1024 * 1024
 # A gRPC server takes 4 MiB by default; the envelope of a batch needs some of it.

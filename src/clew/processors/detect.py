@@ -15,12 +15,12 @@ from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import SpanKind
 
 from clew import attributes as names
-from clew.core import configuration, findings, local_trace
-from clew.core.call_site import call_site, phase
-from clew.core.detector import hub
-from clew.core.query import Query, running
-from clew.core.spans import SdkSpan
-from clew.engine import isolation
+from clew.engine import configuration, isolation
+from clew.source.call_site import call_site, phase
+from clew.spans.scope import SdkSpan
+from clew.story import findings, local_trace
+from clew.story.detector import hub
+from clew.story.query import Query, running
 
 _DRIVERS = "opentelemetry.instrumentation."
 

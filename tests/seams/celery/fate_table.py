@@ -26,8 +26,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from clew import attributes as names
 from clew.cli.view.receiver import SpanRecord
-from clew.core import spans
 from clew.export.provider import take_out
+from clew.spans import scope as spans
 from clew.testing import tracing
 from tests.celery_site.app import make_app
 from tests.celery_site.worker import DEADLINE, Worker

@@ -11,9 +11,9 @@ import pytest
 from celery.beat import Scheduler, SchedulingError
 
 from clew.cli.view.receiver import SpanRecord
-from clew.core import spans
 from clew.engine import isolation
 from clew.seams.celery import beat
+from clew.spans import scope as spans
 from clew.testing import tracing
 from tests.celery_site.worker import BIN, Worker
 from tests.seams.celery import schedule

@@ -31,7 +31,6 @@ from opentelemetry import propagate
 from opentelemetry import trace as otel
 
 from clew.cli.view.receiver import SpanRecord
-from clew.core import spans
 from clew.engine import isolation
 from clew.engine.wrapper import Around
 from clew.seams.celery import fate
@@ -40,6 +39,7 @@ from clew.seams.celery.fate import marks as fate_marks
 from clew.seams.celery.fate import request as fate_request
 from clew.seams.celery.fate.span import Fate, telling
 from clew.seams.celery.message.headers import RECEIVED
+from clew.spans import scope as spans
 from clew.testing import tracing
 from tests.celery_site.worker import DEADLINE
 from tests.seams.celery import fates

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from clew.core import green
+from clew.engine import green
 from clew.export import exporters
 from tests.celery_site.worker import Receiver
 from tests.seams.celery.test_worker import assert_parented_and_linked, finished, ids, site, wait_for_finished

@@ -12,9 +12,9 @@ import pytest
 from celery.contrib.testing.worker import start_worker
 from celery.utils.log import get_task_logger
 
-from clew.core import logged_errors
-from clew.core.logged_errors import LoggedErrors
 from clew.seams.celery import log
+from clew.story import logged_errors
+from clew.story.logged_errors import LoggedErrors
 from clew.testing import tracing
 from tests.celery_site.app import make_app
 from tests.celery_site.worker import DEADLINE
@@ -242,7 +242,7 @@ def test_a_subclass_of_logger_is_seen_once(trace, task):
 
 
 def held() -> LoggedErrors:
-    return log.local_trace.current().notes[logged_errors.NOTE]
+    return logged_errors.LOGGED.get(log.local_trace.current())
 
 
 def test_a_str_that_logs_ends(trace, task):

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from clew.core import memory
 from clew.seams.celery.memory import SEAM
+from clew.story import memory
 from clew.testing import tracing
 from tests.detectors import troubles
 

@@ -120,7 +120,7 @@ def test_unsampled_tasks_are_counted_too(reader, app, monkeypatch):
     from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
     with tracing():
-        from clew.core import spans
+        from clew.spans import scope as spans
 
         monkeypatch.setattr(spans.pipeline().provider, "sampler", ALWAYS_OFF)
         app.tasks["add"].delay(1, 2)

@@ -23,7 +23,7 @@ from opentelemetry import trace as otel
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
-from clew.core.flush import bounded_flush, flush_before_exit
+from clew.engine.flush import bounded_flush, flush_before_exit
 from clew.testing import Trace, tracing
 from tests.celery_site.app import make_app
 from tests.celery_site.worker import DEADLINE, Gathered, Receiver, Worker

@@ -21,8 +21,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from clew import setup_tracing
-from clew.core import local_trace
 from clew.seams.django.database import SEAM
+from clew.story import local_trace
 
 pytestmark = pytest.mark.django_db
 # Before Python 3.11 code has no qualified name, and SQLite's refusal of a parameter is another error.
@@ -353,7 +353,7 @@ def test_a_script_with_a_span_of_its_own_gets_its_queries_and_summaries(trace):
 
 
 def test_an_unsampled_request_is_counted_and_leaves_no_span():
-    from clew.core import findings
+    from clew.story import findings
 
     def view(request):
         for number in range(20):

@@ -10,8 +10,8 @@ from django.contrib.auth.models import Group
 from django.db import connection, transaction
 from django.test import TestCase
 
-from clew.core import frames
 from clew.seams.django.transaction.on_commit import Hook
+from clew.source import frames
 from clew.testing import tracing
 from tests.celery_site.app import make_app
 from tests.seams.django.test_template import below_view

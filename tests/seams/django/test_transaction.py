@@ -21,8 +21,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 import clew
-from clew.core import transactions
 from clew.seams.django.transaction import SEAM
+from clew.story import transactions
 from clew.testing import tracing
 from tests.seams.django.test_template import below_view
 from tests.services import require

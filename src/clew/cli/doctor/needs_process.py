@@ -23,7 +23,7 @@ from clew.engine.needs import Need
 from clew.engine.seam import Seam
 from clew.seams import SEAMS
 
-_ROOMS = ("engine", "core", "processors", "export", "detectors", "seams", "cli")
+_ROOMS = ("engine", "source", "sql", "spans", "story", "processors", "export", "detectors", "seams", "cli")
 _LEFT_OUT = ("clew.cli.demo", "clew.cli.doctor.needs_process")
 _APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.sites", "django.contrib.sessions"]
 

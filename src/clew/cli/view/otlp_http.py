@@ -10,16 +10,14 @@ import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.protobuf.json_format import MessageToJson
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from clew.cli.view.intake import Intake
 from clew.cli.view.otlp_body import JSON, PROTOBUF, BadBodyError, decompress, parse_traces, too_large
-
-if TYPE_CHECKING:
-    from clew.cli.view.receiver import Intake
 
 _UNUSED = ("/v1/metrics", "/v1/logs")
 # Each connection has a thread and may hold a body of the full limit.

@@ -19,13 +19,13 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext, SpanKind, format_span_id, format_trace_id
 
 from clew import attributes as names
-from clew.core import spans
-from clew.core.code_location import code_attributes
-from clew.core.flush import flush_before_exit
 from clew.engine.exits import undisturbed
+from clew.engine.flush import flush_before_exit
 from clew.engine.needs import attributes
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
+from clew.source.code_location import code_attributes
+from clew.spans import scope as spans
 
 SCOPE = __name__
 _LONG_NS = 1_000_000_000

@@ -17,13 +17,14 @@ from typing import Any
 from opentelemetry.trace import SpanKind, get_current_span
 
 from clew import attributes as names
-from clew.core import configuration, spans
-from clew.core.code_location import code_attributes
+from clew.engine import configuration
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.seams.celery import contrib
 from clew.seams.celery.message import chords
 from clew.seams.celery.message.headers import Chord
+from clew.source.code_location import code_attributes
+from clew.spans import scope as spans
 
 SCOPE = __name__
 ERRBACKS = spans.Scope(__name__)

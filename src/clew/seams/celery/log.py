@@ -14,13 +14,13 @@ from types import FrameType
 from typing import Any
 
 from clew import attributes as names
-from clew.core import frames, local_trace, logged_errors
-from clew.core.call_site import CallSite, call_site, raised_at
-from clew.core.local_trace import LocalTrace
-from clew.core.logged_errors import LoggedErrors
-from clew.core.transactions import TASK_END
 from clew.engine.seam import Patch, Seam
 from clew.engine.wrapper import Around
+from clew.source import frames
+from clew.source.call_site import CallSite, call_site, raised_at
+from clew.story import local_trace, logged_errors
+from clew.story.local_trace import LocalTrace
+from clew.story.logged_errors import LoggedErrors
 
 SCOPE = __name__
 _MACHINERY = {"amqp", "billiard", "celery", "clew", "kombu", "opentelemetry", "vine"}
@@ -41,9 +41,9 @@ def _note(record: Any) -> None:
     error = given[1] if type(given) is tuple and len(given) == 3 else None
     if not isinstance(error, BaseException):
         return  # logged outside an `except`
-    errors: LoggedErrors | None = local.notes.get(logged_errors.NOTE)
+    errors = logged_errors.LOGGED.get(local)
     if errors is None:
-        errors = local.notes[logged_errors.NOTE] = LoggedErrors()
+        errors = logged_errors.LOGGED.put(local, LoggedErrors())
         if local.is_recording:
             local.at_end.append(lambda: _say(local, errors))
     errors.add(error, record.name, _line(record), raised_at(error.__traceback__), local.is_recording)
@@ -70,7 +70,7 @@ def _line(record: Any) -> CallSite:
 
 
 def _say(local: LocalTrace, errors: LoggedErrors) -> None:
-    if TASK_END in local.notes and local.notes[TASK_END][0] == "succeeded":
+    if local.task_end is not None and local.task_end[0] == "succeeded":
         for each in errors:
             local.root.span.add_event("exception", each.event, each.time_ns)
 

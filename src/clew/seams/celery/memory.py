@@ -10,11 +10,11 @@ import sys
 from typing import Any
 
 from clew import attributes as names
-from clew.core import local_trace, memory
-from clew.core.local_trace import LocalTrace
-from clew.core.memory import Reading
 from clew.engine.seam import Seam
 from clew.seams.celery.receivers import Receivers
+from clew.story import local_trace, memory
+from clew.story.local_trace import LocalTrace
+from clew.story.memory import Reading
 
 SCOPE = __name__
 
@@ -28,13 +28,13 @@ def _is_pool_child() -> bool:
 def _prerun(task: Any, **_: Any) -> None:
     local = local_trace.current()
     # A run that is not traced, inside a request or another task: what is current is not its own.
-    if local is None or names.CELERY_TASK_NAME not in local.where or memory.NOTE in local.notes:
+    if local is None or names.CELERY_TASK_NAME not in local.where or memory.READING.get(local) is not None:
         return
     is_next = not task.request.is_eager and _is_pool_child()
     before = (is_next and memory.State.last) or memory.resident_bytes()
     if before is None:
         return
-    reading = local.notes[memory.NOTE] = Reading(before)
+    reading = memory.READING.put(local, Reading(before))
     if local.is_recording:
         local.at_end.append(lambda: _say(local, reading))
 

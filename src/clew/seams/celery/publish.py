@@ -19,12 +19,6 @@ from opentelemetry import propagate
 from opentelemetry.trace import SpanKind, get_current_span
 
 from clew import attributes as names
-from clew.core import local_trace, spans, transactions
-from clew.core.call_site import call_site
-from clew.core.detector import hub
-from clew.core.light_span import LightSpan
-from clew.core.local_trace import LocalTrace
-from clew.core.transactions import PUBLISHED_HEADER, Publish
 from clew.engine import isolation
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
@@ -35,6 +29,13 @@ from clew.seams.celery.message.attributes import message_attributes, publishing_
 from clew.seams.celery.message.headers import ATTEMPTS, CHORD, PUBLISHED_AT, RECEIVED
 from clew.seams.celery.message.waiting import eta_attributes
 from clew.seams.celery.receivers import Receivers
+from clew.source.call_site import call_site
+from clew.spans import scope as spans
+from clew.spans.light_span import LightSpan
+from clew.story import local_trace, transactions
+from clew.story.detector import hub
+from clew.story.local_trace import LocalTrace
+from clew.story.transactions import PUBLISHED_HEADER, Publish
 
 SCOPE = __name__
 

@@ -20,13 +20,13 @@ from typing import Any
 
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
-from clew.core import spans
-from clew.core.pipeline import Pipeline
 from clew.engine.seam import Patch, Seam
 from clew.engine.wrapper import Around
 from clew.seams.celery.message.headers import RECEIVED, Received, chord_run_ids, read_received
 from clew.seams.celery.message.metrics import consumed
 from clew.seams.celery.receivers import Receivers
+from clew.spans import scope as spans
+from clew.spans.pipeline import Pipeline
 
 SCOPE = __name__
 _MAX_REMEMBERED = 10_000

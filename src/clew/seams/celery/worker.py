@@ -22,12 +22,13 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from clew.core import flush, spans
-from clew.core.flush import flush_before_exit
+from clew.engine import flush
 from clew.engine.exits import undisturbed
+from clew.engine.flush import flush_before_exit
 from clew.engine.seam import Patch, Seam
 from clew.engine.wrapper import Around
 from clew.seams.celery.receivers import Receivers
+from clew.spans import scope as spans
 
 SCOPE = __name__
 _SCHEDULE_DELAY = "OTEL_BSP_SCHEDULE_DELAY"

@@ -10,10 +10,10 @@ import asyncio
 from contextvars import Token
 from typing import Any
 
-from clew.core import local_trace
-from clew.core.call_site import AWAITING
 from clew.engine.seam import Patch, Seam
 from clew.engine.wrapper import Around
+from clew.source.call_site import AWAITING
+from clew.story import local_trace
 
 
 def _begin() -> Token[Any] | None:

@@ -10,10 +10,11 @@ from time import time_ns
 from typing import Any
 
 from clew import attributes as names
-from clew.core import configuration, local_trace
-from clew.core.spans import Scope
+from clew.engine import configuration
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
+from clew.spans.scope import Scope
+from clew.story import local_trace
 
 SCOPE = Scope(__name__)
 

@@ -11,10 +11,11 @@ import weakref
 from typing import Any
 
 from clew import attributes as names
-from clew.core import code_location, local_trace
-from clew.core.spans import OpenSpan, Scope
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
+from clew.source import code_location
+from clew.spans.scope import OpenSpan, Scope
+from clew.story import local_trace
 
 SCOPE = Scope(__name__)
 # 4xx by exception: the view's way to answer, not an error of its own.
@@ -99,7 +100,7 @@ def _open(callback: Any, positional: tuple[Any, ...]) -> OpenSpan | None:
     local = local_trace.current()
     if local is None:
         return None
-    local.notes["view"] = True
+    local.is_view_reached = True
     if not local.is_recording:
         return None
     view = view_of(callback)

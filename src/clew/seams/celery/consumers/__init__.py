@@ -17,10 +17,6 @@ from typing import Any
 from opentelemetry.trace import get_current_span
 
 from clew import attributes as names
-from clew.core import local_trace, spans
-from clew.core.call_site import call_site
-from clew.core.detector import hub
-from clew.core.local_trace import LocalTrace
 from clew.engine.needs import functions
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
@@ -30,10 +26,15 @@ from clew.seams.celery.consumers.known import AMQP, Key, Known, key_of
 from clew.seams.celery.consumers.registry import Registrar, keeps_registry
 from clew.seams.celery.consumers.telling import Sent, Waiting, root_of
 from clew.seams.celery.receivers import Receivers
+from clew.source.call_site import call_site
+from clew.spans import scope as spans
+from clew.story import local_trace
+from clew.story.detector import hub
+from clew.story.local_trace import LocalTrace, Slot
 
 SCOPE = __name__
 _PUBLISH = "clew.seams.celery.publish"
-_ASKED = "queues asked about"
+_ASKED: Slot[set[Key]] = Slot()
 _MAX_ASKED = 100
 # Only a publisher's declaration counts: a worker declares its queues before it reads them.
 _is_sending: ContextVar[bool] = ContextVar("clew_is_sending", default=False)
@@ -112,7 +113,9 @@ def _is_first(local: LocalTrace | None, key: Key) -> bool:
     """Whether this request or task has not asked yet: it says it once for each queue."""
     if local is None:
         return True
-    asked: set[Key] = local.notes.setdefault(_ASKED, set())
+    asked = _ASKED.get(local)
+    if asked is None:
+        asked = _ASKED.put(local, set())
     if key in asked or len(asked) >= _MAX_ASKED:
         return False
     asked.add(key)

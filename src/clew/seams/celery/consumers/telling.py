@@ -7,13 +7,13 @@ from typing import Any
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext
 
 from clew import attributes as names
-from clew.core import spans
-from clew.core.call_site import CallSite
-from clew.core.detector import hub
-from clew.core.light_span import LightSpan
-from clew.core.local_trace import LocalTrace
-from clew.core.unread_queue import UnreadQueue
 from clew.seams.celery.consumers.known import Known
+from clew.source.call_site import CallSite
+from clew.spans import scope as spans
+from clew.spans.light_span import LightSpan
+from clew.story.detector import hub
+from clew.story.local_trace import LocalTrace
+from clew.story.unread_queue import UnreadQueue
 
 SCOPE = spans.Scope("clew.seams.celery.consumers")
 

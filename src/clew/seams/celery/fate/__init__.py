@@ -14,7 +14,6 @@ import os
 from typing import Any
 
 from clew import attributes as names
-from clew.core import local_trace
 from clew.engine.needs import attributes, functions
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
@@ -23,6 +22,7 @@ from clew.seams.celery.fate import request as of
 from clew.seams.celery.fate.child import at_end_of_run
 from clew.seams.celery.fate.span import SCOPE, Fate, Telling, Unregistered, sentence, telling
 from clew.seams.celery.receivers import Receivers
+from clew.story import local_trace
 
 _NAMELESS = "message"
 

@@ -17,13 +17,12 @@ from typing import Any
 from opentelemetry.trace import NonRecordingSpan
 
 from clew import attributes as names
-from clew.core.local_trace import LocalTrace
-from clew.core.spans import SdkSpan
-from clew.core.transactions import TASK_END
 from clew.seams.celery.fate import marks as fate_marks
 from clew.seams.celery.fate.span import Fate, sentence
 from clew.seams.celery.message.attributes import Attributes
 from clew.seams.celery.message.headers import ids_of
+from clew.spans.scope import SdkSpan
+from clew.story.local_trace import LocalTrace
 
 _STATUS = re.compile(r"\b(signal|exitcode) (-?\d+)")
 _COLD = "the worker stopped without waiting for its tasks (cold shutdown)"
@@ -125,7 +124,7 @@ def at_end_of_run(local: LocalTrace, request: Any) -> None:
     root = local.root
     if not is_dying():
         span_id = ids_of(request)[1] if isinstance(root, SdkSpan) else root.span.get_span_context().span_id
-        fate_marks.mark(span_id, local.notes.get(TASK_END, ("",))[0], time_ns())
+        fate_marks.mark(span_id, "" if local.task_end is None else local.task_end[0], time_ns())
     elif isinstance(root, SdkSpan):
         # One of the SDK's cannot be taken back, but one that never ends is never exported.
         root.span = NonRecordingSpan(root.span.get_span_context())

@@ -25,14 +25,14 @@ from opentelemetry.trace import (
 )
 
 from clew import attributes as names
-from clew.core import spans
-from clew.core.pipeline import Pipeline
-from clew.engine.exception_event import message_of, type_name
+from clew.engine.redaction.exception_event import message_of, type_name
 from clew.seams.celery.fate.marks import Ended
 from clew.seams.celery.message import metrics
 from clew.seams.celery.message.attempts import Origin, attempting, origin_of
 from clew.seams.celery.message.attributes import Attributes, run_attributes
 from clew.seams.celery.message.headers import ids_of
+from clew.spans import scope as spans
+from clew.spans.pipeline import Pipeline
 
 SCOPE = "clew.seams.celery.fate"
 _MAX_REASON = 500

@@ -16,11 +16,11 @@ from weakref import ref
 from opentelemetry.trace import Status, StatusCode
 
 from clew import attributes as names
-from clew.core import spans
-from clew.core.flush import flush_before_exit
+from clew.engine.flush import flush_before_exit
 from clew.seams.celery.lifecycle.worker import State as Workers
 from clew.seams.celery.lifecycle.worker import start_root
 from clew.seams.celery.message.attributes import Attributes
+from clew.spans import scope as spans
 
 _MAX_CHILDREN = 10_000
 _CLOSED_BY_POOL = (None, 0, 1, 70, signal.SIGTERM, -signal.SIGTERM)

@@ -15,8 +15,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 
 from clew import attributes as names
-from clew.core import spans
 from clew.seams.celery.message.attributes import Attributes, consuming_broker
+from clew.spans import scope as spans
 
 SCOPE = "clew.seams.celery.lifecycle"
 _MAX_STEPS = 10

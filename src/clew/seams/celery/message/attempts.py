@@ -37,8 +37,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from clew import attributes as names
-from clew.core import configuration
-from clew.engine import needs
+from clew.engine import configuration, needs
 from clew.seams.celery import contrib
 from clew.seams.celery.message.headers import ATTEMPTS, CHORD, read_attempts, write_attempts
 

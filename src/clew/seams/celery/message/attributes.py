@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from clew import attributes as names
-from clew.core.code_location import code_attributes
+from clew.source.code_location import code_attributes
 
 Attributes = dict[str, Any]
 _SYSTEMS = {

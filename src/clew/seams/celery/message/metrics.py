@@ -14,9 +14,9 @@ from typing import Any
 from opentelemetry import metrics
 
 from clew import attributes as names
-from clew.core.task_run import TaskRun
-from clew.engine.exception_event import type_name
+from clew.engine.redaction.exception_event import type_name
 from clew.seams.celery.message.attributes import consuming_broker, destination
+from clew.story.task_run import TaskRun
 from clew.version import VERSION
 
 _SHORT_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)

@@ -13,9 +13,6 @@ from typing import Any
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, get_current_span
 
 from clew import attributes as names
-from clew.core import spans
-from clew.core.pipeline import Pipeline
-from clew.core.transactions import PUBLISHED_HEADER
 from clew.engine.seam import Seam, SpanDoc
 from clew.seams.celery import contrib
 from clew.seams.celery.message import attempts, metrics
@@ -26,6 +23,9 @@ from clew.seams.celery.message.waiting import waits
 from clew.seams.celery.receive import derives_chord_ids
 from clew.seams.celery.receivers import Receivers
 from clew.seams.celery.run.running import RunningTask
+from clew.spans import scope as spans
+from clew.spans.pipeline import Pipeline
+from clew.story.transactions import PUBLISHED_HEADER
 
 SCOPE = __name__
 _MAX_RUNNING = 10_000

@@ -11,9 +11,9 @@ from typing import Any
 from opentelemetry.trace import Status, StatusCode
 
 from clew import attributes as names
-from clew.core import spans
-from clew.core.task_run import TaskRun
-from clew.engine.exception_event import error_description, exception_attributes, message_of, type_name
+from clew.engine.redaction.exception_event import error_description, exception_attributes, message_of, type_name
+from clew.spans import scope as spans
+from clew.story.task_run import TaskRun
 
 _ERRORS = ("failed", "soft_timed_out")
 # What `Task.on_replace` raises, in every version.

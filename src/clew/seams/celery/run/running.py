@@ -13,16 +13,17 @@ from typing import Any
 from opentelemetry.trace import SpanContext
 
 from clew import attributes as names
-from clew.core import local_trace, spans
-from clew.core.detector import hub
-from clew.core.local_trace import LocalTrace
-from clew.core.task_run import TaskRun
-from clew.core.transactions import PUBLISHED_HEADER, TASK_END
 from clew.engine import isolation
 from clew.seams.celery import contrib
 from clew.seams.celery.message import attempts, metrics
 from clew.seams.celery.message.waiting import Waited
 from clew.seams.celery.run.outcome import describe, outcome_of
+from clew.spans import scope as spans
+from clew.spans.local_spans import LocalSpans
+from clew.story import local_trace
+from clew.story.detector import hub
+from clew.story.local_trace import LocalTrace
+from clew.story.task_run import TaskRun
 
 SCOPE = "clew.seams.celery.run"
 
@@ -55,7 +56,7 @@ class RunningTask:
         self._local = LocalTrace(root, max_spans)
         self._local.where = {names.CELERY_TASK_NAME: str(task.name)}
         self.run = TaskRun(self._local, task, request)
-        self._token: Token[LocalTrace | None] = local_trace.enter(self._local)
+        self._token: Token[LocalSpans | None] = local_trace.enter(self._local)
         # An eager run inside an `except`: that exception is on its way, but not from the task.
         self._handled = sys.exc_info()[1]
         self._started = perf_counter()
@@ -85,7 +86,7 @@ class RunningTask:
 
     def note_published_in(self, aliases: str) -> None:
         """Its message was sent before the transaction that may have written what it is about was committed."""
-        self._local.notes[PUBLISHED_HEADER] = aliases
+        self._local.published_in = str(aliases)
         self._root.note(names.CELERY_PUBLISHED_IN_TRANSACTION, aliases)
 
     def end(self, state: str | None, retval: Any) -> None:
@@ -96,7 +97,7 @@ class RunningTask:
         try:
             run.outcome = outcome_of(run.task, error)
             run.result = None if error is not None else retval
-            self._local.notes[TASK_END] = (run.outcome, error)
+            self._local.task_end = (run.outcome, error)
             if self._root.span.is_recording():
                 describe(self._root, run, state)
             if run.outcome == "retried" and run.is_eager:
@@ -107,7 +108,7 @@ class RunningTask:
         except Exception as ours:  # noqa: BLE001 - ours must not reach the application
             isolation.report(ours, SCOPE)
         finally:
-            self._local.notes.pop(TASK_END, None)
+            self._local.task_end = None
             attempts.leave(self._attempt)
             local_trace.leave(self._token)
             self._root.close()

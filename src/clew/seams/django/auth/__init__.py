@@ -13,14 +13,14 @@ from typing import Any
 from opentelemetry.trace import get_current_span
 
 from clew import attributes as names
-from clew.core.light_span import LightSpan
-from clew.core.spans import OpenSpan, Scope
 from clew.engine import needs
-from clew.engine.exception_event import CANCELLED
+from clew.engine.redaction.exception_event import CANCELLED
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.seams.django.auth import backends as auth_backends
 from clew.seams.django.auth.backends import Attempt
+from clew.spans.light_span import LightSpan
+from clew.spans.scope import OpenSpan, Scope
 
 SCOPE = Scope(__name__)
 

@@ -15,13 +15,13 @@ from types import FunctionType
 from typing import Any
 
 from clew import attributes as names
-from clew.core import code_location
-from clew.core.spans import OpenSpan, Scope
-from clew.engine.exception_event import CANCELLED
+from clew.engine.redaction.exception_event import CANCELLED
 from clew.engine.seam import Seam
 from clew.engine.wrapper import Around
+from clew.source import code_location
+from clew.spans.scope import OpenSpan, Scope
 
-SCOPE = Scope(__name__)
+SCOPE = Scope("clew.seams.django.auth")
 _METHODS = ("authenticate", "aauthenticate")
 _MAX_CLASSES = 200
 

@@ -16,13 +16,6 @@ from opentelemetry.trace import SpanKind, get_current_span
 from opentelemetry.trace.propagation import _SPAN_KEY
 
 from clew import attributes as names
-from clew.core import call_site, findings, folding, local_trace
-from clew.core.call_site import CallSite
-from clew.core.detector import hub
-from clew.core.folded_run import FoldedRun
-from clew.core.light_span import LightSpan
-from clew.core.query import Query, running
-from clew.core.spans import Scope
 from clew.engine import needs
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
@@ -30,6 +23,15 @@ from clew.seams.django.database import rows as database_rows
 from clew.seams.django.database.attributes import query_attributes, statement_of, status_code
 from clew.seams.django.database.counting import Counted, count, tell
 from clew.seams.django.transaction import queries as transaction_queries
+from clew.source import call_site
+from clew.source.call_site import CallSite
+from clew.spans import folding
+from clew.spans.folded_run import FoldedRun
+from clew.spans.light_span import LightSpan
+from clew.spans.scope import Scope
+from clew.story import findings, local_trace
+from clew.story.detector import hub
+from clew.story.query import Query, running
 
 SCOPE = Scope(__name__)
 _SUPPRESS = "suppress_instrumentation"

@@ -8,9 +8,9 @@ from types import FrameType
 from typing import Any
 
 from clew import attributes as names
-from clew.core import configuration
-from clew.core.query import Query
-from clew.core.statement import KNOWN_FROM_ORM, Statement, statement
+from clew.engine import configuration
+from clew.sql.statement import KNOWN_FROM_ORM, Statement, statement
+from clew.story.query import Query
 
 _SYSTEMS = {"oracle": "oracle.db", "microsoft": "microsoft.sql_server", "mssql": "microsoft.sql_server"}
 _ORM = ("django.db.models.", "django.contrib.gis.db.models.", "django.contrib.postgres.")

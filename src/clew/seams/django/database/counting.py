@@ -10,11 +10,11 @@ from __future__ import annotations
 from time import perf_counter_ns
 from typing import Any
 
-from clew.core import local_trace
-from clew.core.detector import hub
-from clew.core.local_trace import LocalTrace
-from clew.core.query import Query, Repeats
-from clew.core.statement import KNOWN_FROM_ORM, KNOWN_RAW, KNOWN_WITH_PARAMETERS
+from clew.sql.statement import KNOWN_FROM_ORM, KNOWN_RAW, KNOWN_WITH_PARAMETERS
+from clew.story import local_trace
+from clew.story.detector import hub
+from clew.story.local_trace import LocalTrace
+from clew.story.query import Query, Repeats
 
 # What it was counted among, and since when it runs.
 Counted = tuple[Repeats, int]

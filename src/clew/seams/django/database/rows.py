@@ -11,13 +11,13 @@ from types import GeneratorType
 from typing import Any
 
 from clew import attributes as names
-from clew.core.detector import hub
-from clew.core.light_span import LightSpan
-from clew.core.query import Query, running
 from clew.engine import isolation
 from clew.engine.seam import Patch
 from clew.engine.wrapper import Around
 from clew.engine.wrapper_steps import invisible
+from clew.spans.light_span import LightSpan
+from clew.story.detector import hub
+from clew.story.query import Query, running
 
 
 def _note(query: Query, rows: int) -> None:

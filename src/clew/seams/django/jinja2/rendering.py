@@ -9,9 +9,10 @@ from __future__ import annotations
 from contextvars import ContextVar, Token
 from typing import Any
 
-from clew.core import local_trace
-from clew.core.spans import OpenSpan, Scope
 from clew.seams.django.template.facts import KnownTemplates
+from clew.spans.folding import close_folded
+from clew.spans.scope import OpenSpan, Scope
+from clew.story import local_trace
 
 # The seam's, so that the scope's name leads to the seam.
 SCOPE = Scope("clew.seams.django.jinja2")
@@ -66,7 +67,7 @@ class Rendering:
         try:
             self.restore()
         finally:
-            self._span.close_folded(self._span.above, self._key, error)
+            close_folded(self._span, self._span.above, self._key, error)
 
 
 _current: ContextVar[Rendering | None] = ContextVar("clew_jinja2_rendering", default=None)

@@ -13,13 +13,14 @@ import threading
 from typing import Any
 
 from clew import attributes as names
-from clew.core import code_location, local_trace
 from clew.engine import needs
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.seams.django.middleware import chain as middleware_chain
 from clew.seams.django.middleware import hooks as middleware_hooks
 from clew.seams.django.middleware.cursor import Layer, enter, leave
+from clew.source import code_location
+from clew.story import local_trace
 
 _building = threading.local()
 _HANDLERS = ("_get_response", "_get_response_async")

@@ -17,11 +17,13 @@ from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanContext, set_span_in_context
 
 from clew import attributes as names
-from clew.core import code_location, configuration, local_trace
-from clew.core.local_trace import LocalTrace
-from clew.core.spans import OpenSpan, Scope
+from clew.engine import configuration
 from clew.seams.django.request import call_request_hook
 from clew.settings import Settings
+from clew.source import code_location
+from clew.spans.scope import OpenSpan, Scope
+from clew.story import local_trace
+from clew.story.local_trace import LocalTrace
 
 SCOPE_NAME = "clew.seams.django.middleware"
 SCOPE = Scope(SCOPE_NAME)

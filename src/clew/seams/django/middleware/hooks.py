@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from clew.core import code_location, local_trace
 from clew.engine.wrapper import Around
 from clew.seams.django import contrib
 from clew.seams.django.middleware.cursor import Cursor, Layer, Phase, cursor_of
+from clew.source import code_location
+from clew.story import local_trace
 
 HOOKS = {
     "_view_middleware": "view",

@@ -19,11 +19,8 @@ from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import INVALID_SPAN, SpanKind, get_current_span, set_span_in_context
 
 from clew import attributes as names
-from clew.core import local_trace, spans
-from clew.core.local_trace import LocalTrace
-from clew.core.transactions import RESPONSE_STATUS
 from clew.engine import isolation
-from clew.engine.exception_event import type_name
+from clew.engine.redaction.exception_event import type_name
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.seams.django import contrib
@@ -32,6 +29,9 @@ from clew.seams.django.request import response_body
 from clew.seams.django.request.attributes import headers_of, request_attributes, scheme_of, verb_of
 from clew.seams.django.request.headers import captured_request_headers, captured_response_headers
 from clew.seams.django.request.outcome import name_by_route, note_error, note_status, route_of, status_of
+from clew.spans import scope as spans
+from clew.story import local_trace
+from clew.story.local_trace import LocalTrace
 
 SCOPE = __name__
 
@@ -84,7 +84,7 @@ class ServedRequest:
                 note_error(self.root, error)
             if self.local.queries is not None or self.local.findings is not None:
                 self.local.where = {names.HTTP_ROUTE: route_of(self.request)}
-            self.local.notes[RESPONSE_STATUS] = self._metrics.status_code
+            self.local.response_status = self._metrics.status_code
             self.local.finish()
             self._metrics.record(self.request)
         except Exception as ours:  # noqa: BLE001 - ours must not reach the application
@@ -99,10 +99,10 @@ class ServedRequest:
                 _call_hook(contrib.State.response_hook, root.span, request, response)
             return
         name_by_route(root, request)
-        root.note(names.DJANGO_VIEW_REACHED, "view" in self.local.notes)
+        root.note(names.DJANGO_VIEW_REACHED, self.local.is_view_reached)
         if error is not None:
             note_error(root, error)
-        raised = self.local.notes.pop("exception", None)
+        raised, self.local.answered_error = self.local.answered_error, None
         if response is None:
             return
         self._metrics.status_code = status = status_of(response)
@@ -189,7 +189,7 @@ def _raised(exc: BaseException, result: Any, error: BaseException | None) -> Non
     """Django makes a response of an exception: from 500 on it is what the request failed with."""
     local = local_trace.current()
     if local is not None and (result is None or status_of(result) >= 500):
-        local.notes["exception"] = exc
+        local.answered_error = exc
 
 
 _AROUND = Around(_begin, _answered, close=_finish)

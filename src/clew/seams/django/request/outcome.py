@@ -11,10 +11,10 @@ from typing import Any
 from opentelemetry.trace import Status, StatusCode
 
 from clew import attributes as names
-from clew.core import spans
-from clew.engine.exception_event import CANCELLED, error_description, exception_attributes, type_name
+from clew.engine.redaction.exception_event import CANCELLED, error_description, exception_attributes, type_name
 from clew.seams.django import contrib
 from clew.seams.django.request.attributes import verb_of
+from clew.spans import scope as spans
 
 
 def name_by_route(root: spans.OpenSpan, request: Any) -> None:

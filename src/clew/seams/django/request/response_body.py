@@ -12,9 +12,9 @@ from typing import Any
 
 from opentelemetry.context import Context, attach, detach
 
-from clew.core import local_trace
 from clew.engine import needs
 from clew.engine.wrapper_steps import invisible
+from clew.story import local_trace
 
 _RESPONSE = "django.http.response"
 

@@ -12,14 +12,16 @@ from typing import Any
 from opentelemetry.trace import get_current_span
 
 from clew import attributes as names
-from clew.core import configuration, folded_run, local_trace
-from clew.core.folded_run import FoldedRun
-from clew.core.light_span import LightSpan
-from clew.core.spans import OpenSpan, Scope
-from clew.engine import needs
+from clew.engine import configuration, needs
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.seams.django.template.facts import NAMELESS, Facts, KnownTemplates, plain
+from clew.spans import folded_run
+from clew.spans.folded_run import FoldedRun
+from clew.spans.folding import close_folded
+from clew.spans.light_span import LightSpan
+from clew.spans.scope import OpenSpan, Scope
+from clew.story import local_trace
 
 SCOPE = Scope(__name__)
 KNOWN = KnownTemplates("django")
@@ -85,7 +87,7 @@ def _close_template(opened: _Rendering, error: BaseException | None) -> None:
     ran = _query_count() - before
     if ran:
         span.note(names.DJANGO_TEMPLATE_QUERY_COUNT, ran)
-    span.close_folded(span.above, key, error)
+    close_folded(span, span.above, key, error)
 
 
 def _open_extends() -> OpenSpan | None:
@@ -130,7 +132,7 @@ def _close_block(opened: tuple[OpenSpan, Any], error: BaseException | None) -> N
         span.note(name, value)
     if block.token is not None:
         span.note(names.CODE_LINE_NUMBER, block.token.lineno)
-    span.close_folded(span.above, (key, block.name), error)
+    close_folded(span, span.above, (key, block.name), error)
 
 
 _BASE, _TAGS = "django.template.base", "django.template.loader_tags"

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from clew import attributes as names
-from clew.core.span_identity import StaticAttributes
+from clew.spans.identity import StaticAttributes
 
 ROLES = ("root", "include", "extends", "block", "import")
 # Name of a template made from a string: these have none, and their source must not become one.

@@ -20,8 +20,18 @@ from typing import Any
 from opentelemetry.trace import get_current_span
 
 from clew import attributes as names
-from clew.core import local_trace, spans, transactions
-from clew.core.transactions import (
+from clew.engine import needs
+from clew.engine.redaction.exception_event import type_name
+from clew.engine.seam import Patch, Seam, SpanDoc
+from clew.engine.wrapper import Around
+from clew.seams.django.transaction import on_commit
+from clew.seams.django.transaction import queries as transaction_queries
+from clew.seams.django.transaction import span as transaction_span
+from clew.seams.django.transaction.place import place_of
+from clew.seams.django.transaction.span import Block
+from clew.spans import scope as spans
+from clew.story import local_trace, transactions
+from clew.story.transactions import (
     ABORTED,
     CAUGHT,
     CLOSED,
@@ -33,15 +43,6 @@ from clew.core.transactions import (
     SET_ROLLBACK,
     Transaction,
 )
-from clew.engine import needs
-from clew.engine.exception_event import type_name
-from clew.engine.seam import Patch, Seam, SpanDoc
-from clew.engine.wrapper import Around
-from clew.seams.django.transaction import on_commit
-from clew.seams.django.transaction import queries as transaction_queries
-from clew.seams.django.transaction import span as transaction_span
-from clew.seams.django.transaction.place import place_of
-from clew.seams.django.transaction.span import Block
 
 _CODE = (names.CODE_FUNCTION_NAME, names.CODE_FILE_PATH, names.CODE_LINE_NUMBER)
 

@@ -16,14 +16,14 @@ from typing import Any
 from opentelemetry.trace import SpanContext, format_span_id, get_current_span
 
 from clew import attributes as names
-from clew.core import transactions
-from clew.core.code_location import code_attributes, dotted_name, unwrapped
-from clew.core.spans import OpenSpan, Scope
 from clew.engine.seam import Patch, SpanDoc
 from clew.engine.wrapper import Around
 from clew.seams.django.transaction import span as transaction_span
+from clew.source.code_location import code_attributes, dotted_name, unwrapped
+from clew.spans.scope import OpenSpan, Scope
+from clew.story import transactions
 
-SCOPE = Scope(__name__)
+SCOPE = Scope("clew.seams.django.transaction")
 _LINK = {names.CLEW_LINK_KIND: "transaction"}
 
 

@@ -10,9 +10,9 @@ import contextlib
 from types import CodeType, FrameType
 from typing import Any
 
-from clew.core import frames
-from clew.core.call_site import CallSite, call_site
-from clew.core.code_location import dotted_name, unwrapped
+from clew.source import frames
+from clew.source.call_site import CallSite, call_site
+from clew.source.code_location import dotted_name, unwrapped
 
 _DECORATOR = getattr(contextlib.ContextDecorator.__call__, "__code__", None)
 _HANDLER = ("django.core.handlers.base", "_get_response")

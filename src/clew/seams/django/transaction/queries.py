@@ -13,14 +13,14 @@ from typing import Any
 from opentelemetry.trace import get_current_span
 
 from clew import attributes as names
-from clew.core import local_trace, transactions
-from clew.core.call_site import call_site
-from clew.core.statement import Statement
-from clew.core.transactions import CLOSED, COMMIT_FAILED, COMMITTED, EXPLICIT, ROLLED_BACK, Transaction
-from clew.engine.exception_event import type_name
+from clew.engine.redaction.exception_event import type_name
 from clew.engine.seam import Patch
 from clew.engine.wrapper import Around
 from clew.seams.django.transaction import span as transaction_span
+from clew.source.call_site import call_site
+from clew.sql.statement import Statement
+from clew.story import local_trace, transactions
+from clew.story.transactions import CLOSED, COMMIT_FAILED, COMMITTED, EXPLICIT, ROLLED_BACK, Transaction
 
 _PARENT = "parent"
 

@@ -15,14 +15,15 @@ from opentelemetry.trace import Status, StatusCode, get_current_span
 from opentelemetry.trace.propagation import _SPAN_KEY
 
 from clew import attributes as names
-from clew.core import transactions
-from clew.core.call_site import CallSite
-from clew.core.detector import hub
-from clew.core.light_span import LightSpan
-from clew.core.spans import OpenSpan, Scope
-from clew.core.transactions import Transaction
-from clew.engine.exception_event import type_name
+from clew.engine.redaction.exception_event import type_name
 from clew.seams.django.view import is_answer
+from clew.source.call_site import CallSite
+from clew.spans.folding import close_folded
+from clew.spans.light_span import LightSpan
+from clew.spans.scope import OpenSpan, Scope
+from clew.story import transactions
+from clew.story.detector import hub
+from clew.story.transactions import Transaction
 
 SCOPE = Scope("clew.seams.django.transaction")
 _SUPPRESS = "suppress_instrumentation"
@@ -193,4 +194,4 @@ def close(span: OpenSpan, key: Any, error: BaseException | None) -> None:
     if key is None or error is not None:
         span.close(error)
     else:
-        span.close_folded(span.above, key)
+        close_folded(span, span.above, key)

@@ -1,1 +1,0 @@
-"""What every seam, detector and processor stands on."""

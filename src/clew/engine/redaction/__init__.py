@@ -1,0 +1,87 @@
+"""What must not leave the process: values under secret names, and secrets inside text.
+
+Applied where something is recorded (messages, query strings, headers), and by processors/redact.py to the spans of
+others. Linear: a hostile string costs no more than its length (see text_scan).
+"""
+
+from __future__ import annotations
+
+import re
+from re import Match
+
+from clew.engine.redaction import database_messages
+from clew.engine.redaction.secret_names import IN_QUERY, WORD, SecretNames
+from clew.engine.redaction.secret_pairs import without_pairs
+from clew.engine.redaction.secret_shapes import REDACTED, without_shapes
+
+__all__ = ["MAX_TEXT", "REDACTED", "Redactor", "configure", "redactor"]
+
+MAX_TEXT = 65_536
+# Below this a parameter's value is no key that is known by its look.
+_MAX_PLAIN = 20
+_OPTION = re.compile(r"(?<![\w-])(--[A-Za-z][\w\-]{1,40})([ ]{1,3})(?!-)[^\s\"',)]+")
+_SPOKEN = re.compile(
+    r"""\b(password|passphrase|passcode|passwd|api key|secret key) (["'])[^"'\n]{1,200}(?=\2)""", re.IGNORECASE
+)
+# Celery puts a task's arguments into the message of its MaxRetriesExceededError.
+_RETRIED = "Can't retry "
+_ARGUMENTS = re.compile(r"(Can't retry [^\n\[]{1,300}\[[^\n\]]{0,300}\]) args:[^\n]*")
+
+
+class Redactor:
+    """Redacts by name and by pattern.
+
+    Args:
+        more_names: further names whose values are secrets.
+    """
+
+    def __init__(self, more_names: tuple[str, ...] = ()) -> None:
+        self._degree = SecretNames(more_names).degree
+
+    def is_secret_name(self, name: str) -> bool:
+        """Whether a value under this name (an attribute, a header, a parameter) must not be recorded."""
+        return self._degree(name) >= WORD
+
+    def text(self, text: str) -> str:
+        """The text without values under secret names, credentials in URLs, keys, and values in database errors."""
+        if len(text) > MAX_TEXT:
+            text = text[:MAX_TEXT]
+        lowered = text.lower()
+        if _RETRIED in text:
+            text = _ARGUMENTS.sub(rf"\g<1> args:{REDACTED} kwargs:{REDACTED}", text)
+        text = without_shapes(text, lowered)
+        if database_messages.is_of_database(text):
+            text = database_messages.without_values(text)
+        if "=" in text or ":" in text or "%" in text or ">" in text or "'," in text or '",' in text:
+            text = without_pairs(text, self._degree)
+        if "--" in text:
+            text = _OPTION.sub(self._option, text)
+        if "pass" in lowered or " key " in lowered:
+            text = _SPOKEN.sub(rf"\g<1> \g<2>{REDACTED}", text)
+        return text
+
+    def query(self, query: str) -> str:
+        """A query string with the values of secret parameters replaced."""
+        if not query:
+            return query
+        parts = query[:MAX_TEXT].split("&")
+        for at, part in enumerate(parts):
+            name, sep, value = part.partition("=")
+            if value and self._degree(name) >= IN_QUERY:
+                parts[at] = f"{name}={REDACTED}"
+            elif len(part) > _MAX_PLAIN or "=" in value or "%" in part or ":" in part:
+                # A value may be a URL, JSON or a query string itself.
+                parts[at] = name + sep + self.text(value) if sep else self.text(part)
+        return "&".join(parts)
+
+    def _option(self, match: Match[str]) -> str:
+        return f"{match[1]}{match[2]}{REDACTED}" if self._degree(match[1]) >= WORD else match[0]
+
+
+redactor = Redactor()
+
+
+def configure(more_names: tuple[str, ...]) -> None:
+    """Make the process's redactor know these names too."""
+    global redactor
+    redactor = Redactor(more_names)

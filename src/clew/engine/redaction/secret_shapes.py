@@ -1,0 +1,133 @@
+"""What is a secret by its look, whatever its name: known makers' keys, JSON web tokens, PEM blocks, URLs' userinfo."""
+
+from __future__ import annotations
+
+import re
+from re import Match
+
+from clew.engine.redaction.text_scan import end_of_line, find, first, here
+
+REDACTED = "[redacted]"
+
+_JWT = re.compile(r"eyJ[\w\-]{10}[\w\-.]*")
+_KEY = re.compile(
+    r"(?<![A-Za-z0-9])(?:(?:AKIA|ASIA)[A-Z0-9]{12}|(?:sk|pk|rk)_(?:live|test)_|sk-[\w\-]{16}|gh[pousr]_\w{16}"
+    r"|github_pat_|glpat-|xox[abeprs]-|AIza[\w\-]{20}|SG\.[\w\-]{16}|npm_\w{20}|pypi-\w{16}|hvs\.\w{16})[\w\-.]*"
+)
+_PEM = "-----BEGIN "
+_PEM_BODY = re.compile(r"[A-Z0-9 ]{1,40}-----(?:[A-Za-z0-9+/=\s\\:,]|-(?!-))*")
+_PEM_END = re.compile(r"-----END [A-Z0-9 ]{1,40}-----")
+_SCHEME = re.compile(
+    r"\b(bearer|basic|digest|token|negotiate|ntlm|apikey|hawk|aws4-hmac-sha256)(\\?['\"]?[ \t]{1,3}['\"]?)"
+    r"(?=([A-Za-z0-9+/=_.~\-]{6,80}))",
+    re.IGNORECASE,
+)
+_SCHEME_SIGNS = ("bearer", "basic", "digest", "token", "negotiate", "ntlm", "apikey", "hawk", "aws4-")
+_CREDENTIAL = re.compile(r"[A-Za-z0-9+/=_.~\-]*")
+_LISTED = ("digest", "hawk", "aws4-hmac-sha256")
+_MAX_USERINFO = 300
+# Without a scheme it looks like `label:bob@example.com`: a port, a path or a second @ says that it is none.
+_BARE_USERINFO = re.compile(
+    r"""(?<![\w.\-/:@])[\w.\-]{1,64}:(?:[^\s"'<>/,;()@]{1,200}@(?=[\w.\-]{1,80}(?::\d|/))"""
+    r"""|[^\s"'<>/,;()@]{1,100}@[^\s"'<>/,;()@]{1,100}@(?=[\w\[]))"""
+)
+_AUTHORITY = re.compile(r"""[^\s"'<>\\]{1,300}""")
+_REST = re.compile(r"""[^\s"'<>\\]*""")
+
+
+def without_shapes(text: str, lowered: str) -> str:
+    """The text without secrets that are known by their look."""
+    if "eyJ" in text:
+        text = _JWT.sub(REDACTED, text)
+    if _PEM in text:
+        text = _without_pem(text)
+    if "_" in text or "-" in text or "A" in text or "SG." in text or "hvs." in text:
+        text = _KEY.sub(REDACTED, text)
+    if "@" in text:
+        if "://" in text:
+            text = _without_userinfo(text)
+        text = _BARE_USERINFO.sub(f"{REDACTED}@", text)
+    elif len(text) > _MAX_USERINFO and "://" in text:
+        text = _without_userinfo(text)
+    for sign in _SCHEME_SIGNS:
+        if sign in lowered:
+            return _without_schemes(text)
+    return text
+
+
+def _without_pem(text: str) -> str:
+    parts, last = [], 0
+    at = find(text, _PEM, 0)
+    while at >= 0:
+        body = here(_PEM_BODY, text, at + len(_PEM))
+        if body is None:
+            at = find(text, _PEM, at + len(_PEM))
+            continue
+        parts += [text[last:at], REDACTED]
+        closing = here(_PEM_END, text, body.end())
+        last = body.end() if closing is None else closing.end()
+        at = find(text, _PEM, last)
+    return "".join([*parts, text[last:]])
+
+
+def _without_userinfo(text: str) -> str:
+    """`scheme://user:p@ss@host`: all before the last @ of what can be the authority."""
+    parts, last = [], 0
+    at = find(text, "://", 0)
+    while at >= 0:
+        at += 3
+        run = here(_AUTHORITY, text, at)
+        end = at if run is None else at + _userinfo_length(run[0])
+        if end - at == _MAX_USERINFO and (rest := here(_REST, text, end)):
+            end = rest.end()
+        if end > at:
+            parts += [text[last:at], REDACTED]
+            last = end
+        at = find(text, "://", end)
+    return "".join([*parts, text[last:]])
+
+
+def _userinfo_length(run: str) -> int:
+    inner = find(run, "://", 0)
+    run = run if inner < 0 else run[:inner]
+    authority = re.split(r"[/?#]", run, maxsplit=1)[0]
+    port = authority.rpartition(":")[2] if ":" in authority else ""
+    # A password may hold a slash; then what stands behind the colon is no port.
+    place = run if port and not port.isdigit() and not authority.startswith("[") else authority
+    at = place.rfind("@")
+    if at < 0 and len(place) == _MAX_USERINFO:
+        return len(place)
+    return max(at, 0)
+
+
+def _without_schemes(text: str) -> str:
+    parts, last = [], 0
+    match = first(_SCHEME, text, 0)
+    while match is not None:
+        end = _credential_end(text, match)
+        if end > match.end():
+            parts += [text[last : match.end()], REDACTED]
+            last = end
+        match = first(_SCHEME, text, max(end, match.end()))
+    return "".join([*parts, text[last:]])
+
+
+def _credential_end(text: str, match: Match[str]) -> int:
+    scheme, start = match[1].lower(), match.end()
+    value = match[3].rstrip(".,")
+    if scheme in _LISTED:
+        return end_of_line(text, start) if "=" in text[start : start + 40] else start
+    # `Basic authentication` names the scheme only.
+    is_plain = value[1:].replace("-", "").islower() and value.replace("-", "").isalpha()
+    if scheme == "bearer":
+        is_plain = value.lower() in _BEARER_OF
+    elif scheme in ("token", "apikey"):
+        is_plain = len(value) < 12 or not any(char.isdigit() for char in value)
+    end = here(_CREDENTIAL, text, start)
+    return start if is_plain or end is None else end.end()
+
+
+_BEARER_OF = {
+    "authentication", "authorization", "authorisation", "challenge", "credential", "credentials", "format", "header",
+    "method", "realm", "scheme", "schema", "security", "string", "tokens", "was", "without",
+}  # fmt: skip

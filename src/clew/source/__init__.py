@@ -1,0 +1,1 @@
+"""Where in the application's code something happens: frames, call sites, code locations."""

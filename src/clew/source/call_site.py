@@ -1,0 +1,377 @@
+"""Where a query was run: the line of the application, or of the template, and which place in a loop that is.
+
+Everything is read from the live frames while the query is being made; no ORM function is patched. A walk to the first
+line of the application costs a microsecond; the whole stack, which tells a loop from two lines of code, a few.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import sys
+from collections.abc import Iterator
+from contextvars import ContextVar
+from types import FrameType, TracebackType
+from typing import Any
+
+from clew import attributes as names
+from clew.engine import needs, silenced
+from clew.source import frames
+from clew.source.frames import (
+    APPLICATION,
+    DESCRIPTOR,
+    FIRST_END,
+    FORM_FIELDS,
+    JINJA,
+    OURS,
+    SERIALIZER_FIELDS,
+    TEMPLATE_NODE,
+    THIRD_PARTY,
+    THREAD,
+    kind_of,
+)
+
+_MAX_FRAMES = 300
+_MAX_LINES = 10_000
+_VIEW_SEAM, _WRAPPER = "clew.seams.django.view", "clew.engine.wrapper"
+_PHASES = {
+    frames.TEMPLATE_NODE: "template",
+    frames.TEMPLATE: "template",
+    frames.JINJA: "template",
+    frames.SERIALIZER: "serializer",
+    frames.SERIALIZER_FIELDS: "serializer",
+    frames.SIGNAL: "signal",
+    frames.HOOK: "hook",
+    frames.VIEW: "view",
+    frames.MIDDLEWARE: "middleware",
+    frames.TASK: "task",
+}
+
+# Whose field, node or prefetch a frame is at.
+needs.declare(
+    __name__,
+    *needs.inside("django.db.models.query", "prefetch_one_level", "lookup", "level"),
+    *needs.attributes("django.db.models.query", "Prefetch", "prefetch_to"),
+    *needs.inside("django.forms.forms", "BaseForm._clean_fields", "name"),
+    *needs.inside("rest_framework.serializers", "Serializer.to_representation", "field"),
+    *needs.inside("rest_framework.serializers", "Serializer.to_internal_value", "field"),
+    *needs.attributes("rest_framework.fields", "Field", "field_name"),
+    consequence="n_plus_one and write_in_loop are not looked for, since two fields or prefetches would look like one",
+    switch_off=functools.partial(silenced.silence, "n_plus_one", "write_in_loop"),
+)
+needs.declare(
+    __name__,
+    *needs.inside("django.template.base", "Parser.extend_nodelist", "origin", "token"),
+    *needs.inside("jinja2.environment", "Template._from_namespace", "__jinja_template__"),
+    *needs.functions("jinja2.environment", "Template.get_corresponding_lineno"),
+    consequence="queries in templates are told without the template's line",
+)
+needs.declare(
+    __name__,
+    *needs.inside(frames.HANDLERS, "BaseHandler._get_response", "wrapped_callback"),
+    *needs.inside(frames.HANDLERS, "BaseHandler._get_response_async", "wrapped_callback"),
+    consequence="queries of views are told as middleware's",
+)
+
+# The asyncio task that waits for the thread this runs in (see seams/django/async_bridge.py).
+AWAITING: ContextVar[asyncio.Task[Any] | None] = ContextVar("clew_awaiting", default=None)
+
+
+class CallSite:
+    """A line of the application or of a template; the same object each time it is found.
+
+    Args:
+        path: its file.
+        line: its number, from 1.
+        function: qualified name of the function; "" in a template.
+        held: keeps the code object alive whose id found it.
+    """
+
+    __slots__ = ("_held", "function", "line", "path")
+
+    def __init__(self, path: str, line: int, function: str, held: Any = None) -> None:
+        self.path = path
+        self.line = line
+        self.function = function
+        self._held = held
+
+    def attributes(self) -> dict[str, Any]:
+        """The `code.*` attributes."""
+        found: dict[str, Any] = {names.CODE_FILE_PATH: self.path, names.CODE_LINE_NUMBER: self.line}
+        if self.function:
+            found[names.CODE_FUNCTION_NAME] = self.function
+        return found
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+    @property
+    def short(self) -> str:
+        """The file's last two parts and the line: enough for a sentence."""
+        return f"{'/'.join(self.path.replace(os.sep, '/').split('/')[-2:])}:{self.line}"
+
+
+_template_lines: dict[tuple[str, int], CallSite] = {}
+_lines: dict[int, CallSite] = {}
+_places: dict[int, int] = {}
+
+
+def stack(frame: FrameType | None, *, with_ours: bool = False) -> Iterator[FrameType]:
+    """The frames from `frame` outwards, through a thread to the coroutines that wait for it; without clew's own."""
+    left = _MAX_FRAMES
+    while frame is not None and left:
+        kind = kind_of(frame)
+        if kind != OURS:
+            left -= 1
+        if kind != OURS or with_ours:
+            yield frame
+        if kind == THREAD:
+            yield from awaiting_frames()
+            return
+        frame = frame.f_back
+
+
+def awaiting_frames() -> list[FrameType]:
+    """Frames of the coroutines that wait for this thread, innermost first."""
+    task = AWAITING.get()
+    if task is None:
+        return []
+    found: list[FrameType] = []
+    awaited: Any = task.get_coro()
+    while awaited is not None and len(found) < _MAX_FRAMES:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+        if frame is None:
+            break
+        found.append(frame)
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
+    found.reverse()
+    return found
+
+
+def call_site(frame: FrameType | None) -> CallSite | None:
+    """The innermost line of the application or of a template; failing that, of a third-party library.
+
+    Args:
+        frame: where to begin, outwards.
+    """
+    library: FrameType | None = None
+    kinds = frames.KINDS
+    while frame is not None:
+        kind = kinds.get(id(frame.f_code))
+        if kind is None:
+            kind = frames.learn(frame)
+        if kind:
+            if kind == APPLICATION:
+                return _line(frame)
+            if kind == TEMPLATE_NODE:
+                return _template_line(frame)
+            if kind == JINJA:
+                return _jinja_line(frame)
+            if kind == THIRD_PARTY:
+                library = library or frame
+            elif kind >= FIRST_END:
+                if kind == THREAD:
+                    return _awaiting_site() or (_line(library) if library is not None else None)
+                break
+        frame = frame.f_back
+    return _line(library) if library is not None else None
+
+
+def raised_at(traceback: TracebackType | None) -> CallSite | None:
+    """The innermost line of the application an exception came through."""
+    found = None
+    for _ in range(_MAX_FRAMES):
+        if traceback is None:
+            break
+        if kind_of(traceback.tb_frame) == APPLICATION:
+            found = traceback
+        traceback = traceback.tb_next
+    if found is None:
+        return None
+    code, module = found.tb_frame.f_code, found.tb_frame.f_globals.get("__name__", "")
+    return CallSite(code.co_filename, found.tb_lineno, f"{module}.{getattr(code, 'co_qualname', code.co_name)}")
+
+
+def _awaiting_site() -> CallSite | None:
+    for frame in awaiting_frames():
+        if kind_of(frame) == APPLICATION:
+            return _line(frame)
+    return None
+
+
+def _line(frame: FrameType) -> CallSite:
+    code = frame.f_code
+    key = id(code) ^ frame.f_lasti << 48
+    found = _lines.get(key)
+    if found is None:
+        if len(_lines) >= _MAX_LINES:
+            _lines.clear()
+        function = getattr(code, "co_qualname", code.co_name)  # co_qualname: from Python 3.11 on
+        module = frame.f_globals.get("__name__", "")
+        name = f"{module}.{function}" if module else function
+        found = _lines[key] = CallSite(code.co_filename, frame.f_lineno or code.co_firstlineno, name, code)
+    return found
+
+
+def _template_line(frame: FrameType) -> CallSite | None:
+    node = frame.f_locals.get("self")
+    origin, token = getattr(node, "origin", None), getattr(node, "token", None)
+    name = getattr(origin, "name", None)
+    if type(name) is not str:
+        return None
+    return _in_template(name, getattr(token, "lineno", 0) or 0)
+
+
+def _in_template(path: str, line: int) -> CallSite:
+    found = _template_lines.get((path, line))
+    if found is None:
+        if len(_template_lines) >= _MAX_LINES:
+            _template_lines.clear()
+        found = _template_lines[path, line] = CallSite(path, line, "")
+    return found
+
+
+def _jinja_line(frame: FrameType) -> CallSite:
+    template = frame.f_globals.get("__jinja_template__")
+    line = frame.f_lineno or 1
+    try:
+        line = template.get_corresponding_lineno(line)  # type: ignore[union-attr]
+    except Exception:  # noqa: BLE001 - a template without its debug information: the compiled line
+        pass
+    return _in_template(str(getattr(template, "filename", None) or frame.f_code.co_filename), line)
+
+
+def place(frame: FrameType | None) -> int:
+    """A number that is the same for the same place in the code, however often a loop or recursion comes by.
+
+    A template's nodes, a serializer's or form's fields, descriptors and prefetches run through one line of their
+    library's code each: who they are counts too, else two foreign keys to one model would look like a loop.
+
+    Args:
+        frame: where to begin, outwards.
+    """
+    return _walked(frame, [])[0]
+
+
+class Way:
+    """How a query came from the application through its libraries, so that the same way need not be walked again.
+
+    Args:
+        depth: frames from where a walk begins to the one the application called.
+        called: that frame.
+        who: the descriptor it is of; 0 where it is none.
+        inner: the walk up to the application.
+    """
+
+    __slots__ = ("_code", "_instruction", "_who", "depth", "inner")
+
+    def __init__(self, depth: int, called: FrameType, who: int, inner: list[int]) -> None:
+        self.depth = depth
+        self._code = id(called.f_code)
+        self._instruction = called.f_lasti
+        self._who = who
+        self.inner = inner
+
+    def is_of(self, called: FrameType) -> bool:
+        """Whether the application has called the same, which was as far when it did."""
+        if id(called.f_code) != self._code or called.f_lasti != self._instruction:
+            return False
+        return not self._who or id(called.f_locals.get("self")) == self._who
+
+
+def place_by_way(start: FrameType | None, depth: int, way: Way | None) -> tuple[int, Way | None]:
+    """The place a query is run from, and the way it came.
+
+    Args:
+        start: where to begin, outwards.
+        depth: of `start`, below the caller.
+        way: the one a run of the same query took before; walked again only in part if this one takes it, too.
+    """
+    if way is not None:
+        try:
+            called = sys._getframe(depth + 1 + way.depth)
+        except ValueError:
+            return _walked(start, [])  # the stack is not that deep
+        outer = called.f_back
+        if outer is not None and way.is_of(called) and frames.KINDS.get(id(outer.f_code)) == APPLICATION:
+            return _walked(outer, way.inner.copy())[0], way
+    return _walked(start, [])
+
+
+def _walked(frame: FrameType | None, walked: list[int]) -> tuple[int, Way | None]:
+    kinds = frames.KINDS
+    # Code object, instruction, code object, instruction ...: flat, because this is the walk's whole cost.
+    append = walked.append
+    way, depth, who, called = None, 0, 0, None
+    while frame is not None:
+        code = id(frame.f_code)
+        kind = kinds.get(code)
+        if kind is None:
+            kind = frames.learn(frame)
+        if kind >= FIRST_END:
+            if kind == THREAD:
+                for awaiting in awaiting_frames():
+                    walked += (id(awaiting.f_code), awaiting.f_lasti)
+            break
+        if kind == APPLICATION and way is None and called is not None and who >= 0:
+            way = Way(depth - 1, called, who, walked.copy())
+        if kind != OURS:
+            append(code)
+            append(frame.f_lasti)
+        if TEMPLATE_NODE <= kind < JINJA:
+            named = _who(kind, frame.f_locals)
+            append(0)
+            append(named)
+            # Only the descriptor that the application itself asked can be told again from its frame alone.
+            who = named if kind == DESCRIPTOR and not who else -1
+        elif who:
+            who = -1
+        depth += 1
+        called = frame
+        frame = frame.f_back
+    key = hash(tuple(walked))
+    found = _places.get(key)
+    return (_place(key, walked) if found is None else found), way
+
+
+def _place(key: int, walked: list[int]) -> int:
+    """Drop what comes again further out: a recursion is the same place however deep it is."""
+    if len(_places) >= _MAX_LINES:
+        _places.clear()
+    cells = [
+        (code, frames.first_cell(code, at) if code else at) for code, at in zip(walked[::2], walked[1::2], strict=True)
+    ]
+    found = _places[key] = hash(tuple(dict.fromkeys(cells)))
+    return found
+
+
+def _who(kind: int, held: Any) -> int:
+    if kind in (TEMPLATE_NODE, DESCRIPTOR):
+        return id(held.get("self"))
+    # By name: each row may have a serializer, a form or a Prefetch of its own.
+    if kind == FORM_FIELDS:
+        return hash(held.get("name"))
+    if kind == SERIALIZER_FIELDS:
+        return hash(getattr(held.get("field"), "__dict__", {}).get("field_name"))
+    return hash((getattr(held.get("lookup"), "prefetch_to", None), held.get("level")))
+
+
+def phase(frame: FrameType | None) -> str:
+    """Which part of a request or task the code runs in: the innermost that can be told; "" when none can."""
+    for each in stack(frame, with_ours=True):
+        kind = kind_of(each)
+        if kind == OURS and _seam_of(each) == _VIEW_SEAM:
+            return _PHASES[frames.VIEW]  # the only sign of it where Django runs an async view in a loop of its own
+        if kind == frames.VIEW and "wrapped_callback" not in each.f_locals:
+            kind = frames.MIDDLEWARE  # it is still at the middleware's `process_view`
+        found = _PHASES.get(kind)
+        if found is not None:
+            return found
+    return ""
+
+
+def _seam_of(frame: FrameType) -> str:
+    """The module of the seam whose function, or whose wrapper, a frame of clew's is of."""
+    module: str = frame.f_globals["__name__"]
+    return getattr(frame.f_locals.get("_clew_open"), "__module__", "") if module == _WRAPPER else module

@@ -1,0 +1,259 @@
+"""One more run of what is a folded span already: a clock and a counter, and a span only if something happens in it.
+
+Django's form templates render a thousand times a page. The first is a span and waits in its parent to stand for the
+others (`folding`); these make a `FoldedRun` current, which is a span to whoever asks for the current one. As soon as
+it has to have an id, an attribute or a child, it becomes a span of its own, which began when the run did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import Token
+from time import time_ns
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanContext
+from opentelemetry.trace.propagation import _SPAN_KEY
+from opentelemetry.trace.status import Status, StatusCode
+
+from clew.spans import folding, local_spans
+from clew.spans.current import attach, detach, get_current
+from clew.spans.identity import StaticAttributes
+from clew.spans.light_span import LightSpan
+
+_SUPPRESS = "suppress_instrumentation"
+# What ended in a run and was folded: the span that stands for it, its key, how long it took, when it ended, and what
+# ended in it.
+_Ended = tuple[LightSpan, Any, int, int, Any]
+
+
+class FoldedRun(Span):
+    """A run of what `first` stands for; used again for each.
+
+    Args:
+        first: the folded span.
+    """
+
+    __slots__ = (
+        "_context",
+        "_ended",
+        "_first",
+        "_holder",
+        "_is_dropped",
+        "_is_open",
+        "_outer",
+        "_outer_context",
+        "_runs",
+        "_span",
+        "_start_ns",
+        "_token",
+        "attributes",
+        "before",
+        "key",
+        "role",
+        "what",
+    )
+
+    def __init__(self, first: LightSpan) -> None:
+        self._first = first
+        self._is_open = self._is_dropped = False
+        self._span: LightSpan | None = None
+        self._ended: list[_Ended] | None = None
+        self._outer: FoldedRun | None = None
+        self._outer_context: Context | None = None
+        # What it is a run of, in which role, with which key and attributes; and what the caller counts.
+        self.what: Any = None
+        self.role: Any = None
+        self.key: Any = None
+        self.attributes: StaticAttributes | None = None
+        self.before = 0
+
+    def resolve(self) -> LightSpan:
+        """Its span, made when first asked for; the one above, where the limit of the trace is reached."""
+        if self._span is not None:
+            return self._span
+        if not self._is_open:
+            return self._first  # asked for by what has outlived the run
+        first = self._first
+        above = self._holder if self._outer is None else self._outer.resolve()
+        local = local_spans.current()
+        if local is not None and local.spans_left <= 0:
+            local.dropped += not self._is_dropped
+            self._is_dropped = True
+            return above
+        self._span = span = _below(above, first, self.attributes, self._start_ns)
+        _move(self._ended, first, span)
+        self._ended = None
+        return span
+
+    @property
+    def is_span(self) -> bool:
+        """Whether it has become a span."""
+        return self._span is not None
+
+    def close(self, error: BaseException | None = None) -> None:
+        """The run is over: it is counted, or its span ends."""
+        token = self._token
+        if token is not None:
+            detach(token)
+        if self._span is None and error is not None:
+            self.resolve()
+        span = self._span
+        if span is not None:
+            folding.close_folded(span, span.above, self.key, error)
+            self._is_open, self._span = False, None
+            self._runs[id(self.what)] = self
+            return
+        end_ns = time_ns()
+        first, outer, took_ns = self._first, self._outer, end_ns - self._start_ns
+        if not self._is_dropped:
+            folding.again(first, self._holder, took_ns, end_ns)
+            if outer is not None and outer._span is None:
+                if outer._ended is None:
+                    outer._ended = []
+                outer._ended.append((first, self.key, took_ns, end_ns, self._ended))
+        self._ended, self._is_open = None, False
+        self._runs[id(self.what)] = self
+
+    # The Span interface, for whoever asks for the current span.
+
+    def get_span_context(self) -> SpanContext:
+        """Context of its span; asked for by what becomes its child."""
+        return self.resolve().get_span_context()
+
+    def is_recording(self) -> bool:
+        """Whether the run is not over."""
+        return self._is_open
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Set an attribute on its span."""
+        self.resolve().set_attribute(key, value)
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Set several attributes on its span."""
+        self.resolve().set_attributes(attributes)
+
+    def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
+        """Add an event to its span."""
+        self.resolve().add_event(name, attributes, timestamp)
+
+    def add_link(self, context: SpanContext, attributes: Any = None) -> None:
+        """Add a link to its span."""
+        self.resolve().add_link(context, attributes)
+
+    def update_name(self, name: str) -> None:
+        """Rename its span."""
+        self.resolve().update_name(name)
+
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        """Set the status of its span."""
+        self.resolve().set_status(status, description)
+
+    def record_exception(
+        self, exception: BaseException, attributes: Any = None, timestamp: int | None = None, escaped: bool = False
+    ) -> None:
+        """Add an `exception` event to its span."""
+        self.resolve().record_exception(exception, attributes, timestamp, escaped)
+
+    def end(self, end_time: int | None = None) -> None:
+        """End its span."""
+        self.resolve().end(end_time)
+
+    name = property(lambda self: self._first.name, doc="Name of the span it would be.")
+    kind = property(lambda self: self._first.kind, doc="Kind of the span it would be.")
+
+    _token: Token[Context] | None
+    _holder: LightSpan
+    _runs: dict[int, Any]
+    _context: Context
+    _start_ns: int
+
+
+def begin(what: Any, role: Any) -> FoldedRun | None:
+    """Begin a run of what has been `enlist`ed below the current span, and make it current.
+
+    Returns:
+        The run, to be closed; None where it has to be a span, or may be `enlist`ed.
+    """
+    context = get_current()
+    above: Any = context.get(_SPAN_KEY)
+    outer = None
+    if type(above) is FoldedRun and above._is_open:
+        outer, holder = (above, above._first) if above._span is None else (None, above._span)
+    elif type(above) is LightSpan and above._end_time is None:
+        holder = above
+    else:
+        return None
+    # Taken out for as long as it runs: in another thread the same may begin at the same time.
+    runs = holder._runs
+    run: FoldedRun | None = None if runs is None else runs.pop(id(what), None)
+    if run is None or runs is None:
+        return None
+    if run.what is not what or run.role is not role:
+        runs[id(what)] = run
+        return None
+    if run._outer_context is not context:
+        if context.get(_SUPPRESS) or run._first._pipeline._starters:
+            runs[id(what)] = run
+            return None
+        run._outer_context, run._context = context, Context({**context, _SPAN_KEY: run})
+    run._is_open, run._is_dropped, run._outer, run._holder, run._runs = True, False, outer, holder, runs
+    run._token = attach(run._context)
+    run._start_ns = time_ns()
+    return run
+
+
+def enlist(what: Any, role: Any, key: Any, attributes: StaticAttributes) -> FoldedRun | None:
+    """`begin` the first run of what is folded below the current span already.
+
+    Args:
+        what: by which it is known from now on, by identity.
+        role: the part it plays.
+        key: what equal spans fold by.
+        attributes: those of the span it may become.
+    """
+    above: Any = get_current().get(_SPAN_KEY)
+    if type(above) is FoldedRun:
+        holder = above._first if above._span is None else above._span
+    elif type(above) is LightSpan:
+        holder = above
+    else:
+        return None
+    first = None if holder._folds is None else holder._folds.get(key)
+    if first is None:
+        return None
+    run: FoldedRun | None = first._run
+    if run is None:
+        first._run = run = FoldedRun(first)
+    if run._is_open:
+        return None
+    if holder._runs is None:
+        holder._runs = {}
+    if len(holder._runs) < first._pipeline.max_folds:
+        holder._runs[id(what)] = run
+    run.what, run.role, run.key, run.attributes = what, role, key, attributes
+    return begin(what, role)
+
+
+def _below(above: LightSpan, like: LightSpan, static: StaticAttributes | None, start_ns: int) -> LightSpan:
+    local = local_spans.current()
+    if local is not None:
+        local.spans_left -= 1
+    above._children += 1
+    return LightSpan(
+        *(like._pipeline, like._instrumentation_scope, like._name, like._trace, above),
+        kind=like._kind,
+        static=static,
+        start_ns=start_ns,
+    )
+
+
+def _move(ended: list[_Ended] | None, first: LightSpan, span: LightSpan) -> None:
+    """What ended in a run was counted below `first`; it belongs below the span that the run has become."""
+    for stands, key, took_ns, end_ns, inside in ended or ():
+        folding.take_back(stands, first, took_ns)
+        moved = _below(span, stands, stands._run.attributes, end_ns - took_ns)
+        _move(inside, stands, moved)
+        moved._end_time = end_ns
+        folding.fold(moved, span, key)

@@ -1,0 +1,108 @@
+"""Equal siblings become one span: 500 includes of one template are one line with a count, and so are their partials.
+
+Equal is, below one parent, what has the same key and nothing under it but spans that were folded themselves. The first
+waits in its parent until that ends, and stands for the others.
+"""
+
+from __future__ import annotations
+
+from time import time_ns
+from typing import Any
+
+from clew import attributes as names
+from clew.spans.folded import Folded
+from clew.spans.light_span import LightSpan
+
+# What is the folded span's when it is taken together.
+_SUMMED = (names.DB_RESPONSE_RETURNED_ROWS, names.DJANGO_TEMPLATE_QUERY_COUNT)
+
+
+def close_folded(span: Any, parent: Any, key: Any, error: BaseException | None = None) -> None:
+    """End a span a seam has opened; equal siblings (same `key`) below a light `parent` become one. The SDK's do not."""
+    is_light = error is None and type(span) is LightSpan and isinstance(parent, LightSpan)
+    if not (is_light and parent.is_recording() and is_foldable(span)):
+        span.close(error)
+        return
+    span.restore()
+    span._end_time = time_ns()
+    fold(span, parent, key)
+
+
+def again(first: LightSpan, parent: LightSpan, took_ns: int, end_ns: int) -> None:
+    """An equal of `first` below `parent` came and went; it was never a span."""
+    folded = first._folded
+    if folded is not None:
+        folded.count += 1
+        folded.total_ns += took_ns
+        folded.last_ns = took_ns
+        first._end_time = end_ns
+        parent._children += 1
+
+
+def take_back(first: LightSpan, parent: LightSpan, took_ns: int) -> None:
+    """What `again` has counted belongs elsewhere."""
+    folded = first._folded
+    if folded is not None:
+        folded.count -= 1
+        folded.total_ns -= took_ns
+        parent._children -= 1
+
+
+def is_foldable(span: LightSpan) -> bool:
+    """Whether everything that was opened below `span` was folded, and nothing was said on it."""
+    folds = span._folds
+    below = sum([_count(each) for each in folds.values()]) if folds else 0
+    said = span._events or span._links or span._is_touched
+    return span._children == below and not said and span.has_no_status
+
+
+def _count(span: LightSpan) -> int:
+    return span._folded.count if span._folded is not None else 0
+
+
+def fold(span: LightSpan, parent: LightSpan, key: Any) -> None:
+    """Put an ended span to its equals below `parent`."""
+    took = span.elapsed_ns
+    folds = parent._folds
+    if folds is None:
+        folds = parent._folds = {}
+    first = folds.get(key)
+    if first is not None:
+        _merge(first, Folded(took), span)
+    elif len(folds) < span._pipeline.max_folds:
+        span._folded = Folded(took)
+        folds[key] = span
+    else:
+        span._finish()
+
+
+def _merge(first: LightSpan, more: Folded, other: LightSpan) -> None:
+    folded = first._folded
+    if folded is not None:
+        folded.count += more.count
+        folded.total_ns += more.total_ns
+        folded.last_ns = more.last_ns or more.total_ns
+    first._end_time = other._end_time
+    if other._findings:
+        first._findings = (*first._findings, *other._findings)
+    for name in _SUMMED:
+        if name in other._attributes:
+            first.add(name, other._attributes[name])
+    if other._folds:
+        _take(first, other._folds)
+    other._give_back()
+
+
+def _take(span: LightSpan, others: dict[Any, LightSpan]) -> None:
+    folds = span._folds
+    if folds is None:
+        folds = span._folds = {}
+    for key, other in others.items():
+        first = folds.get(key)
+        if first is not None and other._folded is not None:
+            _merge(first, other._folded, other)
+        elif len(folds) < span._pipeline.max_folds:
+            other.above = span
+            folds[key] = other
+        else:
+            other._give_back()

@@ -1,0 +1,43 @@
+"""The spans one request or task may still open in this process, and what the last one ended with.
+
+A ContextVar, not the OpenTelemetry context, because it follows asyncio tasks and asgiref's threads the same way and
+costs a hundredth of a microsecond to read; nothing in it crosses a process.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+
+
+class LocalSpans:
+    """What spans know of their request or task; the rest of it is `story.local_trace`.
+
+    Args:
+        max_spans: how many it may have below its root.
+    """
+
+    __slots__ = ("dropped", "error_id", "spans_left")
+
+    def __init__(self, max_spans: int) -> None:
+        self.spans_left = max_spans
+        self.dropped = 0
+        # id of the exception the last ended span ended with: its event is recorded once, where it was raised.
+        self.error_id = 0
+
+
+_current: ContextVar[LocalSpans | None] = ContextVar("clew_local_spans", default=None)
+
+current = _current.get
+
+
+def enter(local: LocalSpans | None) -> Token[LocalSpans | None]:
+    """Make `local` the current one; give the token to `leave`."""
+    return _current.set(local)
+
+
+def leave(token: Token[LocalSpans | None]) -> None:
+    """Undo `enter`. A token of another context (a generator closed elsewhere) is ignored."""
+    try:
+        _current.reset(token)
+    except ValueError:
+        pass

@@ -1,0 +1,297 @@
+"""The only place that opens spans: light ones below a request or task, the SDK's own for these themselves.
+
+A seam has one `Scope`, named after its module, so `otel.scope.name` in any backend is the file the span comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    get_current_span,
+)
+from opentelemetry.trace.propagation import _SPAN_KEY
+
+from clew import attributes as names
+from clew.engine import forks, isolation
+from clew.engine.redaction.exception_event import CANCELLED, described, error_description, type_name
+from clew.spans import local_spans
+from clew.spans.current import attach, detach, get_current
+from clew.spans.folded_run import FoldedRun
+from clew.spans.identity import StaticAttributes, TraceIdentity
+from clew.spans.light_span import LightSpan
+from clew.spans.pipeline import Pipeline
+from clew.version import VERSION
+
+_SUPPRESS = "suppress_instrumentation"
+
+_pipeline: Pipeline | None = None
+
+
+def install(pipeline: Pipeline | None) -> None:
+    """Open spans into this pipeline from now on; None: open none."""
+    global _pipeline
+    _pipeline = pipeline
+
+
+def pipeline() -> Pipeline | None:
+    """The pipeline in use."""
+    return _pipeline
+
+
+class SdkSpan:
+    """An SDK span with the interface seams use, for samplers that light spans cannot stand under, and for roots."""
+
+    def __init__(self, span: Span) -> None:
+        self.span = span
+        self._token: Any = None
+        # One locked, cleaned write to the SDK's span at the end instead of one for each attribute.
+        self._notes: dict[str, Any] = {}
+
+    is_trivial = False
+    elapsed_ns = 1 << 62
+    above = None
+
+    def enter(self, context: Context | None = None) -> None:
+        """Make it the current span, in `context` or in what is current."""
+        self._token = attach(trace.set_span_in_context(self.span, context))
+
+    def restore(self) -> None:
+        """Make the span that was current before `enter` current again."""
+        token, self._token = self._token, None
+        if token is not None:
+            detach(token)
+
+    def note(self, key: str, value: Any) -> None:
+        """Set an attribute, at the latest when the span ends."""
+        self._notes[key] = value
+
+    def fail(self, error: BaseException) -> None:
+        """Note that the span ends with this error; its event is recorded on the innermost span only."""
+        if isinstance(error, CANCELLED):
+            self.note(names.CLEW_CANCELLED, True)
+            return
+        local = local_spans.current()
+        self.note(names.ERROR_TYPE, type_name(error))
+        if local is None or local.error_id != id(error):
+            description, event = described(error)
+            self.span.add_event("exception", event)
+        else:
+            description = error_description(error)
+        if local is not None:
+            local.error_id = id(error)
+        self.span.set_status(Status(StatusCode.ERROR, description))
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End the span, and with it its time as the current one."""
+        self.restore()
+        try:
+            if error is not None and self.span.is_recording():
+                self.fail(error)
+            if self._notes:
+                self.span.set_attributes(self._notes)
+                self._notes = {}
+            self.span.end()
+        except Exception as ours:  # noqa: BLE001 - a span processor's error must not reach the application
+            isolation.report(ours, "end of a span")
+
+    def discard(self) -> None:
+        """End it; the SDK's spans cannot be taken back."""
+        self.close()
+
+    def update_name(self, name: str) -> None:
+        """Rename the span."""
+        self.span.update_name(name)
+
+
+OpenSpan = LightSpan | SdkSpan
+
+
+class Scope:
+    """What a seam opens its spans with.
+
+    Args:
+        name: the seam's module (`clew.seams.django.template`).
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.instrumentation_scope = InstrumentationScope(name, VERSION)
+
+    def open(
+        self,
+        name: str,
+        attributes: dict[str, Any] | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        static: StaticAttributes | None = None,
+    ) -> OpenSpan | None:
+        """Open a detail span below the current one and make it current.
+
+        Args:
+            name: `{what} {which}`.
+            attributes: owned by the span from now on.
+            kind: INTERNAL unless it is a call to another process.
+            static: further attributes, shared with other spans.
+
+        Returns:
+            The span, to be closed by the caller in a `finally`; None where nothing is recorded (no recording span is
+            current, instrumentation is suppressed, the limit of the trace is reached).
+        """
+        context = get_current()
+        parent: Any = context.get(_SPAN_KEY)
+        if type(parent) is FoldedRun:
+            parent = parent.resolve()
+        elif type(parent) is not LightSpan:
+            parent = get_current_span(context)
+        if not parent.is_recording() or _pipeline is None or context.get(_SUPPRESS):
+            return None
+        span = self.under(parent, name, attributes, kind, context, static=static)
+        if span is not None:
+            span.enter(context)
+        return span
+
+    def under(
+        self,
+        parent: Span,
+        name: str,
+        attributes: dict[str, Any] | None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        context: Context | None = None,
+        start_ns: int | None = None,
+        static: StaticAttributes | None = None,
+    ) -> OpenSpan | None:
+        """Start a detail span below `parent` (at `start_ns`, if it began before), without making it current."""
+        pipeline = _pipeline
+        local = local_spans.current()
+        if pipeline is None:
+            return None
+        if local is not None:
+            if local.spans_left <= 0:
+                local.dropped += 1
+                return None
+            local.spans_left -= 1
+        if type(parent) is FoldedRun:
+            parent = parent.resolve()
+        if not pipeline.allows_light_spans:
+            held = attributes if static is None else {**static.mapping, **(attributes or {})}
+            return self._sdk_span(pipeline, parent, name, held, kind, start_ns)
+        scope = self.instrumentation_scope
+        if type(parent) is LightSpan:
+            parent._children += 1
+            span = LightSpan(
+                pipeline, scope, name, parent._trace, parent, None, None, attributes, kind, static, start_ns
+            )
+        else:
+            above = parent.get_span_context()
+            if not above.trace_flags & 1:
+                return None
+            trace_of = TraceIdentity.of(above)
+            span = LightSpan(pipeline, scope, name, trace_of, None, above, None, attributes, kind, static, start_ns)
+        if pipeline.wants_starts():
+            pipeline.start(span, context)
+            span._children, span._is_touched = 0, False
+        return span
+
+    def _sdk_span(
+        self,
+        pipeline: Pipeline,
+        parent: Span,
+        name: str,
+        attributes: dict[str, Any] | None,
+        kind: SpanKind,
+        start_ns: int | None,
+    ) -> SdkSpan | None:
+        context = trace.set_span_in_context(parent)
+        try:
+            tracer = pipeline.tracer(self.name)
+            return SdkSpan(tracer.start_span(name, context, kind, attributes, start_time=start_ns))
+        except Exception as error:  # noqa: BLE001 - someone else's processor or sampler
+            isolation.report(error, "start of a span")
+            return None
+
+
+def start_root(
+    pipeline: Pipeline,
+    scope: str,
+    name: str,
+    kind: SpanKind,
+    context: Context | None,
+    attributes: dict[str, Any] | None = None,
+    links: Sequence[Link] = (),
+    start_ns: int | None = None,
+    ids: tuple[int, int] = (0, 0),
+) -> OpenSpan | None:
+    """Start the span of a request, a publish or a run, below whatever `context` holds. Any sampler decides on it.
+
+    Began before, it starts at `start_ns`. `ids` are those of its trace, if it is the first of one, and its own, where
+    they are known beforehand (0: new ones); the SDK's own spans cannot be given any.
+
+    Returns:
+        The span, not yet current (unsampled: one that does not record); None when a processor or sampler of someone
+        else's raised.
+    """
+    forks.notice()
+    try:
+        if pipeline.allows_light_roots:
+            return _light_root(pipeline, scope, name, kind, context, attributes, links, start_ns, ids)
+        return SdkSpan(pipeline.tracer(scope).start_span(name, context, kind, attributes, links, start_ns))
+    except Exception as error:  # noqa: BLE001 - someone else's processor or sampler
+        isolation.report(error, "start of a span")
+        return None
+
+
+def _light_root(
+    pipeline: Pipeline,
+    scope: str,
+    name: str,
+    kind: SpanKind,
+    context: Context | None,
+    attributes: dict[str, Any] | None,
+    links: Sequence[Link],
+    start_ns: int | None,
+    ids: tuple[int, int],
+) -> OpenSpan:
+    """As the SDK's `Tracer.start_span`: the same sampler, ids, flags and trace state."""
+    above: SpanContext | None = get_current_span(context).get_span_context()
+    assert above is not None
+    if above.is_valid:
+        trace_id, flags = above.trace_id, above.trace_flags & ~TraceFlags.SAMPLED
+    else:
+        trace_id, flags = ids[0] or pipeline.new_trace_id(), pipeline.new_trace_flags
+        above = None
+    span_id = ids[1] or pipeline.new_span_id()
+    if above is not None and pipeline.keeps(above):
+        own = SpanContext(trace_id, span_id, False, above.trace_flags, above.trace_state)
+        held = dict(attributes or {})
+    else:
+        decided = pipeline.provider.sampler.should_sample(context, trace_id, name, kind, attributes, links)
+        if decided.decision.is_sampled():
+            flags |= TraceFlags.SAMPLED
+        own = SpanContext(trace_id, span_id, False, TraceFlags(flags), decided.trace_state)
+        if not decided.decision.is_recording():
+            return SdkSpan(NonRecordingSpan(own))
+        held = dict(decided.attributes or {})
+    trace_of = TraceIdentity.of(own)
+    span = LightSpan(pipeline, pipeline.scope(scope), name, trace_of, None, above, own, held, kind, start_ns=start_ns)
+    for link in links:
+        span.add_link(link.context, link.attributes)
+    if pipeline.wants_starts():
+        pipeline.start(span, context)
+    return span
+
+
+def is_suppressed() -> bool:
+    """Whether instrumentation is suppressed here (the exporter's own work)."""
+    return bool(get_current().get(_SUPPRESS))

@@ -1,0 +1,146 @@
+"""What one SQL text says: what may be recorded of it, its shape, its operation and its tables.
+
+A site has few texts and runs each often, so all is worked out once per text and looked up afterwards. Where a text
+differs each time by something that is not the query's (a savepoint's name, a server-side cursor's, the comment of a SQL
+commenter), it is looked up without that.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import TypeVar
+
+from clew.sql.facts import Facts, facts
+from clew.sql.tokens import MAX_READ, normalized, recordable, sanitized, without_strings
+
+MAX_TEXT = 8192
+MAX_KNOWN = 2000
+
+_T = TypeVar("_T")
+
+
+class Statement:
+    """What one SQL text says.
+
+    Attributes:
+        text: what may be recorded as `db.query.text`.
+        fingerprint: the same object for texts that differ only in values, whitespace, comments and lengths of lists.
+        summary: `SELECT auth_user auth_group`: the operation and its tables, at most 255 characters.
+        operation: in upper case, `SELECT` or `CREATE TABLE`; empty when it cannot be told.
+        collection: the table, if there is exactly one.
+        tables: unquoted, with their schema where the text has it.
+        is_select: reads, and only that.
+        is_write: inserts, updates, deletes or truncates, if only in a common table expression.
+        is_control: begins, ends or divides a transaction.
+        locks_rows: a SELECT that locks the rows it reads.
+        is_limited: says how many rows at most, at the top level.
+        is_aggregate: returns one row, of aggregates or of whether there is any.
+    """
+
+    __slots__ = (
+        "collection",
+        "fingerprint",
+        "is_aggregate",
+        "is_control",
+        "is_limited",
+        "is_select",
+        "is_write",
+        "locks_rows",
+        "operation",
+        "summary",
+        "tables",
+        "text",
+    )
+
+    def __init__(self, text: str, found: Facts) -> None:
+        self.text = text
+        self.fingerprint = found.fingerprint
+        self.summary = found.summary
+        self.operation = found.operation
+        self.collection = found.collection
+        self.tables = found.tables
+        self.is_select = found.is_select
+        self.is_write = found.is_write
+        self.is_control = found.is_control
+        self.locks_rows = found.locks_rows
+        self.is_limited = found.is_limited
+        self.is_aggregate = found.is_aggregate
+
+
+# For callers that cannot afford the call: `KNOWN_FROM_ORM.get(sql)`, and `statement()` when that has nothing. They are
+# never replaced, so `get` can be kept.
+KNOWN_FROM_ORM: dict[str, Statement] = {}
+KNOWN_WITH_PARAMETERS: dict[str, Statement] = {}
+KNOWN_RAW: dict[str, Statement] = {}
+_KNOWN = (KNOWN_FROM_ORM, KNOWN_WITH_PARAMETERS, KNOWN_RAW)
+_known_facts: dict[str, Facts] = {}
+_lock = threading.Lock()
+
+
+def statement(sql: str, has_parameters: bool, is_from_orm: bool) -> Statement:
+    """What the text says, from the cache if it has been seen.
+
+    Args:
+        sql: the text as it is given to the cursor.
+        has_parameters: whether values are passed beside it; then numbers in it are the query's own.
+        is_from_orm: whether Django's ORM compiled it; then numbers in it are the query's own.
+    """
+    known = KNOWN_FROM_ORM if is_from_orm else KNOWN_WITH_PARAMETERS if has_parameters else KNOWN_RAW
+    found = known.get(sql)
+    if found is None:
+        same = _without_changing_parts(sql)
+        found = known.get(same)
+        if found is None:
+            found = _read(same, has_parameters, is_from_orm)
+            if len(same) <= MAX_READ:
+                found = _keep(same, found, known, _KNOWN)
+    return found
+
+
+def _read(sql: str, has_parameters: bool, is_from_orm: bool) -> Statement:
+    read = sql[:MAX_READ]
+    if is_from_orm:
+        text, bare = recordable(read), without_strings(read)
+    else:
+        text = bare = sanitized(read, are_numbers_kept=has_parameters)
+    if len(sql) > MAX_READ:
+        text += "..."
+    if len(text) > MAX_TEXT:
+        text = text[: MAX_TEXT - 3] + "..."
+    fingerprint = normalized(bare)
+    found = _known_facts.get(fingerprint)
+    if found is None:
+        found = _keep(fingerprint, facts(fingerprint), _known_facts, (_known_facts,))
+    return Statement(text, found)
+
+
+def _keep(key: str, value: _T, known: dict[str, _T], all_known: tuple[dict[str, _T], ...]) -> _T:
+    with _lock:
+        if sum(map(len, all_known)) >= MAX_KNOWN:
+            fullest = max(all_known, key=len)
+            del fullest[next(iter(fullest))]
+        return known.setdefault(key, value)
+
+
+_SAVEPOINT = re.compile(
+    r"\s*(SAVEPOINT|RELEASE(?:\s+SAVEPOINT)?|ROLLBACK\s+TO(?:\s+SAVEPOINT)?)\s+[\"`\[]?[\w$-]+[\"`\]]?[\s;]*\Z",
+    re.IGNORECASE,
+)
+_CURSOR = re.compile(
+    r"\s*DECLARE\s+(?:\"[^\"]*\"|[\w$]+)\s+(?:(?:BINARY|INSENSITIVE|ASENSITIVE|NO|SCROLL)\s+)*CURSOR\s+"
+    r"(?:WITH(?:OUT)?\s+HOLD\s+)?FOR\s+",
+    re.IGNORECASE,
+)
+
+
+def _without_changing_parts(sql: str) -> str:
+    if sql.rstrip("; \n").endswith("*/") and (comment := sql.rfind("/*")) > 0:
+        # Where it is no comment, text is lost; what comes before is read as it would have been.
+        sql = sql[:comment].rstrip()
+    first = sql[:1]
+    if first in "SRsr \n" and (savepoint := _SAVEPOINT.match(sql)):
+        return f"{' '.join(savepoint[1].upper().split())} ?"
+    if first in "Dd \n" and (cursor := _CURSOR.match(sql)):
+        return sql[cursor.end() :]
+    return sql

@@ -1,0 +1,145 @@
+"""Who is told what: the detectors that watch, and the measure from which on they want to hear of something.
+
+Seams and processors call the hooks in `hub` and know no detector; a detector that is switched off costs nothing,
+because its hooks are not there.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from clew.engine import isolation, silenced
+from clew.story import local_trace
+
+
+@dataclass(frozen=True)
+class Detector:
+    """One problem: its name is that of its file in `detectors/`; the hooks it has are called, the others cost nothing.
+
+    Args:
+        type: the finding's type.
+        doc: what it finds, for docs/findings.md; `fix` and `not_found` what to do and what it leaves alone.
+        on_repeat: (query, place) before a query that has been run before is run again.
+        on_slow: (query) after one that took `slow_query_threshold_ms`.
+        on_rows: (query) after one that returned `unbounded_fetch_threshold_rows`.
+        on_read: (query) after a query that only reads, once something has been written.
+        on_transaction: (transaction) when it is over (see story/transactions.py).
+        on_commit_hooks: (connection, hooks, transaction) before the on_commit hooks of a transaction are run.
+        on_publish: (publish) before a task is sent.
+        on_queue: (queue) after a task was sent to a queue nobody reads (see story/unread_queue.py).
+        on_client_call: (span) after a call to another service, by anybody's instrumentation.
+        on_task_end: (run) before a task's run ends, with its outcome, error and result (see story/task_run.py).
+        on_end: (local) before the root ends.
+    """
+
+    type: str
+    doc: str = ""
+    fix: str = ""
+    not_found: str = ""
+    on_repeat: Callable[..., None] | None = None
+    on_slow: Callable[..., None] | None = None
+    on_rows: Callable[..., None] | None = None
+    on_read: Callable[..., None] | None = None
+    on_transaction: Callable[..., None] | None = None
+    on_commit_hooks: Callable[..., None] | None = None
+    on_publish: Callable[..., None] | None = None
+    on_queue: Callable[..., None] | None = None
+    on_client_call: Callable[..., None] | None = None
+    on_task_end: Callable[..., None] | None = None
+    on_end: Callable[..., None] | None = None
+
+
+HOOKS = (
+    "on_repeat",
+    "on_slow",
+    "on_rows",
+    "on_read",
+    "on_transaction",
+    "on_commit_hooks",
+    "on_publish",
+    "on_queue",
+    "on_client_call",
+    "on_task_end",
+    "on_end",
+)
+
+
+class Hub:
+    """Who is told what, and from which measure on; written by `watch`, read by seams and processors."""
+
+    on_repeat: tuple[Callable[..., None], ...] = ()
+    on_slow: tuple[Callable[..., None], ...] = ()
+    on_rows: tuple[Callable[..., None], ...] = ()
+    on_read: tuple[Callable[..., None], ...] = ()
+    on_transaction: tuple[Callable[..., None], ...] = ()
+    on_commit_hooks: tuple[Callable[..., None], ...] = ()
+    on_publish: tuple[Callable[..., None], ...] = ()
+    on_queue: tuple[Callable[..., None], ...] = ()
+    on_client_call: tuple[Callable[..., None], ...] = ()
+    on_task_end: tuple[Callable[..., None], ...] = ()
+    on_end: tuple[Callable[..., None], ...] = ()
+    never = 1 << 62
+    slow_ns = never
+    many_rows = never
+    # The run of a query from which its place in the code is looked at.
+    look_from = never
+    threshold = never
+    # How often an unsampled request looks where one repeated query comes from.
+    looks = 0
+    # What was found at a place of the code before, by the place.
+    verdicts: dict[int, str]
+
+    def __init__(self) -> None:
+        self.verdicts = {}
+
+
+hub = Hub()
+
+
+def watch(
+    detectors: Iterable[Detector],
+    *,
+    threshold: int = 5,
+    slow_ms: float = 0,
+    many_rows: int = 0,
+    is_thorough: bool = False,
+) -> None:
+    """Have these detectors told; an error of one is reported, never raised into the application.
+
+    Args:
+        threshold: runs of one query from one place that make an N+1.
+        slow_ms, many_rows: from when on a query is slow, a result large; 0: never.
+        is_thorough: look at a query's place from its first run on.
+    """
+    found = list(detectors)
+    silenced.listen(
+        functools.partial(
+            watch, found, threshold=threshold, slow_ms=slow_ms, many_rows=many_rows, is_thorough=is_thorough
+        )
+    )
+    watching = [each for each in found if each.type not in silenced.types]
+    hub.verdicts.clear()
+    for name in HOOKS:
+        hooks = [_guarded(each.type, getattr(each, name)) for each in watching if getattr(each, name) is not None]
+        setattr(hub, name, tuple(hooks))
+    local_trace.ends = hub.on_end
+    hub.slow_ns = int(slow_ms * 1e6) if slow_ms and hub.on_slow else Hub.never
+    hub.many_rows = many_rows if many_rows and hub.on_rows else Hub.never
+    hub.threshold = max(threshold, 1)
+    hub.looks = hub.threshold + 3 if hub.on_repeat else 0
+    # Called for every repeated query: guarded once for all of them, where they are called.
+    hub.on_repeat = tuple(each.on_repeat for each in watching if each.on_repeat is not None)
+    hub.look_from = Hub.never if not hub.on_repeat else 1 if is_thorough or threshold <= 2 else 2
+
+
+def _guarded(kind: str, hook: Callable[..., None]) -> Callable[..., None]:
+    def guarded(*args: Any) -> None:
+        try:
+            hook(*args)
+        except Exception as error:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(error, f"detectors.{kind}")
+
+    return guarded

@@ -1,0 +1,157 @@
+"""What one request or task knows about itself in this process: bounded counters beside its root span."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from opentelemetry.trace import get_current_span
+
+from clew import attributes as names
+from clew.engine import isolation
+from clew.spans import local_spans
+from clew.spans.local_spans import LocalSpans, enter, leave
+
+if TYPE_CHECKING:
+    from clew.spans.scope import OpenSpan
+    from clew.story.findings import Findings
+    from clew.story.queries import Queries
+
+
+Held = TypeVar("Held")
+
+
+class Slot(Generic[Held]):
+    """What one seam or detector keeps of a request or task between two of its hooks."""
+
+    def get(self, local: LocalTrace) -> Held | None:
+        """What is kept, None if nothing is."""
+        return cast("Held | None", local.held.get(self))
+
+    def put(self, local: LocalTrace, value: Held) -> Held:
+        """Keep this; returns it."""
+        local.held[self] = value
+        return value
+
+    def pop(self, local: LocalTrace) -> Held | None:
+        """What was kept, which is kept no longer."""
+        return cast("Held | None", local.held.pop(self, None))
+
+
+class LocalTrace(LocalSpans):
+    """State of one request or task.
+
+    Args:
+        root: its SERVER or CONSUMER span.
+        max_spans: how many of clew's spans it may have below the root.
+    """
+
+    __slots__ = (
+        "answered_error",
+        "at_end",
+        "cursor",
+        "findings",
+        "held",
+        "is_recording",
+        "is_view_reached",
+        "published_in",
+        "queries",
+        "response_status",
+        "root",
+        "task_end",
+        "where",
+    )
+
+    def __init__(self, root: OpenSpan, max_spans: int) -> None:
+        super().__init__(max_spans)
+        self.root = root
+        self.is_recording = root.span.is_recording()
+        # The middleware seam's position in the chain.
+        self.cursor: Any = None
+        # Of a request: whether its view was called, its status, and the exception Django has made a response of.
+        self.is_view_reached = False
+        self.response_status: int | None = None
+        self.answered_error: BaseException | None = None
+        # Of a task at its end: outcome and exception; and the transactions its message was sent in, by alias.
+        self.task_end: tuple[str, BaseException | None] | None = None
+        self.published_in = ""
+        # What `Slot`s hold; a handful of entries.
+        self.held: dict[Any, Any] = {}
+        # What seams have to say on the root before it ends.
+        self.at_end: list[Callable[[], None]] = []
+        # What it asked of its databases, and what is wrong with it; None until there is something.
+        self.queries: Queries | None = None
+        self.findings: Findings | None = None
+        # Route or task, as attributes of metrics; known at the end.
+        self.where: dict[str, str] = {}
+
+    def of_queries(self) -> Queries:
+        """The log of its queries."""
+        found = self.queries
+        if found is None:
+            from clew.story.queries import Queries
+
+            found = self.queries = Queries(self)
+        return found
+
+    def of_findings(self) -> Findings:
+        """Its findings."""
+        found = self.findings
+        if found is None:
+            from clew.story.findings import Findings
+
+            found = self.findings = Findings(self)
+        return found
+
+    def finish(self) -> None:
+        """Let every seam say what it has to say on the root; then the root may end."""
+        for say in self.at_end:
+            try:
+                say()
+            except Exception as ours:  # noqa: BLE001 - ours must not reach the application, nor the next one's words
+                isolation.report(ours, "at_end")
+        self.at_end.clear()
+        self.cursor = None
+        for on_end in ends:
+            on_end(self)
+        if self.queries is not None and self.is_recording:
+            self.queries.summarise()
+        if self.findings is not None:
+            self.findings.finish()
+        if self.dropped:
+            self.root.note(names.CLEW_SPANS_DROPPED, self.dropped)
+
+
+# Told of every request and task that ends; set by story/detector.py.
+ends: tuple[Callable[[LocalTrace], None], ...] = ()
+
+current = cast("Callable[[], LocalTrace | None]", local_spans.current)
+
+# Requests and tasks whose root is not clew's (a script's, a management command's, another framework's), by trace.
+_by_trace: dict[int, LocalTrace] = {}
+_MAX_BY_TRACE = 1000
+
+
+def of_current_span() -> LocalTrace | None:
+    """The one whose root, not clew's, the current span is below."""
+    if not _by_trace:
+        return None
+    return _by_trace.get(get_current_span().get_span_context().trace_id)
+
+
+def adopt(local: LocalTrace) -> None:
+    """Let `of_current_span` find this one, until `disown`."""
+    if len(_by_trace) >= _MAX_BY_TRACE:
+        _by_trace.pop(next(iter(_by_trace)), None)
+    _by_trace[local.root.span.get_span_context().trace_id] = local
+
+
+def disown(trace_id: int, span_id: int) -> LocalTrace | None:
+    """Take back what was adopted for this root, if it was; returns it."""
+    local = _by_trace.get(trace_id)
+    if local is None or local.root.span.get_span_context().span_id != span_id:
+        return None
+    return _by_trace.pop(trace_id, None)
+
+
+__all__ = ["LocalTrace", "Slot", "adopt", "current", "disown", "ends", "enter", "leave", "of_current_span"]

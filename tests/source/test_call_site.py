@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+from django.db import transaction
+from django.http import HttpResponse
+from django.template.response import SimpleTemplateResponse
+from django.test import AsyncClient, Client, override_settings
+from django.urls import path
+
+from clew.engine.wrapper import Around
+from clew.source import call_site, frames
+from clew.testing import tracing
+
+phases: list[tuple[str, str]] = []
+
+
+def say(where):
+    phases.append((where, call_site.phase(sys._getframe())))
+
+
+class Middleware:
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        say("request")
+        response = self.get_response(request)
+        say("response")
+        return response
+
+    def process_view(self, request, view, args, kwargs):
+        say("process_view")
+
+    def process_exception(self, request, exception):
+        say("process_exception")
+        return HttpResponse()
+
+
+def view(request):
+    say("view")
+    if "fail" in request.GET:
+        raise ValueError
+    response = SimpleTemplateResponse("nowhere")
+    response.content = b"rendered"
+    return response
+
+
+async def aview(request):
+    say("aview")
+    return HttpResponse()
+
+
+urlpatterns = [path("", view), path("async/", aview)]
+
+
+@pytest.fixture(params=[True, False], ids=["traced", "without the view's seam"])
+def site(request):
+    phases.clear()
+    ours = override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[f"{__name__}.Middleware"])
+    with ours, tracing(django_view=request.param):
+        yield request.param
+
+
+SYNC, ASYNC = Client().get, lambda *args: asyncio.run(AsyncClient().get(*args))
+
+
+@pytest.mark.parametrize("client", [SYNC, ASYNC], ids=["sync", "async"])
+@pytest.mark.parametrize(("url", "where"), [("/", "view"), ("/async/", "aview")])
+def test_the_phases_of_a_request(site, client, url, where):
+    client(url)
+    # Django runs it in a loop of its own: nothing but clew's wrapper is on that stack.
+    is_elsewhere = (client, url) == (SYNC, "/async/")
+    assert phases == [
+        ("request", "middleware"),
+        ("process_view", "middleware"),
+        (where, "" if is_elsewhere and not site else "view"),
+        ("response", "middleware"),
+    ]
+
+
+def test_an_exception_is_told_by_middleware(site):
+    Client().get("/?fail=1")
+    assert ("process_exception", "middleware") in phases
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_hook_in_and_outside_a_transaction(site):
+    transaction.on_commit(lambda: say("at once"))
+    with transaction.atomic():
+        transaction.on_commit(lambda: say("later"))
+    assert phases == [("at once", "hook"), ("later", "hook")]
+
+
+@pytest.mark.django_db
+def test_a_hook_that_a_test_runs(site, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True):
+        transaction.on_commit(lambda: say("hook"))
+    assert phases == [("hook", "hook")]
+
+
+def innermost():
+    return list(call_site.stack(sys._getframe())), call_site.place(sys._getframe())
+
+
+def test_frames_of_clew_are_left_out_and_not_counted(monkeypatch):
+    around = Around(lambda: None)
+    function = innermost
+    for _ in range(call_site._MAX_FRAMES + 10):
+        function = around(function)
+    walked, place = function()
+    assert [frame.f_code.co_name for frame in walked[:2]] == ["innermost", sys._getframe().f_code.co_name]
+    assert not any(frames.kind_of(frame) == frames.OURS for frame in walked)
+    assert place
+
+
+def test_a_line_is_the_same_place_with_and_without_a_wrapper():
+    wrapped = Around(lambda: None)(innermost)
+    one, other, more = [function()[1] for function in (innermost, wrapped, innermost)]
+    assert one == other == more
+
+
+def test_what_is_ours_is_known_by_its_module():
+    assert frames._kind("/anywhere.py", "traced", {"__name__": "clew.seams.django.view"}) == frames.OURS
+    assert frames._kind("/anywhere.py", "traced", {"__name__": "clewless.views"}) == frames.APPLICATION
+    assert frames._kind("/anywhere.py", "f", {"__name__": "clew.cli.demo_site.views"}) == frames.APPLICATION
+    assert frames._kind("<clew wrapper: importlib _bootstrap>", "wrapper", {"__name__": 1}) == frames.LIBRARY
+
+
+def test_the_wrapper_of_a_view_says_that_it_is_one():
+    def hook():
+        return None
+
+    def run():
+        return call_site.phase(sys._getframe())
+
+    assert Around(hook)(run)() == ""
+    hook.__module__ = "clew.seams.django.view"
+    assert Around(hook)(run)() == "view"
