@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
-from clew.attributes import DESCRIPTIONS
+from clew.attributes import DESCRIPTIONS, ON_ANY_SPAN, ON_ROOTS
 from clew.detectors import detectors
 from clew.seams import seams
 from clew.seams.celery.message.metrics import METRICS
@@ -20,10 +20,15 @@ def spans() -> str:
         "# Spans",
         "",
         "Generated from the code by `docs/generate.py`. The tracer of a seam is named after its module: "
-        "`otel.scope.name = clew.seams.django.template` in any backend is the file "
-        "`src/clew/seams/django/template/__init__.py`.",
+        "`otel.scope.name = clew.seams.django.template` in any backend is the file or package "
+        "`src/clew/seams/django/template`.",
         "",
     ]
+    for heading, everywhere in (
+        ("On any span of clew's", ON_ANY_SPAN),
+        ("On the span of a request or task, besides", ON_ROOTS),
+    ):
+        lines += [f"## {heading}", "", *(f"- `{name}`: {DESCRIPTIONS[name]}" for name in everywhere), ""]
     for seam in seams():
         lines += [f"## {seam.name}", ""]
         lines += [f"Switch: `CLEW_{seam.name.replace('.', '_').upper()}` · scope: `clew.seams.{seam.name}`", ""]

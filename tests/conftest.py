@@ -10,6 +10,7 @@ import pytest
 
 from clew.engine import isolation
 from tests import services
+from tests.documented import watch
 
 LEVEL = logging.getLogger().level
 COMPILED = pytest.StashKey[str]()
@@ -45,6 +46,16 @@ def ctrl_c():
     signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
+def documented():
+    """A span of ours has no attribute that its seam does not document."""
+    found = []
+    undo = watch(found)
+    yield
+    undo()
+    assert found == []
 
 
 @pytest.fixture(autouse=True)

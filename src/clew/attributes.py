@@ -298,6 +298,27 @@ CELERY_BEAT_SCHEDULED_COUNT: Final = _name("celery.beat.scheduled_count", "entri
 CELERY_BEAT_TICK_TRACE_ID: Final = _name("celery.beat.tick.trace_id", "trace of the tick an entry was due in")
 CELERY_BEAT_TICK_SPAN_ID: Final = _name("celery.beat.tick.span_id", "the tick's span")
 
+# What any span of clew's may have, and what the span of a request or task may have besides.
+ON_ANY_SPAN: Final = (
+    ERROR_TYPE,
+    CLEW_CANCELLED,
+    CLEW_FOLDED_COUNT,
+    CLEW_FOLDED_DURATION_MS,
+    CLEW_FOLDED_FIRST_MS,
+    CLEW_FOLDED_LAST_MS,
+)
+ON_ROOTS: Final = (
+    CLEW_DB_QUERY_COUNT,
+    CLEW_DB_DURATION_MS,
+    CLEW_DB_ROWS,
+    CLEW_DB_CONNECTIONS_OPENED,
+    CLEW_DB_ALIAS_QUERY_COUNT,
+    CLEW_DB_ALIAS_DURATION_MS,
+    CLEW_FINDINGS,
+    CLEW_FINDING_COUNT,
+    CLEW_SPANS_DROPPED,
+)
+
 
 def db_alias_query_count(alias: str) -> str:
     """Name of the query count of one database."""

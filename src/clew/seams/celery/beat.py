@@ -234,7 +234,6 @@ SEAM = Seam(
                 names.CODE_FUNCTION_NAME,
                 names.CODE_FILE_PATH,
                 names.CODE_LINE_NUMBER,
-                names.ERROR_TYPE,
             ),
         ),
         SpanDoc(
@@ -246,7 +245,6 @@ SEAM = Seam(
                 names.CELERY_BEAT_SCHEDULED_COUNT,
                 names.CELERY_BEAT_ENTRIES,
                 names.CELERY_BEAT_ENTRY_TRACE_IDS,
-                names.ERROR_TYPE,
             ),
         ),
     ),

@@ -236,7 +236,6 @@ SEAM = Seam(
                 names.MESSAGING_CONVERSATION_ID,
                 names.SERVER_ADDRESS,
                 names.SERVER_PORT,
-                names.ERROR_TYPE,
             ),
         ),
     ),

@@ -151,7 +151,6 @@ SEAM = Seam(
                 names.MESSAGING_SYSTEM,
                 names.SERVER_ADDRESS,
                 names.SERVER_PORT,
-                names.ERROR_TYPE,
             ),
         ),
         SpanDoc(
@@ -166,7 +165,6 @@ SEAM = Seam(
                 names.CELERY_SHUTDOWN_RUNNING_COUNT,
                 names.CELERY_SHUTDOWN_RESTORED_COUNT,
                 names.CELERY_SHUTDOWN_EXIT_CODE,
-                names.ERROR_TYPE,
             ),
         ),
         SpanDoc(
@@ -187,7 +185,6 @@ SEAM = Seam(
                 names.CELERY_CHILD_SIGNAL,
                 names.CELERY_CHILD_TASK_COUNT,
                 names.CELERY_CHILD_MAX_RSS_BYTES,
-                names.ERROR_TYPE,
             ),
         ),
     ),

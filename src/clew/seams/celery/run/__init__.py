@@ -163,7 +163,6 @@ SEAM = Seam(
                 names.MESSAGING_CONTRIB_CONVERSATION_ID,
                 names.SERVER_ADDRESS,
                 names.SERVER_PORT,
-                names.ERROR_TYPE,
             ),
         ),
     ),

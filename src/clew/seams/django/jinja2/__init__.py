@@ -99,8 +99,6 @@ SEAM = Seam(
                 names.DJANGO_TEMPLATE_ENGINE,
                 names.DJANGO_TEMPLATE_ROLE,
                 names.CODE_FILE_PATH,
-                names.CLEW_FOLDED_COUNT,
-                names.CLEW_FOLDED_DURATION_MS,
             ),
         ),
     ),

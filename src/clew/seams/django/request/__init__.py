@@ -209,6 +209,7 @@ SEAM = Seam(
             "a request, from the handler until the last byte of its body",
             (
                 names.HTTP_REQUEST_METHOD,
+                names.HTTP_REQUEST_METHOD_ORIGINAL,
                 names.HTTP_ROUTE,
                 names.HTTP_RESPONSE_STATUS_CODE,
                 names.URL_PATH,
@@ -226,7 +227,6 @@ SEAM = Seam(
                 names.DJANGO_RESPONSE_RAISED_BY,
                 names.DJANGO_REQUEST_CANCELLED,
                 names.DJANGO_MIDDLEWARE_TIMINGS,
-                names.ERROR_TYPE,
             ),
         ),
     ),

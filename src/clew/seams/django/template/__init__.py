@@ -168,7 +168,7 @@ SEAM = Seam(
             "INTERNAL",
             "a template that is rendered, included or extended; equal ones below one span that have nothing under "
             "them are one span",
-            (*_TEMPLATE, names.CLEW_FOLDED_COUNT, names.CLEW_FOLDED_DURATION_MS),
+            _TEMPLATE,
         ),
         SpanDoc(
             "block content",

@@ -207,7 +207,6 @@ SEAM = Seam(
                 names.DJANGO_TRANSACTION_LOCK_HELD_MS,
                 names.DJANGO_TRANSACTION_EXTERNAL_MS,
                 *_CODE,
-                names.ERROR_TYPE,
             ),
         ),
         SpanDoc(
@@ -222,7 +221,6 @@ SEAM = Seam(
                 names.DJANGO_TRANSACTION_WRITES,
                 names.DJANGO_TRANSACTION_END_MS,
                 *_CODE,
-                names.ERROR_TYPE,
             ),
         ),
         on_commit.SPAN,

@@ -135,6 +135,5 @@ SPAN = SpanDoc(
         names.CODE_FUNCTION_NAME,
         names.CODE_FILE_PATH,
         names.CODE_LINE_NUMBER,
-        names.ERROR_TYPE,
     ),
 )

@@ -1,0 +1,49 @@
+"""Every span that a seam ends in a test of this process has the attributes docs/spans.md says, and no others."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+from clew.attributes import DESCRIPTIONS, ON_ANY_SPAN, ON_ROOTS
+from clew.seams import seams
+from clew.spans.light_span import LightSpan
+from clew.spans.pipeline import Pipeline
+
+_OURS = re.compile(r"(clew|django|celery)\.")
+_ROOTS = ("django.request", "celery.run")
+
+
+@functools.cache
+def _pattern(seam: str) -> re.Pattern[str]:
+    """The names a seam's documents allow; `<alias>` and the like stand for anything."""
+    names = {name for each in seams() if each.name == seam for doc in each.spans for name in doc.attributes}
+    names |= {*ON_ANY_SPAN, *(ON_ROOTS if seam in _ROOTS else ())}
+    return re.compile("|".join(re.sub("<.*?>", ".+", re.escape(name)) for name in sorted(names)))
+
+
+def undocumented(span: LightSpan) -> list[str]:
+    """What the span says that its seam's document does not."""
+    scope = span.instrumentation_scope.name
+    seam = scope.removeprefix("clew.seams.")
+    if seam == scope:
+        return []
+    said = [name for name in span.attributes if name in DESCRIPTIONS or _OURS.match(name)]
+    return [f"{span.name}: {name}" for name in said if not _pattern(seam).fullmatch(name)]
+
+
+def watch(found: list[str]) -> Any:
+    """Have what is undocumented added to `found`; returns what undoes that."""
+    original = Pipeline.finish
+
+    def finish(self: Pipeline, span: Any) -> None:
+        found.extend(undocumented(span))
+        original(self, span)
+
+    Pipeline.finish = finish
+
+    def undo() -> None:
+        Pipeline.finish = original
+
+    return undo
