@@ -17,7 +17,7 @@ from clew.detectors.memory_trend import Trend
 from clew.engine import configuration
 from clew.settings import Settings
 from clew.story import memory
-from clew.story.detector import hub
+from clew.story.detector import watchers
 from clew.story.local_trace import LocalTrace
 from clew.story.memory import Reading
 from clew.story.task_run import TaskRun
@@ -208,7 +208,7 @@ def test_no_false_positive_for_eager_runs():
     troubles.declare(app)
     try:
         with tracing(memory_growth_threshold_mb=4) as trace:
-            assert hub.on_task_end
+            assert watchers.on_task_end
             for _ in range(100):
                 app.tasks["leaks"].delay()
         assert not found(trace, TYPE)

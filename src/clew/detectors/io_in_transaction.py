@@ -36,7 +36,7 @@ def _on_client_call(span: ReadableSpan) -> None:
     site = call_site(sys._getframe(1))
     took_ns = (span.end_time or 0) - (span.start_time or 0)
     for connection in connections:
-        transaction = transactions.of(connection)
+        transaction = transactions.open_on(connection)
         if transaction is not None and (span.start_time or 0) >= transaction.start_ns:
             transaction.called(_kind_of(span), took_ns, span.name, site)
 

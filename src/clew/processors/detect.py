@@ -19,7 +19,7 @@ from clew.engine import configuration, isolation
 from clew.source.call_site import call_site, phase
 from clew.spans.scope import SdkSpan
 from clew.story import findings, local_trace
-from clew.story.detector import hub
+from clew.story.detector import watchers
 from clew.story.query import Query, running
 
 _DRIVERS = "opentelemetry.instrumentation."
@@ -103,7 +103,7 @@ def _take_over(span: Span, query: Query) -> None:
 def _client_call(span: ReadableSpan) -> None:
     query = running.query
     if query is None or query.is_over:
-        for on_client_call in hub.on_client_call:
+        for on_client_call in watchers.on_client_call:
             on_client_call(span)
 
 

@@ -254,7 +254,7 @@ def place(frame: FrameType | None) -> int:
     return _walked(frame, [])[0]
 
 
-class Way:
+class CallPath:
     """How a query came from the application through its libraries, so that the same way need not be walked again.
 
     Args:
@@ -280,7 +280,7 @@ class Way:
         return not self._who or id(called.f_locals.get("self")) == self._who
 
 
-def place_by_way(start: FrameType | None, depth: int, way: Way | None) -> tuple[int, Way | None]:
+def place_by_path(start: FrameType | None, depth: int, way: CallPath | None) -> tuple[int, CallPath | None]:
     """The place a query is run from, and the way it came.
 
     Args:
@@ -299,7 +299,7 @@ def place_by_way(start: FrameType | None, depth: int, way: Way | None) -> tuple[
     return _walked(start, [])
 
 
-def _walked(frame: FrameType | None, walked: list[int]) -> tuple[int, Way | None]:
+def _walked(frame: FrameType | None, walked: list[int]) -> tuple[int, CallPath | None]:
     kinds = frames.KINDS
     # Code object, instruction, code object, instruction ...: flat, because this is the walk's whole cost.
     append = walked.append
@@ -315,7 +315,7 @@ def _walked(frame: FrameType | None, walked: list[int]) -> tuple[int, Way | None
                     walked += (id(awaiting.f_code), awaiting.f_lasti)
             break
         if kind == APPLICATION and way is None and called is not None and who >= 0:
-            way = Way(depth - 1, called, who, walked.copy())
+            way = CallPath(depth - 1, called, who, walked.copy())
         if kind != OURS:
             append(code)
             append(frame.f_lasti)

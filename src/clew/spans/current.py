@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar, Token
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry import context as api
 from opentelemetry.context import Context
@@ -22,6 +22,9 @@ needs.declare(
     *needs.attributes("opentelemetry.context.contextvars_context", "ContextVarsRuntimeContext", "_current_context"),
     consequence="a span costs a little more",
 )
+
+# While this is set in the context, nothing is recorded: the exporter's own work.
+SUPPRESS: Final = "suppress_instrumentation"
 
 _variable: Any = getattr(getattr(api, "_RUNTIME_CONTEXT", None), "_current_context", None)
 

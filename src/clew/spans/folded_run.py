@@ -18,11 +18,10 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.trace.status import Status, StatusCode
 
 from clew.spans import folding, local_spans
-from clew.spans.current import attach, detach, get_current
+from clew.spans.current import SUPPRESS, attach, detach, get_current
 from clew.spans.identity import StaticAttributes
 from clew.spans.light_span import LightSpan
 
-_SUPPRESS = "suppress_instrumentation"
 # What ended in a run and was folded: the span that stands for it, its key, how long it took, when it ended, and what
 # ended in it.
 _Ended = tuple[LightSpan, Any, int, int, Any]
@@ -108,7 +107,7 @@ class FoldedRun(Span):
         end_ns = time_ns()
         first, outer, took_ns = self._first, self._outer, end_ns - self._start_ns
         if not self._is_dropped:
-            folding.again(first, self._holder, took_ns, end_ns)
+            folding.count_repeat(first, self._holder, took_ns, end_ns)
             if outer is not None and outer._span is None:
                 if outer._ended is None:
                     outer._ended = []
@@ -194,7 +193,7 @@ def begin(what: Any, role: Any) -> FoldedRun | None:
         runs[id(what)] = run
         return None
     if run._outer_context is not context:
-        if context.get(_SUPPRESS) or run._first._pipeline._starters:
+        if context.get(SUPPRESS) or run._first._pipeline._starters:
             runs[id(what)] = run
             return None
         run._outer_context, run._context = context, Context({**context, _SPAN_KEY: run})
@@ -252,7 +251,7 @@ def _below(above: LightSpan, like: LightSpan, static: StaticAttributes | None, s
 def _move(ended: list[_Ended] | None, first: LightSpan, span: LightSpan) -> None:
     """What ended in a run was counted below `first`; it belongs below the span that the run has become."""
     for stands, key, took_ns, end_ns, inside in ended or ():
-        folding.take_back(stands, first, took_ns)
+        folding.uncount_repeat(stands, first, took_ns)
         moved = _below(span, stands, stands._run.attributes, end_ns - took_ns)
         _move(inside, stands, moved)
         moved._end_time = end_ns

@@ -28,7 +28,7 @@ def close_folded(span: Any, parent: Any, key: Any, error: BaseException | None =
     fold(span, parent, key)
 
 
-def again(first: LightSpan, parent: LightSpan, took_ns: int, end_ns: int) -> None:
+def count_repeat(first: LightSpan, parent: LightSpan, took_ns: int, end_ns: int) -> None:
     """An equal of `first` below `parent` came and went; it was never a span."""
     folded = first._folded
     if folded is not None:
@@ -39,8 +39,8 @@ def again(first: LightSpan, parent: LightSpan, took_ns: int, end_ns: int) -> Non
         parent._children += 1
 
 
-def take_back(first: LightSpan, parent: LightSpan, took_ns: int) -> None:
-    """What `again` has counted belongs elsewhere."""
+def uncount_repeat(first: LightSpan, parent: LightSpan, took_ns: int) -> None:
+    """What `count_repeat` has counted belongs elsewhere."""
     folded = first._folded
     if folded is not None:
         folded.count -= 1

@@ -28,14 +28,12 @@ from clew import attributes as names
 from clew.engine import forks, isolation
 from clew.engine.redaction.exception_event import CANCELLED, described, error_description, type_name
 from clew.spans import local_spans
-from clew.spans.current import attach, detach, get_current
+from clew.spans.current import SUPPRESS, attach, detach, get_current
 from clew.spans.folded_run import FoldedRun
 from clew.spans.identity import StaticAttributes, TraceIdentity
 from clew.spans.light_span import LightSpan
 from clew.spans.pipeline import Pipeline
 from clew.version import VERSION
-
-_SUPPRESS = "suppress_instrumentation"
 
 _pipeline: Pipeline | None = None
 
@@ -155,7 +153,7 @@ class Scope:
             parent = parent.resolve()
         elif type(parent) is not LightSpan:
             parent = get_current_span(context)
-        if not parent.is_recording() or _pipeline is None or context.get(_SUPPRESS):
+        if not parent.is_recording() or _pipeline is None or context.get(SUPPRESS):
             return None
         span = self.under(parent, name, attributes, kind, context, static=static)
         if span is not None:
@@ -294,4 +292,4 @@ def _light_root(
 
 def is_suppressed() -> bool:
     """Whether instrumentation is suppressed here (the exporter's own work)."""
-    return bool(get_current().get(_SUPPRESS))
+    return bool(get_current().get(SUPPRESS))

@@ -1,6 +1,6 @@
 """Who is told what: the detectors that watch, and the measure from which on they want to hear of something.
 
-Seams and processors call the hooks in `hub` and know no detector; a detector that is switched off costs nothing,
+Seams and processors call the hooks in `watchers` and know no detector; a detector that is switched off costs nothing,
 because its hooks are not there.
 """
 
@@ -67,7 +67,7 @@ HOOKS = (
 )
 
 
-class Hub:
+class Watchers:
     """Who is told what, and from which measure on; written by `watch`, read by seams and processors."""
 
     on_repeat: tuple[Callable[..., None], ...] = ()
@@ -96,7 +96,7 @@ class Hub:
         self.verdicts = {}
 
 
-hub = Hub()
+watchers = Watchers()
 
 
 def watch(
@@ -121,18 +121,18 @@ def watch(
         )
     )
     watching = [each for each in found if each.type not in silenced.types]
-    hub.verdicts.clear()
+    watchers.verdicts.clear()
     for name in HOOKS:
         hooks = [_guarded(each.type, getattr(each, name)) for each in watching if getattr(each, name) is not None]
-        setattr(hub, name, tuple(hooks))
-    local_trace.ends = hub.on_end
-    hub.slow_ns = int(slow_ms * 1e6) if slow_ms and hub.on_slow else Hub.never
-    hub.many_rows = many_rows if many_rows and hub.on_rows else Hub.never
-    hub.threshold = max(threshold, 1)
-    hub.looks = hub.threshold + 3 if hub.on_repeat else 0
+        setattr(watchers, name, tuple(hooks))
+    local_trace.ends = watchers.on_end
+    watchers.slow_ns = int(slow_ms * 1e6) if slow_ms and watchers.on_slow else Watchers.never
+    watchers.many_rows = many_rows if many_rows and watchers.on_rows else Watchers.never
+    watchers.threshold = max(threshold, 1)
+    watchers.looks = watchers.threshold + 3 if watchers.on_repeat else 0
     # Called for every repeated query: guarded once for all of them, where they are called.
-    hub.on_repeat = tuple(each.on_repeat for each in watching if each.on_repeat is not None)
-    hub.look_from = Hub.never if not hub.on_repeat else 1 if is_thorough or threshold <= 2 else 2
+    watchers.on_repeat = tuple(each.on_repeat for each in watching if each.on_repeat is not None)
+    watchers.look_from = Watchers.never if not watchers.on_repeat else 1 if is_thorough or threshold <= 2 else 2
 
 
 def _guarded(kind: str, hook: Callable[..., None]) -> Callable[..., None]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from clew import attributes as names
 from clew.engine import isolation
-from clew.source.call_site import CallSite, call_site, place_by_way
+from clew.source.call_site import CallSite, call_site, place_by_path
 from clew.story import findings
-from clew.story.detector import hub
+from clew.story.detector import watchers
 from clew.story.query import AliasLog, Place, Query, Repeats
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Queries:
 
     def look(self, query: Query, repeats: Repeats) -> None:
         """Look where a repeated query comes from; tell the detectors."""
-        key, repeats.way = place_by_way(query.frame, _DEPTH, repeats.way)
+        key, repeats.way = place_by_path(query.frame, _DEPTH, repeats.way)
         found = repeats.places.get(key)
         if found is None:
             if len(repeats.places) >= _MAX_PLACES:
@@ -86,7 +86,7 @@ class Queries:
             found = repeats.places[key] = Place(repeats)
             found.site = call_site(query.frame)
             # The first run was not looked at; it counts where it came from the same line.
-            if hub.look_from > 1 and _is_same(repeats.first_site, found.site):
+            if watchers.look_from > 1 and _is_same(repeats.first_site, found.site):
                 found.count, repeats.first_site = 1, None
         found.count += 1
         query.place = found
@@ -98,21 +98,25 @@ class Queries:
 
     def _judge(self, query: Query, found: Place, key: int) -> None:
         """Tell the detectors of an unsampled query; what they said of its place in another request holds here too."""
-        verdict = hub.verdicts.get(key)
+        verdict = watchers.verdicts.get(key)
         if verdict is not None and found.count > 1:
             found.repeats.looks_left = 0
             findings.report(self.local, findings.Finding(verdict, "", "", found.site), (verdict, key))
             return
         before = 0 if self.local.findings is None else len(self.local.findings)
         self._tell(query, found)
-        if found.count >= hub.threshold:
+        if found.count >= watchers.threshold:
             found.repeats.looks_left = 0
-        if self.local.findings is not None and len(self.local.findings) > before and len(hub.verdicts) < _MAX_VERDICTS:
-            hub.verdicts[key] = self.local.findings.last.type
+        if (
+            self.local.findings is not None
+            and len(self.local.findings) > before
+            and len(watchers.verdicts) < _MAX_VERDICTS
+        ):
+            watchers.verdicts[key] = self.local.findings.last.type
 
     def _tell(self, query: Query, found: Place) -> None:
         try:
-            for on_repeat in hub.on_repeat:
+            for on_repeat in watchers.on_repeat:
                 on_repeat(query, found)
         except Exception as error:  # noqa: BLE001 - ours must not reach the application
             isolation.report(error, "a detector")
@@ -123,7 +127,7 @@ class Queries:
         repeats = None if log is None else log.repeats.get(statement.fingerprint)
         if repeats is None:
             return self.seen(alias, statement, None)
-        if repeats.looks_left and repeats.count + 1 >= hub.threshold:
+        if repeats.looks_left and repeats.count + 1 >= watchers.threshold:
             return None
         repeats.count += 1
         repeats.log.count += 1
@@ -131,7 +135,7 @@ class Queries:
 
     def is_worth_a_look(self, repeats: Repeats) -> bool:
         """Whether an unsampled request looks where this repeated query comes from: often enough to find, no more."""
-        if not repeats.looks_left or repeats.count < hub.threshold:
+        if not repeats.looks_left or repeats.count < watchers.threshold:
             return False
         repeats.looks_left -= 1
         return True
@@ -145,8 +149,8 @@ class Queries:
             repeats.log.duration_ns += took
         if query.place is not None:
             query.place.duration_ns += took
-        if took >= hub.slow_ns:
-            for on_slow in hub.on_slow:
+        if took >= watchers.slow_ns:
+            for on_slow in watchers.on_slow:
                 on_slow(query)
         if query.rows > 0:
             self.count_rows(query, query.rows)
@@ -158,14 +162,14 @@ class Queries:
                     self.written[table] = query.alias
                     self.written_on.add((table, query.alias))
         elif self.written:
-            for on_read in hub.on_read:
+            for on_read in watchers.on_read:
                 on_read(query)
 
     def count_rows(self, query: Query, rows: int) -> None:
         """Take account of rows a query has returned so far."""
         self.rows += rows
-        if rows >= hub.many_rows:
-            for on_rows in hub.on_rows:
+        if rows >= watchers.many_rows:
+            for on_rows in watchers.on_rows:
                 on_rows(query)
 
     def summarise(self) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from clew.story.detector import hub
+from clew.story.detector import watchers
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from clew.source.call_site import CallSite, Way
+    from clew.source.call_site import CallPath, CallSite
     from clew.sql.statement import Statement
     from clew.story.findings import Finding
     from clew.story.local_trace import LocalTrace
@@ -65,11 +65,11 @@ class Repeats:
         self.first_params: Any = None
         self.first_site: CallSite | None = None
         # How often an unsampled request still looks where it comes from.
-        self.looks_left = hub.looks
+        self.looks_left = watchers.looks
         self.places: dict[int, Place] = {}
         self.memo: dict[str, Any] = {}
         # How the last run came from the application.
-        self.way: Way | None = None
+        self.way: CallPath | None = None
 
 
 class Query:

@@ -186,7 +186,7 @@ class Publish:
         return self._site
 
 
-def of(connection: Any) -> Transaction | None:
+def open_on(connection: Any) -> Transaction | None:
     """The transaction a connection is in, as far as it is watched."""
     found: Transaction | None = connection.__dict__.get(_HELD)
     return found
@@ -207,7 +207,7 @@ def is_open(connection: Any) -> bool:
     for block in connection.atomic_blocks:
         if not block._from_testcase:
             return True
-    found = of(connection)
+    found = open_on(connection)
     return found is not None and found.is_manual and found.writes > 0
 
 

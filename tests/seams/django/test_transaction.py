@@ -439,7 +439,7 @@ def test_the_connection_is_closed_inside(trace, postgres):
     assert below_view(trace, *WHAT) == (
         f"transaction pg ERROR outcome=rolled_back rollback_reason=connection_closed\n  CLIENT INSERT {table}"
     )
-    assert transactions.of(pg) is None
+    assert transactions.open_on(pg) is None
 
 
 @pytest.mark.django_db
@@ -477,7 +477,7 @@ def test_unsampled_leaves_no_spans_and_no_state():
     def view():
         with transaction.atomic():
             Group.objects.create(name="a")
-            held = transactions.of(connections["default"])
+            held = transactions.open_on(connections["default"])
             seen.append((held.writes, held.site.line))
 
     provider = TracerProvider(sampler=ALWAYS_OFF)
@@ -487,12 +487,12 @@ def test_unsampled_leaves_no_spans_and_no_state():
     finally:
         handle.shutdown()
     assert seen == [(1, line_of(view, 1))]
-    assert transactions.of(connections["default"]) is None
+    assert transactions.open_on(connections["default"]) is None
 
 
 def test_without_a_trace_nothing_is_kept(trace):
     with transaction.atomic():
-        assert transactions.of(connections["default"]) is None
+        assert transactions.open_on(connections["default"]) is None
     assert not trace.spans
 
 

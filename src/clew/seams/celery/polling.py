@@ -21,9 +21,9 @@ from opentelemetry.trace import get_current_span
 from clew.engine.seam import Patch, Seam
 from clew.engine.wrapper import Around
 from clew.engine.wrapper_steps import invisible
+from clew.spans.current import SUPPRESS
 
 SCOPE = __name__
-_SUPPRESS = "suppress_instrumentation"
 _INSTRUMENTATION = "opentelemetry.instrumentation.redis"
 _COMMANDS = ("execute_command", "immediate_execute_command", "execute")
 _MAX_CLASSES = 100
@@ -52,7 +52,7 @@ def _quiet_class(own: type) -> type:
 
 
 def _begin() -> Any:
-    return attach(set_value(_SUPPRESS, True)) if SEAM.is_installed and not get_current_span().is_recording() else None
+    return attach(set_value(SUPPRESS, True)) if SEAM.is_installed and not get_current_span().is_recording() else None
 
 
 _QUIET = Around(_begin, close=lambda opened: detach(opened))

@@ -33,7 +33,7 @@ from clew.source.call_site import call_site
 from clew.spans import scope as spans
 from clew.spans.light_span import LightSpan
 from clew.story import local_trace, transactions
-from clew.story.detector import hub
+from clew.story.detector import watchers
 from clew.story.local_trace import LocalTrace
 from clew.story.transactions import PUBLISHED_HEADER, Publish
 
@@ -105,7 +105,7 @@ def _open_eager(
 
 def _told() -> LocalTrace | None:
     """The request or task that sends, if a detector wants to know."""
-    return (local_trace.current() or local_trace.of_current_span()) if hub.on_publish else None
+    return (local_trace.current() or local_trace.of_current_span()) if watchers.on_publish else None
 
 
 def _tell(publish: Publish, original: Any, positional: tuple[Any, ...], keywords: dict[str, Any]) -> None:
@@ -113,7 +113,7 @@ def _tell(publish: Publish, original: Any, positional: tuple[Any, ...], keywords
     try:
         given = _given(original, positional, keywords)
         publish.args, publish.kwargs, publish.options = given.pop("args", None), given.pop("kwargs", None), given
-        for on_publish in hub.on_publish:
+        for on_publish in watchers.on_publish:
             on_publish(publish)
     except Exception as ours:  # noqa: BLE001 - the span is open, and must be closed
         isolation.report(ours, SCOPE)
@@ -137,7 +137,7 @@ def _sent(opened: Any, error: BaseException | None, caller: FrameType) -> None:
     """Tell the transactions that were open meanwhile how long they have waited for the broker."""
     metrics.sent(error)
     for connection in transactions.open_connections():
-        transaction = transactions.of(connection)
+        transaction = transactions.open_on(connection)
         if transaction is not None:
             took_ns = opened.elapsed_ns if type(opened) is LightSpan else 0
             transaction.called(transactions.BROKER, took_ns, "publish", call_site(caller))

@@ -29,7 +29,7 @@ from clew.seams.celery.receivers import Receivers
 from clew.source.call_site import call_site
 from clew.spans import scope as spans
 from clew.story import local_trace
-from clew.story.detector import hub
+from clew.story.detector import watchers
 from clew.story.local_trace import LocalTrace, Slot
 
 SCOPE = __name__
@@ -78,14 +78,14 @@ def _sent(connection: Any, queue: str, task_name: str, caller: FrameType) -> Non
     key = key_of(connection, queue)
     if key is None or spans.is_suppressed() or _reads(queue):
         return
-    known = consumers_known.of(key)
+    known = consumers_known.answer_for(key)
     span: Any = get_current_span()
     is_ours = span.is_recording() and _is_publish(span)
     if known is None:
         _ask(key, connection, span, task_name, caller)
     elif known.is_certain and is_ours:
         getattr(span, "note", span.set_attribute)(names.CELERY_HAS_CONSUMERS, known.is_read)
-    if known is None or known.is_read is not False or not hub.on_queue:
+    if known is None or known.is_read is not False or not watchers.on_queue:
         return
     local = _local()
     sent = Sent(queue, task_name, call_site(caller), local)
@@ -98,7 +98,7 @@ def _sent(connection: Any, queue: str, task_name: str, caller: FrameType) -> Non
 def _ask(key: Key, connection: Any, span: Any, task_name: str, caller: FrameType) -> None:
     local, publish, queue = _local(), span.get_span_context(), key[-1]
     waiting = None
-    if hub.on_queue and (publish.is_valid or local is not None) and _is_first(local, key):
+    if watchers.on_queue and (publish.is_valid or local is not None) and _is_first(local, key):
         waiting = Waiting(Sent(queue, task_name, call_site(caller), local), publish)
         if local is not None:
             local.at_end.append(waiting.ended)

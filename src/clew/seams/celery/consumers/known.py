@@ -65,7 +65,7 @@ def key_of(connection: Any, queue: str) -> Key | None:
     return kind, connection.hostname, connection.port, connection.virtual_host, prefix, queue
 
 
-def of(key: Key) -> Known | None:
+def answer_for(key: Key) -> Known | None:
     """What is known of a queue, as long as it can be relied on."""
     found = _known.get(key)
     return found if found is not None and found.is_fresh else None

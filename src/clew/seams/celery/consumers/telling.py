@@ -1,4 +1,4 @@
-"""Telling of a queue nobody reads: at once, at the end of the request, or after it in a span of its own."""
+"""FateReport of a queue nobody reads: at once, at the end of the request, or after it in a span of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from clew.seams.celery.consumers.known import Known
 from clew.source.call_site import CallSite
 from clew.spans import scope as spans
 from clew.spans.light_span import LightSpan
-from clew.story.detector import hub
+from clew.story.detector import watchers
 from clew.story.local_trace import LocalTrace
 from clew.story.unread_queue import UnreadQueue
 
@@ -36,7 +36,7 @@ class Sent:
         """Tell the detectors that nobody reads it."""
         queue = UnreadQueue(local, self.queue, self.task_name, span, self.site, known.messages, known.does_exist)
         queue.read_seconds_ago, queue.strangers = known.read_seconds_ago, known.strangers
-        for on_queue in hub.on_queue:
+        for on_queue in watchers.on_queue:
             on_queue(queue)
 
     def tell_alone(self, root: spans.OpenSpan, known: Known) -> None:

@@ -18,9 +18,9 @@ from clew.engine.needs import attributes, functions
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.seams.celery.fate import marks as fate_marks
-from clew.seams.celery.fate import request as of
+from clew.seams.celery.fate import request as fate_request
 from clew.seams.celery.fate.child import at_end_of_run
-from clew.seams.celery.fate.span import SCOPE, Fate, Telling, Unregistered, sentence, telling
+from clew.seams.celery.fate.span import SCOPE, Fate, FateReport, Unregistered, sentence, telling
 from clew.seams.celery.receivers import Receivers
 from clew.story import local_trace
 
@@ -33,7 +33,7 @@ class State:
     installed_in = 0
 
 
-def _unknown(consumer: Any, /, message: Any) -> Telling | None:
+def _unknown(consumer: Any, /, message: Any) -> FateReport | None:
     headers = _mapping(message.headers)
     # Protocol 1 has them in the body.
     about = headers if "task" in headers else _mapping(message.payload)
@@ -46,16 +46,16 @@ def _rejected(sender: Any, message: Any, exc: BaseException | None = None, **_: 
     from kombu.exceptions import ContentDisallowed
 
     outcome = "undecodable" if isinstance(exc, ContentDisallowed) else "rejected"
-    told = _of_message(sender, message, Fate(outcome, sentence(exc, "not a message of a task"), exc))
-    if told is not None:
-        told.end()
+    report = _of_message(sender, message, Fate(outcome, sentence(exc, "not a message of a task"), exc))
+    if report is not None:
+        report.end()
 
 
-def _undecodable(consumer: Any, /, message: Any, exc: BaseException) -> Telling | None:
+def _undecodable(consumer: Any, /, message: Any, exc: BaseException) -> FateReport | None:
     return _of_message(consumer, message, Fate("undecodable", sentence(exc, "undecodable"), exc))
 
 
-def _of_message(consumer: Any, message: Any, fate: Fate) -> Telling | None:
+def _of_message(consumer: Any, message: Any, fate: Fate) -> FateReport | None:
     request = _context(consumer, message)
     name = vars(request).get("task")
     task = consumer.app.tasks.get(name) if isinstance(name, str) else None
@@ -69,14 +69,14 @@ def _context(consumer: Any, message: Any, task_id: str | None = None) -> Any:
     properties, delivery = _mapping(message.properties), _mapping(message.delivery_info)
     headers = dict(_mapping(message.headers))
     headers.setdefault("id", task_id or properties.get("correlation_id"))
-    told = {key: delivery.get(key) for key in ("exchange", "routing_key", "redelivered")}
-    told["priority"] = properties.get("priority")
+    info = {key: delivery.get(key) for key in ("exchange", "routing_key", "redelivered")}
+    info["priority"] = properties.get("priority")
     return Context(
         headers,
         hostname=consumer.hostname,
         reply_to=properties.get("reply_to"),
         correlation_id=properties.get("correlation_id"),
-        delivery_info=told,
+        delivery_info=info,
     )
 
 
@@ -97,8 +97,8 @@ def _install() -> None:
 
 def _uninstall() -> None:
     RECEIVERS.disconnect()
-    of.State.told.clear()
-    of.State.cancelled_silently.clear()
+    fate_request.State.reported.clear()
+    fate_request.State.cancelled_silently.clear()
     fate_marks.forget()
     State.installed_in = 0
 
@@ -148,18 +148,22 @@ SEAM = Seam(
     "celery.fate",
     patches=(
         *RECEIVERS.patches,
-        Patch("celery.worker.request", "Request.on_failure", of.below(of.failing)),
-        Patch("celery.worker.request", "Request.on_timeout", of.below(of.timing_out)),
-        Patch("celery.worker.request", "Request.reject", of.below(of.rejecting)),
-        Patch("celery.worker.request", "Request._announce_revoked", of.below(of.revoking)),
-        Patch("celery.worker.request", "Request._announce_cancelled", of.below(of.cancelling)),
-        Patch("celery.worker.request", "Request._retry_worker_lost", Around(note=of.retried), since="5.7"),
-        Patch("celery.worker.request", "Request._success_was_stored", Around(note=of.succeeded), since="5.7"),
-        Patch("celery.worker.consumer.consumer", "Consumer.on_unknown_task", of.below(_unknown)),
-        Patch("celery.worker.consumer.consumer", "Consumer.on_decode_error", of.below(_undecodable)),
+        Patch("celery.worker.request", "Request.on_failure", fate_request.below(fate_request.failing)),
+        Patch("celery.worker.request", "Request.on_timeout", fate_request.below(fate_request.timing_out)),
+        Patch("celery.worker.request", "Request.reject", fate_request.below(fate_request.rejecting)),
+        Patch("celery.worker.request", "Request._announce_revoked", fate_request.below(fate_request.revoking)),
+        Patch("celery.worker.request", "Request._announce_cancelled", fate_request.below(fate_request.cancelling)),
+        Patch("celery.worker.request", "Request._retry_worker_lost", Around(note=fate_request.retried), since="5.7"),
+        Patch("celery.worker.request", "Request._success_was_stored", Around(note=fate_request.succeeded), since="5.7"),
+        Patch("celery.worker.consumer.consumer", "Consumer.on_unknown_task", fate_request.below(_unknown)),
+        Patch("celery.worker.consumer.consumer", "Consumer.on_decode_error", fate_request.below(_undecodable)),
         # Before the first child is forked.
         Patch("celery.concurrency.prefork", "TaskPool.on_start", Around(fate_marks.share)),
-        Patch("celery.concurrency.prefork", "TaskPool.on_terminate", Around(of.running, close=of.tell_unfinished)),
+        Patch(
+            "celery.concurrency.prefork",
+            "TaskPool.on_terminate",
+            Around(fate_request.running, close=fate_request.tell_unfinished),
+        ),
     ),
     spans=(
         _doc(

@@ -18,16 +18,16 @@ from weakref import WeakKeyDictionary, WeakSet
 from clew import attributes as names
 from clew.engine.wrapper import Around
 from clew.seams.celery.fate.child import cold_shutdown_of, ended_before, fate_of
-from clew.seams.celery.fate.span import Fate, Telling, below_run, telling
+from clew.seams.celery.fate.span import Fate, FateReport, below_run, telling
 from clew.seams.celery.message.headers import RECEIVED
 
-Find = Callable[..., "Telling | None"]
+Find = Callable[..., "FateReport | None"]
 
 
 class State:
     """Requests of which this process has told, and those Celery has cancelled without storing a result."""
 
-    told: WeakKeyDictionary[Any, Telling] = WeakKeyDictionary()
+    reported: WeakKeyDictionary[Any, FateReport] = WeakKeyDictionary()
     cancelled_silently: WeakSet[Any] = WeakSet()
 
 
@@ -35,14 +35,14 @@ def below(find: Find) -> Around:
     """Do what Celery does below the span that `find` opens or names for the call's arguments."""
 
     @functools.wraps(find)
-    def entered(*args: Any, **kwargs: Any) -> Telling | None:
-        told = find(*args, **kwargs)
-        return told.enter() if told is not None else None
+    def entered(*args: Any, **kwargs: Any) -> FateReport | None:
+        report = find(*args, **kwargs)
+        return report.enter() if report is not None else None
 
     return Around(entered)
 
 
-def failing(request: Any, /, exc_info: Any, return_ok: bool = False) -> Telling | None:
+def failing(request: Any, /, exc_info: Any, return_ok: bool = False) -> FateReport | None:
     """`Request.on_failure`: the child has reported an error, or the pool has killed or lost the child."""
     from celery.exceptions import Reject
 
@@ -53,33 +53,33 @@ def failing(request: Any, /, exc_info: Any, return_ok: bool = False) -> Telling 
         # Celery 5.7 marks a task that rejects its message as failed, here and not in the child.
         does_fail = isinstance(error, Reject) and not getattr(error, "requeue", False)
         return below_run(request._context) if does_fail else None
-    if request in State.told:
-        return State.told[request].again()
+    if request in State.reported:
+        return State.reported[request].repeated()
     fate = fate_of(request, error)
-    return below_run(request._context) if fate is None else _told(request, fate)
+    return below_run(request._context) if fate is None else _reported(request, fate)
 
 
-def timing_out(request: Any, /, soft: bool, timeout: Any) -> Telling | None:
+def timing_out(request: Any, /, soft: bool, timeout: Any) -> FateReport | None:
     """`Request.on_timeout`: the pool kills the child, or has reported so already."""
     from billiard.exceptions import TimeLimitExceeded
 
     if soft:
         return None
-    if request in State.told:
-        return State.told[request].again()
+    if request in State.reported:
+        return State.reported[request].repeated()
     fate = fate_of(request, TimeLimitExceeded(timeout)) if request.worker_pid != os.getpid() else None
-    return below_run(request._context) if fate is None else _told(request, fate)
+    return below_run(request._context) if fate is None else _reported(request, fate)
 
 
-def revoking(request: Any, /, terminated: bool, expired: bool) -> Telling | None:
+def revoking(request: Any, /, terminated: bool, expired: bool) -> FateReport | None:
     """`Request._announce_revoked`: a task is not started; or the child at it is being killed, and dies later."""
-    if request in State.told:
-        return State.told[request].again()
+    if request in State.reported:
+        return State.reported[request].repeated()
     if terminated:
         return below_run(request._context)
     if expired:
-        return _told(request, Fate("expired", f"not started before it expired, at {request._context.expires}"))
-    return _told(request, Fate("revoked", _why_revoked(request)))
+        return _reported(request, Fate("expired", f"not started before it expired, at {request._context.expires}"))
+    return _reported(request, Fate("revoked", _why_revoked(request)))
 
 
 def _why_revoked(request: Any) -> str:
@@ -89,47 +89,47 @@ def _why_revoked(request: Any) -> str:
     return f"revoked by a stamped header {when}"
 
 
-def cancelling(request: Any, /, emit_retry: bool = True) -> Telling | None:
+def cancelling(request: Any, /, emit_retry: bool = True) -> FateReport | None:
     """`Request._announce_cancelled`: Celery is killing the child itself."""
     if not emit_retry:
         State.cancelled_silently.add(request)
     return below_run(request._context)
 
 
-def rejecting(request: Any, /, requeue: bool = False) -> Telling | None:
+def rejecting(request: Any, /, requeue: bool = False) -> FateReport | None:
     """`Request.reject`: its message goes back, or is thrown away."""
-    told = State.told.get(request)
-    if told is not None and told.fate is not None:
+    report = State.reported.get(request)
+    if report is not None and report.fate is not None:
         if requeue and not request.acknowledged:
-            told.fate.more.update({names.CELERY_FATE_NEXT: "requeued", names.CELERY_STATE: None})
-    elif told is None and not requeue and request.time_start is None and request.eta is not None:
-        return _told(request, Fate("rejected", "its ETA is no time a worker can wait for"))
+            report.fate.more.update({names.CELERY_FATE_NEXT: "requeued", names.CELERY_STATE: None})
+    elif report is None and not requeue and request.time_start is None and request.eta is not None:
+        return _reported(request, Fate("rejected", "its ETA is no time a worker can wait for"))
     return None
 
 
 def retried(request: Any, /, result: Any) -> None:
     """`Request._retry_worker_lost` (Celery 5.7)."""
-    told = State.told.get(request)
-    if result and told is not None and told.fate is not None:
-        told.fate.more.update({names.CELERY_FATE_NEXT: "retried", names.CELERY_STATE: "RETRY"})
+    report = State.reported.get(request)
+    if result and report is not None and report.fate is not None:
+        report.fate.more.update({names.CELERY_FATE_NEXT: "retried", names.CELERY_STATE: "RETRY"})
 
 
 def succeeded(request: Any, /, result: Any) -> None:
     """`Request._success_was_stored` (Celery 5.7): it was over when the child died, and Celery counts it so."""
-    told = State.told.get(request)
-    if result and told is not None and told.fate is not None:
-        told.fate.outcome, told.fate.reason = "succeeded", f"its result was stored, then: {told.fate.reason}"
+    report = State.reported.get(request)
+    if result and report is not None and report.fate is not None:
+        report.fate.outcome, report.fate.reason = "succeeded", f"its result was stored, then: {report.fate.reason}"
 
 
-def _told(request: Any, fate: Fate) -> Telling | None:
+def _reported(request: Any, fate: Fate) -> FateReport | None:
     over = ended_before(request, fate)
     if request in State.cancelled_silently:
         fate.more[names.CELERY_STATE] = None
-    told = telling(request.task, request._context, fate, over)
-    if told is not None:
-        told.ended_ns = _died_ns(request)
-        State.told[request] = told
-    return told
+    report = telling(request.task, request._context, fate, over)
+    if report is not None:
+        report.ended_ns = _died_ns(request)
+        State.reported[request] = report
+    return report
 
 
 def _died_ns(request: Any) -> int:
@@ -153,7 +153,7 @@ def running() -> list[tuple[Any, Any]]:
 def tell_unfinished(opened: list[tuple[Any, Any]]) -> None:
     """After it: tell of those the children have not finished."""
     for request, job in opened:
-        if not job.ready() and request not in State.told:
-            told = _told(request, cold_shutdown_of(request))
-            if told is not None:
-                told.end()
+        if not job.ready() and request not in State.reported:
+            report = _reported(request, cold_shutdown_of(request))
+            if report is not None:
+                report.end()

@@ -98,7 +98,7 @@ class Unregistered:
         self.name, self.app = name, app
 
 
-class Telling:
+class FateReport:
     """A fate that is being told: Celery deals with it below its span, which ends at its own time.
 
     Args:
@@ -117,11 +117,11 @@ class Telling:
         self.counted_as: tuple[str, Attributes] | None = None
         self._inside = ExitStack()
 
-    def again(self) -> Telling:
+    def repeated(self) -> FateReport:
         """Below the same span, which has ended or which somebody else will end."""
-        return Telling(self._request, self.origin, None, self.above)
+        return FateReport(self._request, self.origin, None, self.above)
 
-    def enter(self) -> Telling:
+    def enter(self) -> FateReport:
         """What Celery does from now on is below it."""
         self._inside.callback(detach, attach(set_span_in_context(self.above, self.origin.context)))
         self._inside.enter_context(attempting(self._request, self.origin.first, self.above))
@@ -144,10 +144,10 @@ class Telling:
             root.span.set_status(Status(StatusCode.ERROR, fate.reason))
         root.span.end(self.ended_ns)
         if self.counted_as is not None:
-            metrics.told(self.counted_as[0], fate.outcome, self.counted_as[1])
+            metrics.count_outcome(self.counted_as[0], fate.outcome, self.counted_as[1])
 
 
-def telling(task: Any, request: Any, fate: Fate, over: Ended | None = None) -> Telling | None:
+def telling(task: Any, request: Any, fate: Fate, over: Ended | None = None) -> FateReport | None:
     """Open the span of a task's fate.
 
     Args:
@@ -171,13 +171,13 @@ def telling(task: Any, request: Any, fate: Fate, over: Ended | None = None) -> T
     root = spans.start_root(pipeline, SCOPE, name, kind, origin.context, attributes, origin.links, start_ns, ids)
     if root is None:
         return None
-    found = Telling(request, origin, root, root.span, fate)
+    found = FateReport(request, origin, root, root.span, fate)
     if metrics.is_metered():
         found.counted_as = str(task.name), dict(attributes)
     return found
 
 
-def below_run(request: Any) -> Telling | None:
+def below_run(request: Any) -> FateReport | None:
     """Below the run's span, of which the child tells.
 
     Args:
@@ -194,20 +194,20 @@ def below_run(request: Any) -> Telling | None:
     if not above.is_valid:
         return _below_root(request, origin, pipeline)
     run = SpanContext(above.trace_id, span_id, True, above.trace_flags, above.trace_state)
-    return Telling(request, origin, None, NonRecordingSpan(run))
+    return FateReport(request, origin, None, NonRecordingSpan(run))
 
 
-def _below_root(request: Any, origin: Origin, pipeline: Pipeline) -> Telling:
+def _below_root(request: Any, origin: Origin, pipeline: Pipeline) -> FateReport:
     """The run is the first span of its trace: the sampler decides here as it does in the child."""
     trace_id, span_id = ids_of(request)
     decided = pipeline.provider.sampler.should_sample(
         origin.context, trace_id, f"run/{request.task}", SpanKind.CONSUMER
     )
     flags = TraceFlags(TraceFlags.SAMPLED if decided.decision.is_sampled() else TraceFlags.DEFAULT)
-    return Telling(request, origin, None, NonRecordingSpan(SpanContext(trace_id, span_id, True, flags)))
+    return FateReport(request, origin, None, NonRecordingSpan(SpanContext(trace_id, span_id, True, flags)))
 
 
-def _after_run(task: Any, request: Any, fate: Fate, over: Ended) -> Telling | None:
+def _after_run(task: Any, request: Any, fate: Fate, over: Ended) -> FateReport | None:
     """The child had the time to export the run: it is told below it what came then, and there is no second CONSUMER."""
     run, pipeline = below_run(request), spans.pipeline()
     if run is None or pipeline is None:
@@ -215,7 +215,7 @@ def _after_run(task: Any, request: Any, fate: Fate, over: Ended) -> Telling | No
     name, context = f"{KINDS[fate.outcome].verb}/{task.name}", set_span_in_context(run.above, run.origin.context)
     attributes = _attributes(task, request, fate)
     root = spans.start_root(pipeline, SCOPE, name, SpanKind.INTERNAL, context, attributes, (), over.ended_ns)
-    return None if root is None else Telling(request, run.origin, root, root.span, fate)
+    return None if root is None else FateReport(request, run.origin, root, root.span, fate)
 
 
 def _attributes(task: Any, request: Any, fate: Fate) -> Attributes:

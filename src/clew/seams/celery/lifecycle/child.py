@@ -75,7 +75,7 @@ def forked(pool: Any, process: Any, started_ns: int) -> None:
         State.children[process.pid] = Child(pool, process, started_ns)
 
 
-def of(pid: int | None) -> Child | None:
+def child_of(pid: int | None) -> Child | None:
     """The child of that process id, if it is this process' own."""
     return State.children.get(pid) if pid is not None and State.owner == os.getpid() else None
 

@@ -32,7 +32,7 @@ def _forked(pool: Any, /, opened: int, result: Any) -> None:
 
 
 def _poll(popen: Any, /, flag: int) -> Any:
-    child = children.of(popen.pid) if popen.returncode is None else None
+    child = children.child_of(popen.pid) if popen.returncode is None else None
     if child is None:
         return NotImplemented
     try:
@@ -46,7 +46,7 @@ def _poll(popen: Any, /, flag: int) -> Any:
 
 
 def _kill(worker: Any) -> None:
-    child = children.of(worker.pid)
+    child = children.child_of(worker.pid)
     if child is not None:
         child.is_timed_out = True
 

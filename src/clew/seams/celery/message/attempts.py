@@ -142,7 +142,7 @@ def attempts_header(task_id: Any, retries: Any) -> str | None:
     return write_attempts(attempt.first, attempt.span.get_span_context())
 
 
-def hand_on(request: Any, first: SpanContext | None, span: Any) -> None:
+def pass_to_next(request: Any, first: SpanContext | None, span: Any) -> None:
     """An eager retry is no message: what the headers of one would say is kept until it begins."""
     _eager_retries[request.id] = (request.retries or 0) + 1, first, span.get_span_context()
     if len(_eager_retries) > _MAX_EAGER_RETRIES:

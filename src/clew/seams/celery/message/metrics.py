@@ -132,7 +132,7 @@ def ran(run: TaskRun, known: Mapping[str, Any], waits_ms: Mapping[str, float]) -
     if run.outcome in ("failed", "soft_timed_out") and run.error is not None:
         outcome[names.ERROR_TYPE] = type_name(run.error)
     _instrument(PROCESS_DURATION).record((run.ended_ns - run.started_ns) / 1e9, outcome)
-    told(run.task_name, run.outcome, known)
+    count_outcome(run.task_name, run.outcome, known)
     where = _waiting_at(run.task_name, known)
     for attribute, name in _WAITS:
         if attribute in waits_ms:
@@ -153,7 +153,7 @@ def _waiting_at(task_name: str, known: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def told(task_name: str, outcome: str, known: Mapping[str, Any]) -> None:
+def count_outcome(task_name: str, outcome: str, known: Mapping[str, Any]) -> None:
     """A task has come to an end, in a child or as the main process tells it."""
     if is_metered():
         _instrument(TASKS).add(1, {**_waiting_at(task_name, known), names.CELERY_OUTCOME: outcome})

@@ -21,7 +21,7 @@ from clew.seams.celery.run.outcome import describe, outcome_of
 from clew.spans import scope as spans
 from clew.spans.local_spans import LocalSpans
 from clew.story import local_trace
-from clew.story.detector import hub
+from clew.story.detector import watchers
 from clew.story.local_trace import LocalTrace
 from clew.story.task_run import TaskRun
 
@@ -101,8 +101,8 @@ class RunningTask:
             if self._root.span.is_recording():
                 describe(self._root, run, state)
             if run.outcome == "retried" and run.is_eager:
-                attempts.hand_on(run.request, self._first, self._root.span)
-            for on_task_end in hub.on_task_end:
+                attempts.pass_to_next(run.request, self._first, self._root.span)
+            for on_task_end in watchers.on_task_end:
                 on_task_end(run)
             self._local.finish()
         except Exception as ours:  # noqa: BLE001 - ours must not reach the application

@@ -26,15 +26,15 @@ from clew.seams.django.transaction import queries as transaction_queries
 from clew.source import call_site
 from clew.source.call_site import CallSite
 from clew.spans import folding
+from clew.spans.current import SUPPRESS
 from clew.spans.folded_run import FoldedRun
 from clew.spans.light_span import LightSpan
 from clew.spans.scope import Scope
 from clew.story import findings, local_trace
-from clew.story.detector import hub
+from clew.story.detector import watchers
 from clew.story.query import Query, running
 
 SCOPE = Scope(__name__)
-_SUPPRESS = "suppress_instrumentation"
 _MAX_PHASES = 10_000
 _phases: dict[tuple[CallSite | None, str], str] = {}
 
@@ -46,7 +46,7 @@ def _open(cursor: Any, /, sql: Any, params: Any, many: Any, caller: Any) -> Quer
     if not local.is_recording and (counted := count(local, cursor, sql)) is not None:
         return counted
     context = get_current()
-    if context.get(_SUPPRESS):
+    if context.get(SUPPRESS):
         return None
     statement, connection = statement_of(sql, params, cursor, caller), cursor.db
     if statement.is_control and _is_djangos(caller):
@@ -57,7 +57,7 @@ def _open(cursor: Any, /, sql: Any, params: Any, many: Any, caller: Any) -> Quer
         query.transaction = transaction_queries.begun(connection, statement, caller)
     query.repeats = repeats = queries.seen(query.alias, statement, params)
     query.count, query.number = repeats.count, repeats.log.count
-    if query.count >= hub.look_from and (local.is_recording or queries.is_worth_a_look(repeats)):
+    if query.count >= watchers.look_from and (local.is_recording or queries.is_worth_a_look(repeats)):
         queries.look(query, repeats)
     if local.is_recording:
         query.context = context
@@ -94,7 +94,9 @@ def _close(cursor: Any, /, opened: Query | Counted, error: BaseException | None)
         took_ns = perf_counter_ns() - start_ns
         repeats.duration_ns += took_ns
         repeats.log.duration_ns += took_ns
-        if took_ns >= hub.slow_ns or (hub.many_rows != hub.never and cursor.cursor.rowcount >= hub.many_rows):
+        if took_ns >= watchers.slow_ns or (
+            watchers.many_rows != watchers.never and cursor.cursor.rowcount >= watchers.many_rows
+        ):
             tell(repeats, cursor, took_ns)
 
 
@@ -130,7 +132,7 @@ def _emit(query: Query, error: BaseException | None) -> None:
     if is_light and error is None and parent._folds:
         first = parent._folds.get(key)
         if first is not None:
-            folding.again(first, parent, query.duration_ns, time_ns())
+            folding.count_repeat(first, parent, query.duration_ns, time_ns())
             query.span = first
             if query.rows > 0:
                 held = first._attributes

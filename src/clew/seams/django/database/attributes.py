@@ -34,7 +34,7 @@ class Database:
         self.attributes = _of_connection(connection)
         self.texts: dict[Statement, dict[str, Any]] = {}
 
-    def of(self, statement: Statement) -> dict[str, Any]:
+    def attributes_of(self, statement: Statement) -> dict[str, Any]:
         """Attributes of a query with this text, to be copied."""
         found = self.texts.get(statement)
         if found is None:
@@ -53,7 +53,7 @@ def query_attributes(query: Query) -> dict[str, Any]:
     database = _databases.get(query.alias)
     if database is None or database.settings is not connection.settings_dict:
         database = _databases[query.alias] = Database(connection)
-    found = database.of(query.statement).copy()
+    found = database.attributes_of(query.statement).copy()
     if query.is_many:
         _note_batch(found, query.params)
     if query.rows >= 0:

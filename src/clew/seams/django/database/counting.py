@@ -12,7 +12,7 @@ from typing import Any
 
 from clew.sql.statement import KNOWN_FROM_ORM, KNOWN_RAW, KNOWN_WITH_PARAMETERS
 from clew.story import local_trace
-from clew.story.detector import hub
+from clew.story.detector import watchers
 from clew.story.local_trace import LocalTrace
 from clew.story.query import Query, Repeats
 
@@ -39,7 +39,7 @@ def tell(repeats: Repeats, cursor: Any, took_ns: int) -> None:
         return
     query = Query(local, repeats.statement, cursor.db, None, False, None)
     query.repeats, query.duration_ns, query.rows = repeats, took_ns, cursor.cursor.rowcount
-    for on_slow in hub.on_slow if took_ns >= hub.slow_ns else ():
+    for on_slow in watchers.on_slow if took_ns >= watchers.slow_ns else ():
         on_slow(query)
-    for on_rows in hub.on_rows if query.rows >= hub.many_rows else ():
+    for on_rows in watchers.on_rows if query.rows >= watchers.many_rows else ():
         on_rows(query)

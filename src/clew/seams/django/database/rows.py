@@ -16,7 +16,7 @@ from clew.engine.seam import Patch
 from clew.engine.wrapper import Around
 from clew.engine.wrapper_steps import invisible
 from clew.spans.light_span import LightSpan
-from clew.story.detector import hub
+from clew.story.detector import watchers
 from clew.story.query import Query, running
 
 
@@ -31,7 +31,7 @@ def _note(query: Query, rows: int) -> None:
     elif span is not None and query.taken_by is None:
         span.note(names.DB_RESPONSE_RETURNED_ROWS, rows)
     if queries is not None:
-        if rows < hub.many_rows:
+        if rows < watchers.many_rows:
             queries.rows += rows
         else:
             queries.count_rows(query, rows)

@@ -68,7 +68,7 @@ def _entered(atomic: Any, /, opened: int, caller: Any) -> None:
     if is_outermost:
         transaction = _begin(atomic, connection, local, site, opened)
         transaction.is_atomic_request = is_atomic_request
-    elif (known := transactions.of(connection)) is not None:
+    elif (known := transactions.open_on(connection)) is not None:
         transaction = known
     elif transaction_queries.is_manual(connection):
         transaction = transaction_queries.begin_manual(connection, caller)
@@ -110,7 +110,7 @@ def _attributes(atomic: Any, transaction: Transaction, is_outermost: bool) -> di
 def _leaving(atomic: Any, /, exc_value: BaseException | None) -> tuple[Block, Any] | None:
     """The block that is being left, with what Django is going to do, and its connection."""
     connection = _connection(atomic)
-    transaction = transactions.of(connection)
+    transaction = transactions.open_on(connection)
     if transaction is None:
         return None
     depth, blocks = len(connection.atomic_blocks), transaction.blocks

@@ -86,7 +86,7 @@ def _described(hook: Any) -> tuple[str, dict[str, Any]]:
 
 def _committed(connection: Any) -> Any:
     """The transaction that is being left, over now; None where it is not known."""
-    transaction = transactions.of(connection)
+    transaction = transactions.open_on(connection)
     if transaction is None or transaction.leaving is None:
         return None
     block = transaction.leaving
@@ -111,7 +111,7 @@ def _before_hooks(connection: Any, /) -> None:
 def _traced(connection: Any, /, func: Any, robust: Any) -> Any:
     """What is registered: outside a transaction it is run at once, and traced."""
     if connection.in_atomic_block:
-        transaction = transactions.of(connection)
+        transaction = transactions.open_on(connection)
         if transaction is not None:
             transaction.register(func)
     elif callable(func) and get_current_span().is_recording():

@@ -48,7 +48,7 @@ class Counting:
 
 def begun(connection: Any, statement: Statement, frame: Any) -> Transaction | None:
     """The transaction a query is in that is about to be run, or begins."""
-    transaction = transactions.of(connection)
+    transaction = transactions.open_on(connection)
     if transaction is None and Counting.is_on and not statement.is_control and is_manual(connection):
         return begin_manual(connection, frame)
     return transaction
@@ -68,7 +68,7 @@ def count(transaction: Transaction, statement: Statement, error: BaseException |
 
 
 def _end_manual(connection: Any, outcome: str, reason: str, error: BaseException | None) -> None:
-    transaction = transactions.of(connection)
+    transaction = transactions.open_on(connection)
     if transaction is None or not transaction.is_manual:
         return
     parent = transaction.memo.pop(_PARENT)
@@ -93,7 +93,7 @@ def _ending(outcome: str, reason: str) -> Around:
 
 
 def _open_manual(connection: Any, /) -> Transaction | None:
-    transaction = transactions.of(connection)
+    transaction = transactions.open_on(connection)
     return transaction if transaction is not None and transaction.is_manual else None
 
 

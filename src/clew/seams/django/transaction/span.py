@@ -18,15 +18,15 @@ from clew import attributes as names
 from clew.engine.redaction.exception_event import type_name
 from clew.seams.django.view import is_answer
 from clew.source.call_site import CallSite
+from clew.spans.current import SUPPRESS
 from clew.spans.folding import close_folded
 from clew.spans.light_span import LightSpan
 from clew.spans.scope import OpenSpan, Scope
 from clew.story import transactions
-from clew.story.detector import hub
+from clew.story.detector import watchers
 from clew.story.transactions import Transaction
 
 SCOPE = Scope("clew.seams.django.transaction")
-_SUPPRESS = "suppress_instrumentation"
 _LOST = {
     transactions.ABORTED: "PostgreSQL had refused the transaction after an error, so COMMIT rolled it back",
     transactions.CLOSED: "the connection was closed inside the transaction",
@@ -68,7 +68,7 @@ def open_span(name: str, attributes: dict[str, Any], site: CallSite | None, star
     """Open the span of a block that was entered at `start_ns`, and make it current; None where nothing is recorded."""
     context = get_current()
     parent: Any = get_current_span(context)
-    if not parent.is_recording() or context.get(_SUPPRESS):
+    if not parent.is_recording() or context.get(SUPPRESS):
         return None
     if site is not None:
         attributes.update(site.attributes())
@@ -141,9 +141,9 @@ def finish(connection: Any, transaction: Transaction, outcome: str, reason: str,
     if hooks:
         if span is not None and not transaction.is_in_test:
             transaction.span_context = span.span.get_span_context()
-        for on_commit_hooks in hub.on_commit_hooks:
+        for on_commit_hooks in watchers.on_commit_hooks:
             on_commit_hooks(connection, hooks, transaction)
-    for on_transaction in hub.on_transaction:
+    for on_transaction in watchers.on_transaction:
         on_transaction(transaction)
     if span is not None:
         _describe(span, transaction)
