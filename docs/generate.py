@@ -26,7 +26,7 @@ def spans() -> str:
     ]
     for heading, everywhere in (
         ("On any span of clew's", ON_ANY_SPAN),
-        ("On the span of a request or task, besides", ON_ROOTS),
+        ("On the span of a request, of a task or of whatever else begins a trace, besides", ON_ROOTS),
     ):
         lines += [f"## {heading}", "", *(f"- `{name}`: {DESCRIPTIONS[name]}" for name in everywhere), ""]
     for seam in seams():

@@ -16,10 +16,10 @@ _ROOTS = ("django.request", "celery.run")
 
 
 @functools.cache
-def _pattern(seam: str) -> re.Pattern[str]:
+def _pattern(seam: str, is_root: bool) -> re.Pattern[str]:
     """The names a seam's documents allow; `<alias>` and the like stand for anything."""
     names = {name for each in seams() if each.name == seam for doc in each.spans for name in doc.attributes}
-    names |= {*ON_ANY_SPAN, *(ON_ROOTS if seam in _ROOTS else ())}
+    names |= {*ON_ANY_SPAN, *(ON_ROOTS if is_root else ())}
     return re.compile("|".join(re.sub("<.*?>", ".+", re.escape(name)) for name in sorted(names)))
 
 
@@ -29,8 +29,9 @@ def undocumented(span: LightSpan) -> list[str]:
     seam = scope.removeprefix("clew.seams.")
     if seam == scope:
         return []
+    is_root = seam in _ROOTS or span.parent is None
     said = [name for name in span.attributes if name in DESCRIPTIONS or _OURS.match(name)]
-    return [f"{span.name}: {name}" for name in said if not _pattern(seam).fullmatch(name)]
+    return [f"{span.name}: {name}" for name in said if not _pattern(seam, is_root).fullmatch(name)]
 
 
 def watch(found: list[str]) -> Any:

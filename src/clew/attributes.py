@@ -298,7 +298,7 @@ CELERY_BEAT_SCHEDULED_COUNT: Final = _name("celery.beat.scheduled_count", "entri
 CELERY_BEAT_TICK_TRACE_ID: Final = _name("celery.beat.tick.trace_id", "trace of the tick an entry was due in")
 CELERY_BEAT_TICK_SPAN_ID: Final = _name("celery.beat.tick.span_id", "the tick's span")
 
-# What any span of clew's may have, and what the span of a request or task may have besides.
+# What any span of clew's may have, and what the first one of a request, a task or a trace may have besides.
 ON_ANY_SPAN: Final = (
     ERROR_TYPE,
     CLEW_CANCELLED,

@@ -17,7 +17,7 @@ from typing import Any
 from opentelemetry.sdk.trace import TracerProvider
 
 from clew import settings as settings_module
-from clew.detectors import DETECTORS, detectors
+from clew.detectors import detectors, unknown_detectors
 from clew.engine import configuration, exits, flush, isolation, needs, redaction
 from clew.engine.seam import Patch, Seam
 from clew.engine.wrapper import Around
@@ -278,8 +278,8 @@ def _watch(settings: Settings) -> None:
     """Have the detectors told what seams and processors see."""
     frames.forget()  # where the project lies may be known only now
     ignored = set(settings.ignored_findings)
-    for name in sorted(ignored.difference(DETECTORS)):
-        isolation.warn(f"clew: ignored_findings: there is no detector {name!r}; there are {', '.join(DETECTORS)}")
+    for line in unknown_detectors(ignored):
+        isolation.warn(line)
     detector.watch(
         [each for each in detectors() if each.type not in ignored],
         threshold=settings.n_plus_one_threshold,

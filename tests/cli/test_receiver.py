@@ -212,6 +212,8 @@ def test_metrics_and_logs_are_accepted_and_not_used(receiver, inbox, path):
         (b"x", {**PROTOBUF, "Content-Encoding": "br"}, 415, "content encoding 'br'"),
         (b"x", {"Content-Type": "text/html"}, 415, "content type 'text/html'"),
         (b"x", {}, 415, "content type"),
+        (b"x", {**PROTOBUF, "Content-Length": "9" * 5000}, 413, "larger than"),
+        (gzip.compress(b"", mtime=0) * 101, {**PROTOBUF, "Content-Encoding": "gzip"}, 400, "pieces"),
         (b"x", {**PROTOBUF, "Content-Length": "many"}, 400, "Content-Length"),
         (b"x" * (LIMIT + 1), PROTOBUF, 413, "larger than"),
         (gzip.compress(b"x" * (LIMIT + 1)), {**PROTOBUF, "Content-Encoding": "gzip"}, 413, "larger than"),

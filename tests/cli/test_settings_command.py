@@ -105,3 +105,30 @@ def test_a_terminal_gets_the_description_under_the_setting(capsys, monkeypatch):
     place = next(n for n, line in enumerate(lines) if line.startswith("enabled "))
     assert lines[place + 1].startswith("    false: nothing is patched")
     assert max(map(len, lines)) <= 100
+
+
+def test_every_setting_that_is_no_default_can_be_shown(capsys, monkeypatch):
+    given = {"QUERY_BUDGETS": "books/=5,*=100", "REDACT_NAMES": "iban,card", "IGNORED_FINDINGS": "n_plus_one"}
+    for name, value in given.items():
+        monkeypatch.setenv(f"CLEW_{name}", value)
+    assert clew.cli.main(["settings"]) == 0
+    shown = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines()}
+    assert {name: shown[name.lower()] for name in given} == given
+
+
+def test_a_detector_that_does_not_exist_is_one_line(capsys, monkeypatch):
+    monkeypatch.setenv("CLEW_IGNORED_FINDINGS", "n_plus_two,slow_query")
+    assert clew.cli.main(["settings"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "'n_plus_two'" in line
+    assert "n_plus_one" in line
+
+
+def test_the_settings_beside_manage_py_are_read(tmp_path):
+    (tmp_path / "shop.py").write_text("CLEW = {'detail': 'all'}\n")
+    (tmp_path / "manage.py").write_text("import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'shop')\n")
+    said = subprocess.run(
+        [sys.executable, "-c", RUN, "settings", "--json"], capture_output=True, cwd=tmp_path, check=True
+    )
+    (detail,) = [row for row in json.loads(said.stdout)["settings"] if row["name"] == "detail"]
+    assert (detail["value"], detail["source"]) == ("all", "settings CLEW")

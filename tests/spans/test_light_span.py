@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from opentelemetry import trace as otel
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
@@ -247,6 +249,22 @@ def test_equal_leaves_fold(bench):
     in_root(made, body)
     leaves = [span for span in made.exporter.get_finished_spans() if span.name == "leaf"]
     assert sorted(span.attributes.get("clew.folded.count", 1) for span in leaves) == [1, 10]
+
+
+def test_a_folded_span_lasts_as_long_as_its_runs_together(bench):
+    made = bench()
+
+    def body():
+        parent = SCOPE.open("parent")
+        for _ in range(3):
+            close_folded(SCOPE.open("leaf"), parent, "x")
+            time.sleep(0.02)
+        parent.close()
+
+    in_root(made, body)
+    (leaf,) = [span for span in made.exporter.get_finished_spans() if span.name == "leaf"]
+    assert leaf.attributes["clew.folded.count"] == 3
+    assert leaf.end_time - leaf.start_time == round(leaf.attributes["clew.folded.duration_ms"] * 1e6) < 20_000_000
 
 
 def test_equal_subtrees_fold_as_a_whole(bench):

@@ -14,7 +14,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from clew.cli.settings_module import settings_module
 from clew.cli.terminal import Terminal
+from clew.detectors import unknown_detectors
 from clew.settings import FIELDS, PREFIX, Resolved, SettingsError, resolve
 
 _EPILOG = """\
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0, or 1 if something about them is wrong.
     """
-    module = args.settings_module or os.environ.get("DJANGO_SETTINGS_MODULE", "")
+    module, _ = settings_module(args.settings_module)
     problems: list[str] = []
     arguments: Mapping[str, Any] = {}
     django: Any = None
@@ -72,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
         problems.append(str(error))
     resolved = resolve(arguments, django)
     problems += [problem for problem in resolved.problems if problem not in problems]
+    problems += unknown_detectors(resolved.settings.ignored_findings)
     if args.json:
         print(json.dumps({"settings": _rows(resolved), "problems": problems}, indent=2))
     else:
@@ -117,7 +120,8 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        return ",".join(value) or "-"
+        # Pairs as they are written in the environment.
+        return ",".join(each if isinstance(each, str) else "=".join(map(str, each)) for each in value) or "-"
     # An empty cell would shift the columns for `awk`.
     return str(value) or "-"
 

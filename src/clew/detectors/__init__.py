@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Iterable
 
 from clew.engine import isolation
 from clew.story.detector import Detector
@@ -38,3 +39,11 @@ def detectors() -> tuple[Detector, ...]:
         except Exception as error:  # noqa: BLE001 - one broken detector must not keep the others from watching
             isolation.report(error, f"detectors.{name}")
     return tuple(found)
+
+
+def unknown_detectors(names: Iterable[str]) -> list[str]:
+    """A line for each name in the setting `ignored_findings` that is no detector's."""
+    return [
+        f"clew: ignored_findings: there is no detector {name!r}; there are {', '.join(DETECTORS)}"
+        for name in sorted(set(names).difference(DETECTORS))
+    ]

@@ -3,27 +3,99 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
+from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
 from clew import attributes as names
 
 _MAX_UNWRAPS = 50
+# Asked for attributes; an object of another type may be lazy.
+_FUNCTIONS = (FunctionType, MethodType, functools.partial)
+# What the first parameter of a view is called.
+_REQUESTS = ("request", "req", "_request", "http_request")
 
 
 def unwrapped(target: Any) -> Any:
     """The function below decorators, partials and bound methods; the object itself when there is none."""
     for _ in range(_MAX_UNWRAPS):
-        if isinstance(target, functools.partial):
-            target = target.func
-        elif hasattr(target, "__func__"):
-            target = target.__func__
-        else:
-            below = vars(target).get("__wrapped__") if hasattr(target, "__dict__") else None
-            if below is None:
-                return target
-            target = below
+        below = unwrapped_once(target)
+        if below is None:
+            return target
+        target = below
     return target
+
+
+def unwrapped_once(target: Any) -> Any:
+    """What a partial, a bound method or a wrapper that says so stands for; None where it stands for itself."""
+    if isinstance(target, functools.partial):
+        return target.func
+    if hasattr(target, "__func__"):
+        return target.__func__
+    return vars(target).get("__wrapped__") if hasattr(target, "__dict__") else None
+
+
+def view_class(target: Any) -> type | None:
+    """The class of a class-based view (Django's `view_class`, REST framework's `cls`), None of any other."""
+    while isinstance(target, functools.partial):
+        target = target.func
+    if type(target) not in _FUNCTIONS:
+        return None
+    found = getattr(target, "view_class", None) or getattr(target, "cls", None)
+    return found if isinstance(found, type) else None
+
+
+def decorated_view(target: Any) -> Any:
+    """The view below decorators, also those that do not use `functools.wraps`; `target` where none can be told.
+
+    A wrapper made inside a decorator holds what it calls in its closure. A view is what has a `view_class`, or takes
+    a request first; where several do, or none, the wrapper is the view for all we know.
+    """
+    for _ in range(_MAX_UNWRAPS):
+        if view_class(target) is not None:
+            return target
+        below = unwrapped_once(target)
+        if below is None:
+            below = _held_view(target)
+        if below is None:
+            return target
+        target = below
+    return target
+
+
+def _held_view(wrapper: Any) -> Any:
+    if type(wrapper) is not FunctionType or "<locals>" not in wrapper.__qualname__:
+        return None
+    held = [each for each in map(_content, wrapper.__closure__ or ()) if type(each) in _FUNCTIONS]
+    views = [each for each in held if _leads_to_class(each)] or [each for each in held if _takes_request(each)]
+    return views[0] if len(views) == 1 else None
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # empty
+        return None
+
+
+def _leads_to_class(target: Any) -> bool:
+    for _ in range(_MAX_UNWRAPS):
+        if target is None or view_class(target) is not None:
+            return target is not None
+        target = unwrapped_once(target)
+    return False
+
+
+def _takes_request(target: Any) -> bool:
+    """Whether its first parameter is a request by its name, or anything (another wrapper)."""
+    function = unwrapped(target)
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, CodeType):
+        return False
+    is_bound = isinstance(target, MethodType)
+    parameters = code.co_varnames[: code.co_argcount][is_bound:]
+    return parameters[0] in _REQUESTS if parameters else bool(code.co_flags & inspect.CO_VARARGS)
 
 
 def dotted_name(target: Any) -> str:

@@ -20,9 +20,7 @@ class Folded:
         self.count, self.total_ns, self.first_ns, self.last_ns = 1, took_ns, took_ns, 0
 
     def attributes(self) -> dict[str, Any]:
-        """What the span says of it when it ends; nothing, where it was the only one."""
-        if self.count == 1:
-            return {}
+        """What the span says of it when it ends."""
         said = {names.CLEW_FOLDED_COUNT: self.count, names.CLEW_FOLDED_DURATION_MS: self.total_ns / 1e6}
         if self.last_ns:
             said[names.CLEW_FOLDED_FIRST_MS] = self.first_ns / 1e6

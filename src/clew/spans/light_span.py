@@ -389,9 +389,11 @@ class LightSpan(Span):
 
     def _finish_folded(self) -> None:
         """The parent has ended, in which it waited for equals of its."""
-        if self._folded is not None:
-            for key, value in self._folded.attributes().items():
+        folded = self._folded
+        if folded is not None and folded.count > 1:
+            for key, value in folded.attributes().items():
                 self.note(key, value)
+            self._end_time = self._start_time + folded.total_ns
         self._finish()
 
     def _is_open(self) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from django.test import AsyncClient, Client, override_settings
-from opentelemetry.trace import SpanKind
+from django.urls import Resolver404
+from opentelemetry.trace import SpanKind, StatusCode
 
 from clew.testing import tracing
 
@@ -141,3 +143,51 @@ def test_template_response_hook():
         "  template <string>\n"
         "  middleware TemplateResponseMiddleware response"
     )
+
+
+def raising(error):
+    def middleware(get_response):
+        def answer(request):
+            raise error
+
+        return answer
+
+    return middleware
+
+
+not_found, broken = raising(Resolver404({"tried": ["x" * 100_000], "path": "nowhere"})), raising(RuntimeError("broken"))
+
+
+@pytest.mark.parametrize(("which", "status"), [("not_found", StatusCode.UNSET), ("broken", StatusCode.ERROR)])
+def test_an_exception_that_is_an_answer_is_no_error_of_the_middleware(which, status):
+    with tracing() as captured, override_settings(MIDDLEWARE=[f"{__name__}.{which}"]):
+        Client(raise_request_exception=False).get("/plain/")
+    (span,) = [span for span in captured.spans if span.name.startswith("middleware ")]
+    assert span.status.status_code is status
+    assert len(span.events) == (which == "broken")
+    server = next(span for span in captured.spans if span.kind is SpanKind.SERVER)
+    assert server.attributes["django.response.raised_by"].startswith(__name__)
+
+
+def sleeping(milliseconds):
+    def middleware(get_response):
+        def answer(request):
+            time.sleep(milliseconds / 1000)
+            response = get_response(request)
+            time.sleep(milliseconds / 1000)
+            return response
+
+        return answer
+
+    return middleware
+
+
+short, long = sleeping(1), sleeping(15)
+
+
+def test_a_phase_that_is_a_small_part_of_its_request_is_no_span():
+    with tracing() as captured, override_settings(MIDDLEWARE=[f"{__name__}.{name}" for name in ("short", "long")]):
+        Client().get("/plain/")
+    assert len([span for span in captured.spans if span.name.startswith("middleware ")]) == 2
+    server = next(span for span in captured.spans if span.kind is SpanKind.SERVER)
+    assert server.attributes["django.middleware.timings"].count("sleeping") == 2

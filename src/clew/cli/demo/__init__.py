@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     if args.process:
         become(args.process, getattr(args, "host", ""), args.port)
     # Not for a process of the demo, which would take the imports along.
-    from clew.cli.demo.run import run_demo
+    from clew.cli.demo.runner import run_demo
 
     return run_demo(args)
 

@@ -10,17 +10,15 @@ import contextlib
 import importlib
 import importlib.util
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from clew.cli.doctor.check import OK, PROBLEM, WARNING, Check, reason
+from clew.cli.settings_module import settings_module
 from clew.settings import SettingsError
 
-_IN_MANAGE = re.compile(r"""["']DJANGO_SETTINGS_MODULE["']\s*,\s*["']([\w.]+)["']""")
 _SWITCH = "OTEL_SDK_DISABLED"
 
 
@@ -96,7 +94,7 @@ def _untraced() -> Iterator[None]:
 
 def _load_settings(project: Project, args: argparse.Namespace) -> bool:
     """Import the settings and set Django up; whether it makes sense to go on."""
-    name, source = _settings_module(args)
+    name, source = settings_module(args.settings_module)
     if not name:
         level = WARNING if args.app or os.environ.get("CELERY_APP") else PROBLEM
         fix = "run this in the site's directory, or give --settings-module mysite.settings"
@@ -117,18 +115,6 @@ def _load_settings(project: Project, args: argparse.Namespace) -> bool:
         return True
     project.say(WARNING, "the Celery app is not looked for, since it needs Django's settings")
     return False
-
-
-def _settings_module(args: argparse.Namespace) -> tuple[str, str]:
-    if args.settings_module:
-        return args.settings_module, "--settings-module"
-    if os.environ.get("DJANGO_SETTINGS_MODULE"):
-        return os.environ["DJANGO_SETTINGS_MODULE"], "DJANGO_SETTINGS_MODULE"
-    try:
-        found = _IN_MANAGE.search(Path("manage.py").read_text(encoding="utf-8"))
-    except (OSError, UnicodeError):
-        found = None
-    return (found[1], "manage.py") if found else ("", "")
 
 
 def _load_app(project: Project, given: str | None) -> None:

@@ -7,6 +7,7 @@ line of code.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -48,7 +49,8 @@ def _three_digits(number: float) -> str:
 
 
 def _milliseconds(value: Any) -> str:
-    return duration_text(int(float(value) * 1e6))
+    number = float(value)
+    return duration_text(int(number * 1e6)) if math.isfinite(number * 1e6) else f"{number} ms"
 
 
 def _unless(*usual: object, word: str = "{}") -> Callable[[Any], str]:
@@ -161,7 +163,7 @@ def query_totals(records: Iterable[SpanRecord]) -> str:
     try:
         count = sum(int(attributes["clew.db.query_count"]) for attributes in asked)
         took = sum(float(attributes.get("clew.db.duration_ms", 0)) for attributes in asked)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return ""
     return f"{_queries(count)} in {_three_digits(took)} ms" if count else ""
 

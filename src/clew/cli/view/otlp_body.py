@@ -16,6 +16,8 @@ from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+# What is left is copied for each.
+_MAX_MEMBERS = 100
 MAX_BODY = 64 * 1024 * 1024
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
@@ -62,8 +64,11 @@ def decompress(body: bytes, encoding: str, limit: int = MAX_BODY) -> bytes:
 
 
 def _inflate(body: bytes, window: int, limit: int) -> bytes:
-    parts, size = [], 0
-    while body:
+    parts: list[bytes] = []
+    size = 0
+    for _ in range(_MAX_MEMBERS):
+        if not body:
+            return b"".join(parts)
         reader = zlib.decompressobj(window)
         # Asking for one byte over the limit tells a bomb from a body that just fits.
         parts.append(reader.decompress(body, limit + 1 - size))
@@ -74,7 +79,7 @@ def _inflate(body: bytes, window: int, limit: int) -> bytes:
             raise zlib.error("the data ends early")
         # gzip files may be joined end to end.
         body = reader.unused_data
-    return b"".join(parts)
+    raise BadBodyError(f"the body is joined from more than {_MAX_MEMBERS} pieces")
 
 
 def too_large(limit: int) -> BadBodyError:

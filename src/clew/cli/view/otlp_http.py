@@ -19,6 +19,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from clew.cli.view.intake import Intake
 from clew.cli.view.otlp_body import JSON, PROTOBUF, BadBodyError, decompress, parse_traces, too_large
 
+# Of a length; Python refuses to read numbers of thousands.
+_MAX_DIGITS = 20
 _UNUSED = ("/v1/metrics", "/v1/logs")
 # Each connection has a thread and may hold a body of the full limit.
 _MOST_CONNECTIONS = 16
@@ -126,7 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "0")
         if not length.isdecimal():
             raise BadBodyError("Content-Length is not a number")
-        if int(length) > limit:
+        if len(length) > _MAX_DIGITS or int(length) > limit:
             raise too_large(limit)
         return self._read_exactly(int(length), time.monotonic() + _READ_SECONDS)
 

@@ -11,6 +11,7 @@ import weakref
 from typing import Any
 
 from clew import attributes as names
+from clew.engine.http_answer import is_answer
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.source import code_location
@@ -18,8 +19,6 @@ from clew.spans.scope import OpenSpan, Scope
 from clew.story import local_trace
 
 SCOPE = Scope(__name__)
-# 4xx by exception: the view's way to answer, not an error of its own.
-_ANSWERS = ("Http404", "PermissionDenied", "BadRequest", "SuspiciousOperation")
 
 
 class View:
@@ -29,20 +28,17 @@ class View:
         callback: what the URL resolved to.
     """
 
-    __slots__ = ("_handler_codes", "kind", "name", "target")
+    __slots__ = ("_handler_codes", "function", "kind", "name", "target")
 
     def __init__(self, callback: Any) -> None:
-        below = callback
-        while isinstance(below, functools.partial):
-            below = below.func
-        self.target: Any = getattr(below, "view_class", None) or getattr(below, "cls", None)
-        if not isinstance(self.target, type):
-            self.target = None
+        below = code_location.decorated_view(callback)
+        self.target: Any = code_location.view_class(below)
+        self.function = below
         if self.target is not None:
             self.kind = "rest_framework" if hasattr(below, "cls") else "class"
             self.name = code_location.dotted_name(self.target)
         else:
-            function = code_location.unwrapped(callback)
+            function = code_location.unwrapped(below)
             self.kind = _kind(callback, function)
             self.name = code_location.dotted_name(function)
         self._handler_codes: dict[str, dict[str, Any]] = {}
@@ -59,8 +55,8 @@ class View:
     def _described(self, callback: Any, method: str) -> dict[str, Any]:
         described: dict[str, Any] = {names.DJANGO_VIEW_NAME: self.name, names.DJANGO_VIEW_KIND: self.kind}
         if self.target is None:
-            return {**described, **code_location.code_attributes(callback)}
-        handler = self._handler(callback, method.lower())
+            return {**described, **code_location.code_attributes(self.function)}
+        handler = self._handler(self.function, method.lower())
         described[names.DJANGO_VIEW_HANDLER] = handler
         code = getattr(self.target, handler, None) or getattr(self.target, "dispatch", None)
         described.update(code_location.code_attributes(code if code is not None else self.target))
@@ -110,13 +106,6 @@ def _open(callback: Any, positional: tuple[Any, ...]) -> OpenSpan | None:
 
 def _close(opened: OpenSpan, error: BaseException | None) -> None:
     opened.close(None if is_answer(error) else error)
-
-
-def is_answer(error: BaseException | None) -> bool:
-    """Whether an exception is Django's way to answer 4xx."""
-    return error is not None and any(
-        kind.__name__ in _ANSWERS and kind.__module__.startswith("django.") for kind in type(error).__mro__
-    )
 
 
 _AROUND_VIEW = Around(_open, close=_close)

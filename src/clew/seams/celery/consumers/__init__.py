@@ -195,7 +195,12 @@ SEAM = Seam(
             "queue mail",
             "INTERNAL",
             "below a publish span that has ended: nobody reads the queue, as the broker said later; a point in time",
-            (names.MESSAGING_DESTINATION_NAME, names.CELERY_HAS_CONSUMERS),
+            (
+                names.MESSAGING_DESTINATION_NAME,
+                names.CELERY_HAS_CONSUMERS,
+                names.CLEW_FINDINGS,
+                names.CLEW_FINDING_COUNT,
+            ),
         ),
     ),
     on_uninstall=_uninstall,

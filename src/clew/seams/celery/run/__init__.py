@@ -157,6 +157,7 @@ SEAM = Seam(
                 names.MESSAGING_OPERATION_NAME,
                 names.MESSAGING_OPERATION_TYPE,
                 names.MESSAGING_DESTINATION_NAME,
+                names.MESSAGING_ROUTING_KEY,
                 names.MESSAGING_DESTINATION,
                 names.MESSAGING_MESSAGE_ID,
                 names.MESSAGING_CONVERSATION_ID,

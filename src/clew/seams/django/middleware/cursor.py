@@ -18,6 +18,7 @@ from opentelemetry.trace import Span, SpanContext, set_span_in_context
 
 from clew import attributes as names
 from clew.engine import configuration
+from clew.engine.http_answer import is_answer
 from clew.seams.django.request import call_request_hook
 from clew.settings import Settings
 from clew.source import code_location
@@ -29,6 +30,9 @@ SCOPE_NAME = "clew.seams.django.middleware"
 SCOPE = Scope(SCOPE_NAME)
 _MAX_TIMINGS = 200
 _MAX_SEQUENCES = 100
+# A phase is worth a span that took one part of so many of the chain's time, or this long: a busy machine, and Django's
+# hops between threads under ASGI, make every phase longer than any short fixed time.
+_SHARE, _LONG_NS = 10, 10_000_000
 
 
 class Phase:
@@ -172,7 +176,7 @@ class Cursor(Span):
         if phase is not None:
             if phase.is_before_view:
                 self._local.root.note(names.DJANGO_RESPONSE_RAISED_BY, phase.layer.name)
-            self._end_span(error)
+            self._end_span(None if is_answer(error) else error)
 
     def answer(self) -> None:
         """The phase ends with a response that is not the view's."""
@@ -213,9 +217,12 @@ class Cursor(Span):
         began, phases = self._began, self._phases
         times = list(map(sub, began[1:_MAX_TIMINGS], began))
         written = self._written(times)
-        if max(compress(times, written.are_phases), default=-1) >= self._threshold_ns:
+        threshold_ns = self._threshold_ns
+        if threshold_ns > 0:
+            threshold_ns = max(threshold_ns, min((began[-1] - began[0]) // _SHARE, _LONG_NS))
+        if max(compress(times, written.are_phases), default=-1) >= threshold_ns:
             for index, (time, phase) in enumerate(zip(times, phases, strict=False)):
-                if phase is not None and time >= self._threshold_ns:
+                if phase is not None and time >= threshold_ns:
                     span = self._span_of(phase, began[index])
                     if span is not None:
                         span.span.end(began[index] + time)

@@ -15,8 +15,8 @@ from opentelemetry.trace import Status, StatusCode, get_current_span
 from opentelemetry.trace.propagation import _SPAN_KEY
 
 from clew import attributes as names
+from clew.engine.http_answer import is_answer
 from clew.engine.redaction.exception_event import type_name
-from clew.seams.django.view import is_answer
 from clew.source.call_site import CallSite
 from clew.spans.current import SUPPRESS
 from clew.spans.folding import close_folded
