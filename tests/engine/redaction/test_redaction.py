@@ -30,6 +30,19 @@ NASTY = [
     ('{"passwords": [\n  "@",\n  "@"\n], "n": 3}', ['"n": 3']),
     ("password='unterminated @", ["password"]),
     ("{'password': ['unterminated', '@'", ["password"]),
+    # command lines, HTML, escapes, sentences
+    ("mysqldump -h db -u root -p@ shop failed", ["mysqldump -h db -u root -p", "shop failed"]),
+    ("sshpass -p @ ssh host", ["ssh host"]),
+    ("redis-cli -h db -a @ ping", ["redis-cli -h db", "ping"]),
+    ("curl -s -u bob:@ http//db/", ["curl -s -u bob:", "http//db/"]),
+    ('<input type="text" name="password" value="@" required> <b>x</b>', ['name="password"', "required", "<b>x</b>"]),
+    ("<input value='@' name='csrfmiddlewaretoken'>", ["csrfmiddlewaretoken"]),
+    ("{&quot;password&quot;: &quot;@&quot;, &quot;n&quot;: 3}", ["&quot;n&quot;: 3"]),
+    ("&#x27;password&#x27;: &#x27;@&#x27;, n", [", n"]),
+    ("n\\u003d3, password\\u003d@, x", ["n\\u003d3", ", x"]),
+    ("[SecretStr('@'), 3]", ["3]"]),
+    ("the password is @1, said bob", ["said bob"]),
+    ("your one-time code is 9@", ["your one-time code is"]),
     # names
     *(
         (f"{name}=@ n=3", ["n=3", name])
@@ -146,6 +159,13 @@ NASTY = [
 ]
 
 ORDINARY = """
+the password is too short; the token is invalid, the code is wrong
+docker run -p 8080:80 mysql -P 3306 --port 80
+curl -u bob http://db/ -o x -p
+<input name="email" value="bob@example.com"> <input type="submit" value="Save">
+{&quot;name&quot;: &quot;bob&quot;} &amp; a\\u003d3
+Secretary('bob') of SecretService('x')
+HTTP code 404, exit code 137, error code 1062
 error code: 23505
 code=200
 GET /x?q=1&page=2 returned code=404

@@ -13,7 +13,15 @@ import sys
 import pytest
 
 from clew.engine import redaction
-from clew.engine.redaction import database_messages, secret_names, secret_pairs, secret_shapes, secret_values, text_scan
+from clew.engine.redaction import (
+    database_messages,
+    secret_names,
+    secret_pairs,
+    secret_phrases,
+    secret_shapes,
+    secret_values,
+    text_scan,
+)
 from clew.engine.redaction.exception_event import described
 
 if sys.version_info >= (3, 11):
@@ -23,7 +31,7 @@ else:
     import sre_constants as constants
     import sre_parse as parser
 
-MODULES = (database_messages, redaction, secret_names, secret_pairs, secret_shapes, secret_values)
+MODULES = (database_messages, redaction, secret_names, secret_pairs, secret_phrases, secret_shapes, secret_values)
 PATTERNS = [
     (f"{module.__name__}.{name}", value)
     for module in MODULES
@@ -93,6 +101,17 @@ HOSTILE = [
     "--password ",
     "--a-b-",
     "password '",
+    "mysql -p",
+    "curl -u a:",
+    "mysql ",
+    "<input",
+    "<input name=password ",
+    "&quot;",
+    "&quot;password&quot;:&quot;",
+    "password\\u003d",
+    "otp code ",
+    "password is 1",
+    "SecretStr('",
     "password 'a' ",
     "Cookie: ",
     "'Cookie: ",

@@ -12,6 +12,7 @@ from re import Match
 from clew.engine.redaction import database_messages
 from clew.engine.redaction.secret_names import IN_QUERY, WORD, SecretNames
 from clew.engine.redaction.secret_pairs import without_pairs
+from clew.engine.redaction.secret_phrases import without_phrases
 from clew.engine.redaction.secret_shapes import REDACTED, without_shapes
 
 __all__ = ["MAX_TEXT", "REDACTED", "Redactor", "configure", "redactor"]
@@ -54,6 +55,7 @@ class Redactor:
             text = database_messages.without_values(text)
         if "=" in text or ":" in text or "%" in text or ">" in text or "'," in text or '",' in text:
             text = without_pairs(text, self._degree)
+        text = without_phrases(text, lowered, self._degree)
         if "--" in text:
             text = _OPTION.sub(self._option, text)
         if "pass" in lowered or " key " in lowered:
