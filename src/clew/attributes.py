@@ -248,7 +248,7 @@ CELERY_CHILD_SIGNAL: Final = _name("celery.child.signal", "signal that killed it
 CELERY_CHILD_EXIT_REASON: Final = _name(
     "celery.child.exit_reason",
     "max_tasks_per_child, max_memory_per_child, autoscale, pool_shrink, hard_time_limit, terminated (a task was "
-    "revoked while it ran), shutdown, signal (somebody else's), exit_code or unknown",
+    "revoked while it ran), shutdown, exit (by itself, with 0), signal (somebody else's), exit_code or unknown",
 )
 CELERY_CHILD_TASK_COUNT: Final = _name("celery.child.task_count", "tasks the process of the pool has finished")
 CELERY_CHILD_MAX_RSS_BYTES: Final = _name(

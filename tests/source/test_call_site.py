@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import sys
 
 import pytest
@@ -139,3 +140,27 @@ def test_the_wrapper_of_a_view_says_that_it_is_one():
     assert Around(hook)(run)() == ""
     hook.__module__ = "clew.seams.django.view"
     assert Around(hook)(run)() == "view"
+
+
+def test_the_site_is_told_by_its_urls_where_its_settings_lie_elsewhere(monkeypatch, tmp_path):
+    """A product that is installed (nautobot, sentry) has its owner's settings in a file outside the package."""
+    package = tmp_path / "site-packages" / "product"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "urls.py").write_text("urlpatterns = []")
+    (tmp_path / "owner_config.py").write_text("")
+    monkeypatch.syspath_prepend(str(package.parent))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module("product.urls")
+    importlib.import_module("owner_config")
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "owner_config")
+    try:
+        frames.forget()
+        assert frames._by_file(str(package / "views.py")) == frames.THIRD_PARTY
+        with override_settings(ROOT_URLCONF="product.urls"):
+            frames.forget()
+            assert frames._by_file(str(package / "views.py")) == frames.APPLICATION
+            assert frames._by_file(str(package.parent / "other" / "views.py")) == frames.THIRD_PARTY
+    finally:
+        monkeypatch.undo()
+        frames.forget()

@@ -230,7 +230,31 @@ def _as_prefixes(directories: set[str]) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=1)
 def _project() -> tuple[str, ...]:
-    """Directories of the project itself, where it is installed like a library: what came with its settings."""
+    """Directories of the project itself, where it is installed like a library.
+
+    What came with its settings, or, where these lie outside (a file the site's owner writes), with its URLs and server
+    entry points.
+    """
+    return (*_beside_settings(), *(each for name in _entry_points() for each in _packages_of(name)))
+
+
+def _entry_points() -> list[str]:
+    """Modules of the project that Django's settings name; settings that nobody has read yet are not read for it."""
+    settings = getattr(sys.modules.get("django.conf"), "settings", None)
+    if not getattr(settings, "configured", False):
+        return []
+    named = [getattr(settings, name, "") for name in ("ROOT_URLCONF", "WSGI_APPLICATION", "ASGI_APPLICATION")]
+    return [name for name in named if type(name) is str and name.partition(".")[0] not in ("", "clew", "django")]
+
+
+def _packages_of(module: str) -> list[str]:
+    top = module.partition(".")[0]
+    tops = sorted(_installed_together(top) or {top})
+    roots = [os.path.dirname(os.path.abspath(each)) for each in getattr(sys.modules.get(top), "__path__", ())]
+    return [os.path.join(root, each, "") for root in roots for each in tops]
+
+
+def _beside_settings() -> tuple[str, ...]:
     module = os.environ.get("DJANGO_SETTINGS_MODULE", "")
     loaded = sys.modules.get(module)
     file = getattr(loaded, "__file__", None)

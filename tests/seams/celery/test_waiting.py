@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from celery.app.task import Context
 
+from clew.seams.celery.message import headers
 from clew.seams.celery.message.headers import PUBLISHED_AT, RECEIVED, Received, read_received, received_of
 from clew.seams.celery.message.waiting import eta_attributes, waits
 from tests.seams.celery.test_worker import Site, _connections, site  # noqa: F401 - a fixture
@@ -104,3 +105,13 @@ def test_a_worker_whose_only_child_is_busy(tmp_path, broker):
         waits_ms = run.attributes["celery.queue_ms"] + run.attributes["celery.prefetch_ms"]
         assert sent.start_time / 1e6 + waits_ms <= run.start_ns / 1e6 + 5
         assert abs(run.start_ns / 1e6 - waits_ms - sent.end_time / 1e6) < 1000
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "-5", "1e9", 1 << 80, "", None, [], "x" * 10_000])
+def test_a_forged_time_is_none(text):
+    assert headers.read_time(text) == 0
+
+
+@pytest.mark.parametrize("text", ["f" * 40 + ":1:0:g", f"0:{'9' * 300}:0:g", "0:-1:0:g", "0:1:-1:g", "0:1", None, 7])
+def test_a_forged_chord_is_none(text):
+    assert headers.read_chord(text) is None

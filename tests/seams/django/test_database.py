@@ -391,3 +391,21 @@ def test_the_rows_of_a_counted_query_are_not_those_of_a_query_before():
     finally:
         handle.shutdown()
     assert rows == [3]
+
+
+def test_each_tenant_of_one_connection_has_its_own_name(trace):
+    """django-tenants and the like change the connection's settings in place."""
+    settings, before = connection.settings_dict, dict(connection.settings_dict)
+
+    def view(request):
+        for name, host in (("one", "db1"), ("two", "db2"), ("one", "db1")):
+            settings.update(NAME=name, HOST=host)
+            Group.objects.filter(name=name).exists()
+        return HttpResponse("ok")
+
+    try:
+        get(view)
+    finally:
+        settings.update(before)
+    said = [(span.attributes["db.namespace"], span.attributes["server.address"]) for span in queries(trace)]
+    assert said == [("one", "db1"), ("two", "db2")]

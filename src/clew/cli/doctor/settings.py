@@ -31,7 +31,8 @@ def check(project: Project, is_automatic: bool = False) -> list[Check]:
     checks = [Check("settings", PROBLEM, problem, fix) for problem in problems if problem not in said]
     checks += _switches(resolved.settings) + _sampling() + _disabled() + _propagators()
     checks += _name(resolved.settings) + _start(project, is_automatic)
-    return checks if any(each.level != OK for each in checks) else [Check("settings", OK, "nothing is switched off")]
+    is_fine = all(each.level == OK for each in checks)
+    return [*checks, Check("settings", OK, "nothing is switched off")] if is_fine else checks
 
 
 def _switches(settings: Settings) -> list[Check]:
@@ -109,8 +110,8 @@ def _start(project: Project, is_automatic: bool) -> list[Check]:
         return []
     if any(check.level == PROBLEM for check in project.checks):
         return []  # what could not be imported may well call it
-    text = "nothing here calls setup_tracing()"
-    return [Check("settings", WARNING, text, "start web and worker by `opentelemetry-instrument`, or call it")]
+    text = "nothing here calls setup_tracing(): what `opentelemetry-instrument` starts is traced, and nothing else"
+    return [Check("settings", OK, text)]
 
 
 def _start_files() -> list[Path]:

@@ -131,6 +131,8 @@ def _reason(child: Child, code: int | None, pool: Any) -> str:
         return "shutdown"
     if code is None:
         return "unknown"
+    if code == 0:
+        return "exit"
     return "signal" if _signal_name(code) is not None else "exit_code"
 
 

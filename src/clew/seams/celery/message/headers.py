@@ -19,6 +19,8 @@ CHORD = "clew-chord"
 # Not in a message: what a worker's main process tells the child of this delivery.
 RECEIVED = "clew-received"
 _CONTEXT_LENGTH = 32 + 16 + 2
+# Anybody may write a message: longer ones, later times and larger groups than these are none of ours.
+_MAX_LENGTH, _LAST_NS, _MAX_TASKS = 500, 1 << 62, 1 << 31
 
 
 class Received(NamedTuple):
@@ -71,7 +73,7 @@ class Chord(NamedTuple):
 def read_received(text: Any) -> Received | None:
     """What `Received.text` made; None for anything else."""
     try:
-        received, eta, trace_id, span_id, number = text.split(":")
+        received, eta, trace_id, span_id, number = _bounded(text).split(":")
         return Received(int(received), int(eta), int(trace_id, 16), int(span_id, 16), int(number))
     except (AttributeError, TypeError, ValueError):
         return None
@@ -92,18 +94,30 @@ def ids_of(request: Any) -> tuple[int, int]:
 def read_chord(text: Any) -> Chord | None:
     """What `Chord.text` made; None for anything else."""
     try:
-        trace_id, size, nesting, group_id = text.split(":", 3)
-        return Chord(group_id, int(size), int(trace_id, 16), int(nesting))
+        trace_id, size, nesting, group_id = _bounded(text).split(":", 3)
+        found = Chord(group_id, int(size), int(trace_id, 16), int(nesting))
+        return found if found.trace_id < 1 << 128 and 0 <= found.size < _MAX_TASKS and found.nesting >= 0 else None
     except (AttributeError, TypeError, ValueError):
         return None
 
 
 def read_time(text: Any) -> int:
     """Nanoseconds of `PUBLISHED_AT`; 0 for anything else."""
+    number = _number(text)
+    return number if 0 < number < _LAST_NS else 0
+
+
+def _number(text: Any) -> int:
     try:
-        return int(text)
-    except (TypeError, ValueError):
+        return int(_bounded(text)) if type(text) is not int else text
+    except (AttributeError, TypeError, ValueError):
         return 0
+
+
+def _bounded(text: Any) -> str:
+    if type(text) is not str or len(text) > _MAX_LENGTH:
+        raise ValueError
+    return text
 
 
 def write_attempts(first: SpanContext | None, previous: SpanContext) -> str:

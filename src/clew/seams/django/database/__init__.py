@@ -128,7 +128,8 @@ def _emit(query: Query, error: BaseException | None) -> None:
         parent = get_current_span(query.context)
     if not parent.is_recording():
         return
-    key = (query.statement.fingerprint, query.alias, query.site)
+    # The name, too: a site may change it in place, one tenant after the other.
+    key = (query.statement.fingerprint, query.alias, query.site, query.connection.settings_dict.get("NAME"))
     if is_light and error is None and parent._folds:
         first = parent._folds.get(key)
         if first is not None:

@@ -31,6 +31,7 @@ class Database:
 
     def __init__(self, connection: Any) -> None:
         self.settings = connection.settings_dict
+        self.place = _place(self.settings)
         self.attributes = _of_connection(connection)
         self.texts: dict[Statement, dict[str, Any]] = {}
 
@@ -45,15 +46,37 @@ class Database:
 
 
 _databases: dict[str, Database] = {}
+# Of sites that change their connection's settings in place, one tenant after the other.
+_tenants: dict[tuple[Any, ...], Database] = {}
+_MAX_TENANTS = 500
+
+
+def _place(settings: Any) -> tuple[Any, ...]:
+    return settings.get("NAME"), settings.get("HOST"), settings.get("PORT")
+
+
+def _database(connection: Any, alias: str) -> Database:
+    settings = connection.settings_dict
+    database = _databases.get(alias)
+    if database is not None and database.settings is settings:
+        place = _place(settings)
+        if place == database.place:
+            return database
+        key = (alias, id(settings), *map(str, place))
+        database = _tenants.get(key)
+        if database is None or database.settings is not settings:
+            if len(_tenants) >= _MAX_TENANTS:
+                _tenants.clear()
+            database = _tenants[key] = Database(connection)
+        _databases[alias] = database
+        return database
+    database = _databases[alias] = Database(connection)
+    return database
 
 
 def query_attributes(query: Query) -> dict[str, Any]:
     """A new dictionary with the attributes of a query."""
-    connection = query.connection
-    database = _databases.get(query.alias)
-    if database is None or database.settings is not connection.settings_dict:
-        database = _databases[query.alias] = Database(connection)
-    found = database.attributes_of(query.statement).copy()
+    found = _database(query.connection, query.alias).attributes_of(query.statement).copy()
     if query.is_many:
         _note_batch(found, query.params)
     if query.rows >= 0:
