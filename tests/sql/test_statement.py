@@ -428,3 +428,12 @@ def test_many_threads(monkeypatch):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("count", [1, 14])
+def test_a_span_is_named_by_as_many_tables_as_have_room(count):
+    tables = [f"shop_customer_{number}" for number in range(count)]
+    found = orm(f"SELECT 1 FROM {' JOIN '.join(tables)}")
+    assert found.summary == " ".join(["SELECT", *tables])
+    assert found.span_name == (found.summary if count == 1 else " ".join(["SELECT", *tables[:4], "..."]))
+    assert len(found.span_name) <= 84

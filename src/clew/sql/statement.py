@@ -16,6 +16,7 @@ from clew.sql.tokens import MAX_READ, normalized, recordable, sanitized, without
 
 MAX_TEXT = 8192
 MAX_KNOWN = 2000
+MAX_NAME = 80
 
 _T = TypeVar("_T")
 
@@ -27,6 +28,7 @@ class Statement:
         text: what may be recorded as `db.query.text`.
         fingerprint: the same object for texts that differ only in values, whitespace, comments and lengths of lists.
         summary: `SELECT auth_user auth_group`: the operation and its tables, at most 255 characters.
+        span_name: the summary, with as many tables as a list of spans has room for.
         operation: in upper case, `SELECT` or `CREATE TABLE`; empty when it cannot be told.
         collection: the table, if there is exactly one.
         tables: unquoted, with their schema where the text has it.
@@ -48,6 +50,7 @@ class Statement:
         "is_write",
         "locks_rows",
         "operation",
+        "span_name",
         "summary",
         "tables",
         "text",
@@ -57,6 +60,7 @@ class Statement:
         self.text = text
         self.fingerprint = found.fingerprint
         self.summary = found.summary
+        self.span_name = _short(found.summary) or "query"
         self.operation = found.operation
         self.collection = found.collection
         self.tables = found.tables
@@ -66,6 +70,13 @@ class Statement:
         self.locks_rows = found.locks_rows
         self.is_limited = found.is_limited
         self.is_aggregate = found.is_aggregate
+
+
+def _short(summary: str) -> str:
+    if len(summary) <= MAX_NAME:
+        return summary
+    whole = summary[: MAX_NAME + 1].rpartition(" ")[0]
+    return f"{whole or summary[:MAX_NAME]} ..."
 
 
 # For callers that cannot afford the call: `KNOWN_FROM_ORM.get(sql)`, and `statement()` when that has nothing. They are

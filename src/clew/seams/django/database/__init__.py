@@ -140,7 +140,7 @@ def _emit(query: Query, error: BaseException | None) -> None:
                 held[names.DB_RESPONSE_RETURNED_ROWS] = held.get(names.DB_RESPONSE_RETURNED_ROWS, 0) + query.rows
             return
     end_ns = time_ns()
-    attributes, name = _attributes(query, parent), query.statement.summary or "query"
+    attributes, name = _attributes(query, parent), query.statement.span_name
     start_ns = end_ns - query.duration_ns
     span = SCOPE.under(parent, name, attributes, SpanKind.CLIENT, query.context, start_ns)
     if span is None:
