@@ -247,7 +247,7 @@ WORKERS = [
 def test_each_end_is_told(tmp_path, monkeypatch, name, broker):
     case = CASES[name]
     monkeypatch.setenv("AUTOSCALE_KEEPALIVE", "1")
-    more = {"OTEL_BSP_SCHEDULE_DELAY": "100", lives.CONF: json.dumps(case.conf)}
+    more = {"OTEL_BSP_SCHEDULE_DELAY": "100", "CLEW_DETAIL": "all", lives.CONF: json.dumps(case.conf)}
     with site(tmp_path, broker, "grpc", *case.arguments, environment=more) as here:
         for module in (lives, fates):
             module.declare(here.app)
@@ -275,6 +275,20 @@ def test_each_end_is_told(tmp_path, monkeypatch, name, broker):
     assert {span.attributes["celery.child.pid"] for span in starts} <= {
         span.attributes["celery.child.pid"] for span in exits
     }
+
+
+@pytest.mark.redis
+def test_recycling_as_planned_makes_no_traces(tmp_path):
+    with site(tmp_path, "redis", "http", *ONE, "--max-tasks-per-child", "1") as here:
+        sent = [here.app.tasks["add"].delay(number, 1).id for number in range(4)]
+        here.gathered.wait_for(lambda _: len(here.gathered.runs()) >= len(sent))
+        wait_for_finished(here.worker, len(sent))
+        here.worker.stop()
+        exits, starts = told(here.gathered, "child exit"), told(here.gathered, "child start")
+    # The first child's start; the last one may end with the worker, or have been recycled before.
+    assert len(starts) == 1
+    assert {span.attributes["celery.child.exit_reason"] for span in exits} <= {"shutdown"}
+    assert len(exits) <= 1
 
 
 @pytest.mark.redis

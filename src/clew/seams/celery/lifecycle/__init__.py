@@ -170,13 +170,15 @@ SEAM = Seam(
         SpanDoc(
             "child start",
             "INTERNAL",
-            "a process of the prefork pool, from the fork until worker_process_init is done",
-            (names.CELERY_HOSTNAME, names.CELERY_CHILD_PID, names.ERROR_TYPE),
+            "a process of the prefork pool, from its fork until worker_process_init is done; not of one in the place of a "
+            "recycled one, unless `detail` is all",
+            (names.CELERY_HOSTNAME, names.CELERY_CHILD_PID),
         ),
         SpanDoc(
             "child exit",
             "INTERNAL",
-            "a process of the prefork pool, from the fork until the worker misses it",
+            "a process of the prefork pool, from the fork until the worker misses it; not of one that is recycled as "
+            "planned, unless `detail` is all",
             (
                 names.CELERY_HOSTNAME,
                 names.CELERY_CHILD_PID,

@@ -10,20 +10,25 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from time import time_ns
 from typing import Any
 from weakref import ref
 
 from opentelemetry.trace import Status, StatusCode
 
 from clew import attributes as names
+from clew.engine import configuration
 from clew.engine.flush import flush_before_exit
 from clew.seams.celery.lifecycle.worker import State as Workers
 from clew.seams.celery.lifecycle.worker import start_root
+from clew.seams.celery.message import metrics
 from clew.seams.celery.message.attributes import Attributes
 from clew.spans import scope as spans
 
 _MAX_CHILDREN = 10_000
 _CLOSED_BY_POOL = (None, 0, 1, 70, signal.SIGTERM, -signal.SIGTERM)
+# As planned: counted, and no trace of their own unless all details are wanted.
+_RECYCLED = ("max_tasks_per_child", "max_memory_per_child")
 _FAILURES = ("hard_time_limit", "signal", "exit_code")
 
 
@@ -33,6 +38,8 @@ class State:
     owner = 0
     forking_ns = 0
     children: dict[int, Child] = {}
+    # Recycled ones whose replacement has not been forked yet.
+    replaced = 0
 
 
 class Child:
@@ -71,6 +78,7 @@ def forked(pool: Any, process: Any, started_ns: int) -> None:
     if State.owner != pid:
         State.owner = pid
         State.children = {}
+        State.replaced = 0
     if is_workers(pool._initializer, pool._initargs) and len(State.children) < _MAX_CHILDREN:
         State.children[process.pid] = Child(pool, process, started_ns)
 
@@ -94,6 +102,10 @@ def tell_exits(pool: Any, *, is_over: bool = False) -> None:
 def _tell_exit(pid: int, child: Child, pool: Any) -> None:
     code = child.process.exitcode
     reason = _reason(child, code, pool)
+    metrics.count_exit(reason)
+    if reason in _RECYCLED and configuration.settings.detail != "all":
+        State.replaced += 1
+        return
     found: Attributes = {
         names.CELERY_HOSTNAME: child.hostname,
         names.CELERY_CHILD_PID: pid,
@@ -166,10 +178,11 @@ def tell_start(worker: Any, /, error: BaseException | None) -> None:
         error: what left its initialiser.
     """
     started_ns, State.forking_ns = State.forking_ns, 0
-    if not is_workers(worker.initializer, worker.initargs):
+    is_replacement = not started_ns and error is None
+    if is_replacement or not is_workers(worker.initializer, worker.initargs):
         return
     found = {names.CELERY_HOSTNAME: str(worker.initargs[1]), names.CELERY_CHILD_PID: os.getpid()}
-    root = start_root("child start", found, started_ns)
+    root = start_root("child start", found, started_ns or time_ns())
     if root is None:
         return
     root.close(error)

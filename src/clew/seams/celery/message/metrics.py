@@ -29,6 +29,7 @@ QUEUE_DURATION = "clew.celery.queue.duration"
 PREFETCH_DURATION = "clew.celery.prefetch.duration"
 ETA_DURATION = "clew.celery.eta.duration"
 TASKS = "clew.celery.tasks"
+CHILD_EXITS = "clew.celery.child.exits"
 _HISTOGRAMS = {
     OPERATION_DURATION: ("Duration of a publish, until the broker has the message or has refused it.", _SHORT_S),
     PROCESS_DURATION: ("Duration of a task's run.", _SHORT_S),
@@ -40,6 +41,7 @@ _COUNTERS = {
     SENT: ("{message}", "Messages that were sent, or that the broker refused."),
     CONSUMED: ("{message}", "Messages that workers received."),
     TASKS: ("{task}", "Tasks by what became of them."),
+    CHILD_EXITS: ("{process}", "Processes of the prefork pool that ended, by reason."),
 }
 METRICS = {
     **{name: ("histogram", "s", text) for name, (text, _) in _HISTOGRAMS.items()},
@@ -157,6 +159,12 @@ def count_outcome(task_name: str, outcome: str, known: Mapping[str, Any]) -> Non
     """A task has come to an end, in a child or as the main process tells it."""
     if is_metered():
         _instrument(TASKS).add(1, {**_waiting_at(task_name, known), names.CELERY_OUTCOME: outcome})
+
+
+def count_exit(reason: str) -> None:
+    """A process of the pool has ended, as the main process tells it."""
+    if is_metered():
+        _instrument(CHILD_EXITS).add(1, {names.CELERY_CHILD_EXIT_REASON: reason})
 
 
 def forget() -> None:
