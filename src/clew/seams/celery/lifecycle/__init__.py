@@ -170,8 +170,8 @@ SEAM = Seam(
         SpanDoc(
             "child start",
             "INTERNAL",
-            "a process of the prefork pool, from its fork until worker_process_init is done; not of one in the place of a "
-            "recycled one, unless `detail` is all",
+            "a process of the prefork pool, from its fork until worker_process_init is done; not of one in a recycled "
+            "one's place, unless `detail` is all",
             (names.CELERY_HOSTNAME, names.CELERY_CHILD_PID),
         ),
         SpanDoc(
