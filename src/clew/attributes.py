@@ -29,7 +29,9 @@ EXCEPTION_ESCAPED: Final = _name("exception.escaped", "whether it left the span 
 HTTP_REQUEST_METHOD: Final = _name("http.request.method", "method, `_OTHER` when unknown")
 HTTP_REQUEST_METHOD_ORIGINAL: Final = _name("http.request.method_original", "the method as sent, when it is unknown")
 HTTP_RESPONSE_STATUS_CODE: Final = _name("http.response.status_code", "status code of the response")
-HTTP_ROUTE: Final = _name("http.route", "the URL pattern that matched, as Django writes it; `/` for the empty pattern")
+HTTP_ROUTE: Final = _name(
+    "http.route", "the URL pattern that matched, as one reads it (`orders/<code>/`); `/` for the empty pattern"
+)
 URL_PATH: Final = _name("url.path", "path of the request")
 URL_QUERY: Final = _name("url.query", "query string, secrets redacted")
 URL_SCHEME: Final = _name("url.scheme", "http or https")

@@ -38,6 +38,9 @@ class Settings:
         "parent", "parent: a task's run is a child of its publish span, and linked; link: a trace of its own, linked"
     )
     middleware_threshold_us: int = _doc(100, "a middleware phase this long (microseconds) is a span")
+    readable_routes: bool = _doc(
+        True, "routes of re_path() as `orders/<code>/`; false: as regular expressions, as contrib has them"
+    )
     resolve_threshold_ms: float = _doc(1.0, "URL resolving this long (milliseconds) is a span")
     block_threshold_ms: float = _doc(1.0, "a template block this long (milliseconds) is a span")
     max_spans_per_trace: int = _doc(2000, "clew's spans of one request or task; more are counted, not recorded")

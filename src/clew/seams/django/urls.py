@@ -13,6 +13,7 @@ from clew import attributes as names
 from clew.engine import configuration
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
+from clew.seams.django.request.route import readable
 from clew.spans.scope import Scope
 from clew.story import local_trace
 
@@ -31,7 +32,7 @@ def _resolved(opened: tuple[local_trace.LocalTrace, int], result: Any, error: Ba
         span = SCOPE.under(local.root.span, "resolve", {}, start_ns=began)
         if span is not None:
             if match is not None:
-                span.note(names.HTTP_ROUTE, match.route or "/")
+                span.note(names.HTTP_ROUTE, readable(match.route) or "/")
             span.close()
     if match is not None:
         if match.url_name:

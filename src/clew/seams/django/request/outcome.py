@@ -14,6 +14,7 @@ from clew import attributes as names
 from clew.engine.redaction.exception_event import CANCELLED, error_description, exception_attributes, type_name
 from clew.seams.django import contrib
 from clew.seams.django.request.attributes import verb_of
+from clew.seams.django.request.route import readable
 from clew.spans import scope as spans
 
 
@@ -23,6 +24,7 @@ def name_by_route(root: spans.OpenSpan, request: Any) -> None:
     route = getattr(match, "route", None)
     if not isinstance(route, str):
         return
+    route = readable(route)
     root.note(names.HTTP_ROUTE, route or "/")
     root.update_name(f"{verb_of(request)} {route or getattr(match, 'url_name', '') or '/'}")
 
@@ -30,7 +32,7 @@ def name_by_route(root: spans.OpenSpan, request: Any) -> None:
 def route_of(request: Any) -> str:
     """The route Django has found, as `http.route` has it; "" where none was found."""
     route = getattr(getattr(request, "resolver_match", None), "route", None)
-    return (route or "/") if isinstance(route, str) else ""
+    return (readable(route) or "/") if isinstance(route, str) else ""
 
 
 def status_of(response: Any) -> int:
