@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Link, SpanKind
 
 from clew.cli.terminal import Terminal, cells
-from clew.cli.view.details import duration_text
+from clew.cli.view.details import detail_words, duration_text
 from clew.cli.view.forest import build_forest
 from clew.cli.view.tree import SpanRecord, format_trace, from_otlp, from_readable
 
@@ -402,3 +402,22 @@ def test_otlp_with_numbers_from_a_newer_version_and_without_ids():
     spans.add(trace_id=b"\1" * 16)
     (record,) = from_otlp([group])
     assert (record.kind, record.status, record.parent_span_id) == ("INTERNAL", "UNSET", "")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ({"url.path": "/nowhere/"}, ["/nowhere/"]),
+        ({"url.path": "/users/7/", "http.route": "users/<int:pk>/"}, ["users/<int:pk>/"]),
+        (
+            {
+                "django.response.short_circuited_by": "a.very.long.dotted.name.of.maintenance.Middleware",
+                "url.path": "/",
+            },
+            ["answered by maintenance.Middleware", "/"],
+        ),
+    ],
+)
+def test_a_request_says_its_path_where_it_has_no_route(attributes, words):
+    record = SpanRecord("1" * 32, "2" * 16, "", "GET", "SERVER", 1, 2, attributes=attributes)
+    assert list(detail_words(record)) == words

@@ -65,6 +65,11 @@ def _wait(word: str) -> Callable[[Any], str]:
     return lambda value: f"{word} {_milliseconds(value)}" if float(value) >= 1 else ""
 
 
+def _by(what: str) -> Callable[[Any], str]:
+    # Of a long dotted name the end tells most, and it has to fit.
+    return lambda value: f"{what} by {'.'.join(str(value).split('.')[-2:])}"
+
+
 def _queries(value: Any) -> str:
     return f"{value} {'query' if value == 1 else 'queries'}"
 
@@ -72,8 +77,8 @@ def _queries(value: Any) -> str:
 # In the order of use to a reader: what does not fit on the line is left out from the end.
 _RULES: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("django.view.reached", lambda value: "view not reached" if value is False else ""),
-    ("django.response.short_circuited_by", "answered by {}".format),
-    ("django.response.raised_by", "raised by {}".format),
+    ("django.response.short_circuited_by", _by("answered")),
+    ("django.response.raised_by", _by("raised")),
     ("django.request.cancelled", _when_true("client went away")),
     ("clew.cancelled", _when_true("cancelled")),
     ("django.auth.outcome", str),
@@ -125,6 +130,8 @@ def detail_words(record: SpanRecord) -> Iterator[str]:
     route = attributes.get("http.route")
     if route and str(route) not in record.name:
         yield str(route)
+    elif not route and record.kind == "SERVER" and "url.path" in attributes:
+        yield str(attributes["url.path"])
     if where := code_line(attributes):  # a template's span has no line, and its name in its own
         # The last two parts tell files apart (shop/views.py) without taking the whole line.
         yield "/".join(where.split("/")[-2:])
