@@ -163,10 +163,13 @@ def report(local: LocalTrace, finding: Finding, key: Hashable, span: Any = None)
 
 
 def attach(span: Any, finding: Finding) -> None:
-    """Say a finding on a span: on a light one when it ends, on the SDK's at once."""
+    """Say a finding on a span: on a light one when it ends, on the SDK's at once.
+
+    One that may still grow is not said on the SDK's (a driver's), but on the root, with its final numbers.
+    """
     if type(span) is LightSpan:
         span.take_finding(finding)
         finding.is_placed = True
-    elif span.is_recording():
+    elif span.is_recording() and finding.refresh is None:
         span.add_event(names.CLEW_FINDING, finding.attributes(), finding.time_ns)
         finding.is_placed = True

@@ -146,11 +146,15 @@ def _emit(query: Query, error: BaseException | None) -> None:
     if span is None:
         return
     query.span = span
-    if error is not None or type(span) is not LightSpan or not is_light:
+    if error is not None or type(span) is not LightSpan or not (is_light or query.findings):
         _close_span(span, query, error)
         return
     span._end_time = end_ns
-    folding.fold(span, parent, key)
+    if is_light:
+        folding.fold(span, parent, key)
+    else:
+        # Below a span of the application's it folds with nothing; what it says may grow until the root ends.
+        query.local.at_end.append(span._finish)
 
 
 def _close_span(span: Any, query: Query, error: BaseException | None) -> None:
