@@ -31,7 +31,8 @@ def spans() -> str:
         lines += [f"## {heading}", "", *(f"- `{name}`: {DESCRIPTIONS[name]}" for name in everywhere), ""]
     for seam in seams():
         lines += [f"## {seam.name}", ""]
-        lines += [f"Switch: `CLEW_{seam.name.replace('.', '_').upper()}` · scope: `clew.seams.{seam.name}`", ""]
+        switch = f"CLEW_{seam.name.replace('.', '_').upper()}"
+        lines += [f"Switch: `{switch}` · scope: `clew.seams.{seam.name}` · {_source(seam.name)}", ""]
         if not seam.spans:
             lines += ["No spans of its own.", ""]
         for doc in seam.spans:
@@ -41,6 +42,12 @@ def spans() -> str:
     lines += ["## Every attribute clew emits", "", "| attribute | meaning |", "|-|-|"]
     lines += [f"| `{name}` | {text} |" for name, text in sorted(DESCRIPTIONS.items())]
     return "\n".join(lines) + "\n"
+
+
+def _source(seam: str) -> str:
+    path = f"src/clew/seams/{seam.replace('.', '/')}"
+    path += "/" if (HERE.parent / path).is_dir() else ".py"
+    return f"source: [`{path}`](../{path})"
 
 
 def configuration() -> str:
