@@ -47,6 +47,7 @@ def test_what_the_main_process_counted_is_not_sent_again_by_a_new_child(tmp_path
         counted[name] += count
     assert counted[metrics.CONSUMED] == counted[metrics.TASKS] == counted[metrics.PROCESS_DURATION] == 4
     assert [pid for pid, name in found if name == metrics.CONSUMED] == [MAIN]
+    assert [pid for pid, name in found if name == metrics.CHILD_EXITS] == [MAIN]
     assert len({pid for pid, name in found if name == metrics.TASKS}) == 4
 
 

@@ -1,15 +1,18 @@
-"""Whether an exception is the application's way to answer 4xx: that is no error of the span it leaves."""
+"""Whether an exception is an answer of 4xx: of the framework whose code it leaves, that is no error of the span."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# Django's, by name: nothing of Django is imported here.
+# By name: nothing of these is imported here.
 _DJANGO = ("Http404", "PermissionDenied", "BadRequest", "SuspiciousOperation", "MultiPartParserError")
+# They answer by what the exception says. One of another library (a client's, of a call to another service) that has
+# a status is an error: Django makes a 500 of it.
+_BY_STATUS = ("rest_framework.", "ninja.", "ninja_extra.")
 
 
 def is_answer(error: BaseException | None) -> bool:
-    """Whether Django makes a 4xx of this exception, or it says itself that it is one (Django REST framework, Ninja).
+    """Whether Django, its REST framework or Ninja make a 4xx of this exception.
 
     Args:
         error: what leaves a view, a middleware or a block.
@@ -19,6 +22,8 @@ def is_answer(error: BaseException | None) -> bool:
     kinds = type(error).__mro__
     if any(kind.__name__ in _DJANGO and kind.__module__.startswith("django.") for kind in kinds):
         return True
+    if not any(kind.__module__.startswith(_BY_STATUS) for kind in kinds):
+        return False
     status = _status(error, kinds)
     return type(status) is int and 400 <= status < 500
 

@@ -13,6 +13,7 @@ from django.urls import path
 from django.utils.decorators import method_decorator
 from django.views import View
 from opentelemetry.trace import StatusCode
+from rest_framework.exceptions import APIException, Throttled
 
 from clew.testing import tracing
 
@@ -66,15 +67,24 @@ def made_by_a_factory(form):
     return view
 
 
-class Teapot(Exception):
-    status_code = 418
+class RefusedByAnotherService(Exception):
+    """As of a client's library: Django answers 500."""
+
+    status_code = 401
 
 
+class ServiceUnavailable(APIException):
+    status_code = 503
+
+
+IS_ERROR = ("unavailable", "client", "500")
 ERRORS = {
     "404": Http404("no"),
     "403": PermissionDenied(),
     "multipart": MultiPartParserError("bad"),
-    "418": Teapot(),
+    "throttled": Throttled(),
+    "unavailable": ServiceUnavailable(),
+    "client": RefusedByAnotherService(),
     "500": RuntimeError(),
 }
 
@@ -131,5 +141,5 @@ def test_the_view_below_its_decorators_is_named(url, name, function):
 @pytest.mark.parametrize("which", list(ERRORS))
 def test_an_exception_that_is_an_answer_is_no_error(which):
     span = view_span(f"/raise/{which}/")
-    assert span.status.status_code is (StatusCode.ERROR if which == "500" else StatusCode.UNSET)
-    assert len(span.events) == (which == "500")
+    assert span.status.status_code is (StatusCode.ERROR if which in IS_ERROR else StatusCode.UNSET)
+    assert len(span.events) == (which in IS_ERROR)

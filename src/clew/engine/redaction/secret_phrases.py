@@ -30,7 +30,7 @@ _ESCAPED_EQUALS = re.compile(r"(\b([\w.\-]{1,80})\\u003[dD])(?!\[redacted)[^\s\"
 _SAID = re.compile(
     r"""\b((?:(?:otp|totp|one[- ]time|verification|confirmation|security|login|2fa|mfa|sms)[ -]"""
     r"""(?:code|password|passcode|pin|token)|password|passphrase|passcode|pin|otp|token|api key|secret)"""
-    r"""[ ](?:(?:is|was|were|set to|of|for [\w.@\-]{1,64} is)[ ]|(?=[A-Za-z]{0,9}\d{4,12}\b))["']?)"""
+    r"""[ ](?:(?:is|was|were|set to|for [\w.@\-]{1,64} is)[ ]|(?=[A-Za-z]{0,9}\d{4,12}\b))["']?)"""
     r"""(?!\[redacted)(?=[^\s\d]{0,60}\d)[^\s"',;()]{4,200}""",
     re.IGNORECASE,
 )
