@@ -411,7 +411,7 @@ def test_an_error_of_the_main_loop_is_on_the_stop():
     with tracing() as trace:
         life = _life()
         life.ready(worker)
-        life.failed(worker, RuntimeError("the watchers broke"))
+        life.failed(worker, RuntimeError("the hub broke"))
         life.step("warm")
         life.stopped(worker)
         assert trace.tree("celery.shutdown.exit_code") == "worker start\nworker stop ERROR exit_code=1"

@@ -191,3 +191,22 @@ def test_a_phase_that_is_a_small_part_of_its_request_is_no_span():
     assert len([span for span in captured.spans if span.name.startswith("middleware ")]) == 2
     server = next(span for span in captured.spans if span.kind is SpanKind.SERVER)
     assert server.attributes["django.middleware.timings"].count("sleeping") == 2
+
+
+def asking_often(get_response):
+    return lambda request: [get_response(request) for _ in range(150)][-1]
+
+
+@pytest.mark.parametrize("detail", ["all", "default"])
+def test_a_chain_that_is_asked_again_and_again_is_bounded_and_complete(detail):
+    middleware = [f"{__name__}.asking_often", HERE + "function_middleware"]
+    with (
+        tracing(detail=detail, middleware_threshold_us=10_000_000, resolve_threshold_ms=10_000) as captured,
+        override_settings(MIDDLEWARE=middleware),
+    ):
+        assert Client().get("/plain/").status_code == 200
+    asked = [span for span in captured.spans if span.name.startswith("middleware function_middleware")]
+    assert len(asked) == (300 if detail == "all" else 0)
+    timings = captured.named("GET plain/").attributes.get("django.middleware.timings", "")
+    assert 0 <= timings.count("function_middleware") <= 200
+    assert bool(timings) == (detail == "default")

@@ -1,4 +1,4 @@
-"""FateReport of a queue nobody reads: at once, at the end of the request, or after it in a span of its own."""
+"""Telling of a queue nobody reads: at once, at the end of the request, or after it in a span of its own."""
 
 from __future__ import annotations
 

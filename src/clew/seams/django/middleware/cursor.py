@@ -26,9 +26,9 @@ from clew.spans.scope import OpenSpan, Scope
 from clew.story import local_trace
 from clew.story.local_trace import LocalTrace
 
-SCOPE_NAME = "clew.seams.django.middleware"
-SCOPE = Scope(SCOPE_NAME)
-_MAX_TIMINGS = 200
+SCOPE = Scope("clew.seams.django.middleware")
+# A middleware may call the ones below it again and again: what is over by then is written down.
+_MAX_STAMPS = 200
 _MAX_SEQUENCES = 100
 # A phase is worth a span that took one part of so many of the chain's time, or this long: a busy machine, and Django's
 # hops between threads under ASGI, make every phase longer than any short fixed time.
@@ -149,7 +149,7 @@ class Cursor(Span):
         self.reached: Layer | None = None
         self.outermost: Layer | None = None
         self._token: Any = None
-        self._timings: list[str] = []
+        self._timings = ""
 
     def begin(self, phase: Phase | None) -> None:
         """Whatever was before is over; a phase begins, or none."""
@@ -215,7 +215,7 @@ class Cursor(Span):
     def _settle(self) -> None:
         """Write down how long the phases took; those that took long become spans."""
         began, phases = self._began, self._phases
-        times = list(map(sub, began[1:_MAX_TIMINGS], began))
+        times = list(map(sub, began[1:], began))
         written = self._written(times)
         threshold_ns = self._threshold_ns
         if threshold_ns > 0:
@@ -228,9 +228,7 @@ class Cursor(Span):
                         span.span.end(began[index] + time)
                     phases[index] = None
             written = self._written(times)
-        text = written.text(times)
-        if text:
-            self._timings.append(text)
+        self._timings = self._timings or written.text(times)
         del began[:-1], phases[:-1]
 
     def _written(self, times: list[int]) -> Timings:
@@ -247,7 +245,7 @@ class Cursor(Span):
     def finish(self) -> None:
         """Say on the request what was too short for spans."""
         if self._timings:
-            self._local.root.note(names.DJANGO_MIDDLEWARE_TIMINGS, ", ".join(self._timings))
+            self._local.root.note(names.DJANGO_MIDDLEWARE_TIMINGS, self._timings)
 
     # The Span interface, for whoever asks for the current span while the chain runs.
 
@@ -315,6 +313,8 @@ def enter(layer: Layer, positional: tuple[Any, ...]) -> Cursor | None:
         cursor = cursor_of(local)
     if cursor.outermost is None:
         cursor.enter_outermost(layer)
+    elif len(cursor._phases) > _MAX_STAMPS:
+        cursor._settle()
     cursor.reached = layer
     cursor.begin(layer.request)
     return cursor
