@@ -1,11 +1,16 @@
-"""Writes docs/{spans,findings,metrics,configuration}.md from the code: `uv run python docs/generate.py`."""
+"""Writes what is generated from the code: `uv run python docs/generate.py`.
+
+That is docs/{spans,findings,metrics,configuration,searches}.md, and the menu of searches in deploy/jaeger-ui.json.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal, get_args, get_origin
+from urllib.parse import urlencode
 
-from clew.attributes import DESCRIPTIONS, ON_ANY_SPAN, ON_ROOTS
+from clew.attributes import DESCRIPTIONS, ON_ANY_SPAN, ON_ROOTS, finding
 from clew.detectors import detectors
 from clew.seams import seams
 from clew.seams.celery.message.metrics import METRICS
@@ -96,8 +101,9 @@ def findings() -> str:
         "# Findings",
         "",
         "Generated from the code by `docs/generate.py`. A finding says on the trace what is wrong, where, and how to",
-        "mend it: an event `clew.finding` on the span where it happened, `clew.findings` and `clew.<type>.count` on",
-        "the request's or task's span (search Jaeger for `clew.n_plus_one.count=1`), a counter `clew.findings` by type",
+        "mend it: an event `clew.finding.<type>` and a line in `clew.warnings` on the span where it happened; on the",
+        "request's or task's span all lines, `clew.findings`, `clew.<type>.count`, and `clew.finding.<type>=true` to",
+        "search for ([searches.md](searches.md)); a counter `clew.findings` by type",
         "and route or task where a meter provider is there (unsampled requests count too), and in tests",
         "`trace.findings` and `trace.assert_no_findings()`. A type is the name of a file in `src/clew/detectors/`.",
         "",
@@ -136,6 +142,55 @@ def metrics() -> str:
     return "\n".join(lines) + "\n"
 
 
+# What a person looks for, as the attribute and value that an equality search of any backend finds.
+SEARCHES = {
+    "anything that clew found": ("clew.finding.any", "true"),
+    "an error": ("error", "true"),
+    "the view never ran": ("django.view.reached", "false"),
+    "a queue nobody reads": ("celery.has_consumers", "false"),
+    "a slow queue": ("celery.queue_slow", "true"),
+    "a message delivered again": ("celery.redelivered", "true"),
+    **{
+        f"a task: {outcome}": ("celery.outcome", outcome)
+        for outcome in ("failed", "retried", "timed_out", "lost", "revoked", "expired", "unknown", "rejected")
+    },
+    **{f"found: {detector.type}": (finding(detector.type), "true") for detector in detectors()},
+}
+
+
+def searches() -> str:
+    """Every search that is ready in Jaeger's window, for other backends too."""
+    lines = [
+        "# Searches",
+        "",
+        "Generated from the code by `docs/generate.py`. Each is one attribute with a fixed value, so it finds what it",
+        "names in any backend; in Jaeger they are in the menu *Searches* (`deploy/jaeger-ui.json`). `error` is its",
+        "own word for the status ERROR. `celery.queue_slow` comes with `CLEW_SLOW_QUEUE_THRESHOLD_MS`.",
+        "[backends.md](backends.md) says how each backend shows what is found.",
+        "",
+        "| looking for | search for |",
+        "|-|-|",
+    ]
+    lines += [f"| {what} | `{name}={value}` |" for what, (name, value) in SEARCHES.items()]
+    return "\n".join(lines) + "\n"
+
+
+def jaeger_ui() -> str:
+    """deploy/jaeger-ui.json with the searches in its menu."""
+    window = json.loads((HERE.parent / "deploy" / "jaeger-ui.json").read_text())
+    items = [
+        {"label": what, "url": f"/search?{_query(name, value)}", "anchorTarget": "_self"}
+        for what, (name, value) in SEARCHES.items()
+    ]
+    window["menu"] = [{"label": "Searches", "items": items}]
+    return json.dumps(window, indent=2) + "\n"
+
+
+def _query(name: str, value: str) -> str:
+    tags = json.dumps({name: value}, separators=(",", ":"))
+    return urlencode({"start": 0, "end": 0, "lookback": "1h", "limit": 20, "tags": tags})
+
+
 def _kind(kind: object) -> str:
     if get_origin(kind) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(kind))
@@ -144,7 +199,14 @@ def _kind(kind: object) -> str:
     return {bool: "true, false", str: "text", int: "whole number", float: "number"}.get(kind, "names")  # type: ignore[arg-type]
 
 
-PAGES = {"spans.md": spans, "configuration.md": configuration, "findings.md": findings, "metrics.md": metrics}
+PAGES = {
+    "spans.md": spans,
+    "configuration.md": configuration,
+    "findings.md": findings,
+    "metrics.md": metrics,
+    "searches.md": searches,
+    "../deploy/jaeger-ui.json": jaeger_ui,
+}
 
 
 if __name__ == "__main__":

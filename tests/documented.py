@@ -1,4 +1,7 @@
-"""Every span that a seam ends in a test of this process has the attributes docs/spans.md says, and no others."""
+"""Every span that a seam ends in a test of this process has the attributes docs/spans.md says, and no others.
+
+A finding's sentence is the first field of its event.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from clew.spans.light_span import LightSpan
 from clew.spans.pipeline import Pipeline
 
 _OURS = re.compile(r"(clew|django|celery)\.")
+_FIRST = "clew.finding.about"
 _ROOTS = ("django.request", "celery.run")
 
 
@@ -31,7 +35,10 @@ def undocumented(span: LightSpan) -> list[str]:
         return []
     is_root = seam in _ROOTS or span.parent is None
     said = [name for name in span.attributes if name in DESCRIPTIONS or _OURS.match(name)]
-    return [f"{span.name}: {name}" for name in said if not _pattern(seam, is_root).fullmatch(name)]
+    found = [f"{span.name}: {name}" for name in said if not _pattern(seam, is_root).fullmatch(name)]
+    findings = [event for event in span.events if event.name.startswith("clew.finding.")]
+    # A backend that sorts an event's fields shows the sentence first.
+    return found + [f"{event.name}: {min(event.attributes)}" for event in findings if min(event.attributes) != _FIRST]
 
 
 def watch(found: list[str]) -> Any:

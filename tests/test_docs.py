@@ -19,7 +19,7 @@ def generator():
     return module
 
 
-@pytest.mark.parametrize("name", ["spans.md", "configuration.md", "findings.md", "metrics.md"])
+@pytest.mark.parametrize("name", generator().PAGES)
 def test_generated_page_is_current(name):
     assert (DOCS / name).read_text() == generator().PAGES[name](), "run: uv run python docs/generate.py"
 

@@ -109,6 +109,9 @@ CELERY_QUEUE_MS: Final = _name(
     "celery.queue_ms",
     "milliseconds from the publish, or from the ETA if that was later, until a worker had the message",
 )
+CELERY_QUEUE_SLOW: Final = _name(
+    "celery.queue_slow", "true when it waited there for `slow_queue_threshold_ms` or more: to search for"
+)
 CELERY_PREFETCH_MS: Final = _name(
     "celery.prefetch_ms", "milliseconds the worker had it, its ETA not counted, before a pool process started on it"
 )
@@ -185,9 +188,24 @@ CLEW_DB_ALIAS_QUERY_COUNT: Final = _name(
 CLEW_DB_ALIAS_DURATION_MS: Final = _name("clew.db.alias.<alias>.duration_ms", "milliseconds spent in them")
 CLEW_FOLDED_FIRST_MS: Final = _name("clew.folded.first_ms", "milliseconds of the first of the folded spans")
 CLEW_FOLDED_LAST_MS: Final = _name("clew.folded.last_ms", "milliseconds of the last of the folded spans")
-CLEW_FINDING: Final = _name("clew.finding", "the event that says what is wrong")
+CLEW_FINDING: Final = _name(
+    "clew.finding.<type>",
+    "true on the span a finding of that type is about, and on the root; the name of the event that says what is wrong",
+)
+CLEW_FINDING_ANY: Final = _name("clew.finding.any", "true on the root where anything was found")
+CLEW_WARNINGS: Final = _name(
+    "clew.warnings",
+    "each finding in one line: what, how often, where, how to mend it; on the span it is about, and on the root, which "
+    "names that span's id",
+)
+JAEGER_WARNINGS: Final = _name(
+    "@jaeger@warnings",
+    "clew.warnings under the name that Jaeger shows as Warnings; only with the setting `jaeger_warnings`",
+)
 CLEW_FINDING_TYPE: Final = _name("clew.finding.type", "which detector found it")
-CLEW_FINDING_MESSAGE: Final = _name("clew.finding.message", "what is wrong, in one sentence")
+CLEW_FINDING_MESSAGE: Final = _name(
+    "clew.finding.about", "what is wrong, in one sentence; named so that it is the first of the event's fields"
+)
 CLEW_FINDING_FIX: Final = _name("clew.finding.fix", "how to mend it")
 CLEW_FINDING_SEVERITY: Final = _name("clew.finding.severity", "warning or information")
 CLEW_FINDINGS: Final = _name(
@@ -308,6 +326,9 @@ ON_ANY_SPAN: Final = (
     CLEW_FOLDED_DURATION_MS,
     CLEW_FOLDED_FIRST_MS,
     CLEW_FOLDED_LAST_MS,
+    CLEW_FINDING,
+    CLEW_WARNINGS,
+    JAEGER_WARNINGS,
 )
 ON_ROOTS: Final = (
     CLEW_DB_QUERY_COUNT,
@@ -317,6 +338,7 @@ ON_ROOTS: Final = (
     CLEW_DB_ALIAS_QUERY_COUNT,
     CLEW_DB_ALIAS_DURATION_MS,
     CLEW_FINDINGS,
+    CLEW_FINDING_ANY,
     CLEW_FINDING_COUNT,
     CLEW_SPANS_DROPPED,
 )
@@ -330,6 +352,11 @@ def db_alias_query_count(alias: str) -> str:
 def db_alias_duration_ms(alias: str) -> str:
     """Name of the milliseconds spent in one database."""
     return CLEW_DB_ALIAS_DURATION_MS.replace("<alias>", alias)
+
+
+def finding(kind: str) -> str:
+    """Name of the mark, and of the event, of one type of finding."""
+    return CLEW_FINDING.replace("<type>", kind)
 
 
 def finding_count(kind: str) -> str:

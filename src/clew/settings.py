@@ -54,6 +54,9 @@ class Settings:
     repeated_query_threshold: int = _doc(3, "runs of one query with the same parameters that are too many")
     write_in_loop_threshold: int = _doc(10, "single writes from one place in the code that should be one bulk write")
     slow_query_threshold_ms: float = _doc(500.0, "a query this long (milliseconds) is slow; 0: never")
+    slow_queue_threshold_ms: float = _doc(
+        10_000.0, "a task that waited this long in its queue (milliseconds) says `celery.queue_slow`; 0: never"
+    )
     unbounded_fetch_threshold_rows: int = _doc(
         1000, "a query without LIMIT that returns this many rows is unbounded; 0: never"
     )
@@ -67,6 +70,10 @@ class Settings:
         (), "queries allowed, by route or task name, `*` for all: `orders/=20,*=100` in the environment"
     )
     ignored_findings: tuple[str, ...] = _doc((), "detectors that are switched off, comma-separated in the environment")
+    jaeger_warnings: bool = _doc(
+        False,
+        "true: findings are Warnings in a Jaeger that has no deploy/jaeger.yaml and no collector of clew's before it",
+    )
     database_parameters: bool = _doc(False, "true: parameters of queries are recorded; they may be secrets")
     redact_names: tuple[str, ...] = _doc((), "more names whose values are secrets, comma-separated in the environment")
 

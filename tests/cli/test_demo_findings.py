@@ -55,7 +55,7 @@ def trace_of(done, mistake):
 
 
 def events_of(records, kind):
-    events = [event[2] for record in records for event in record.events if event[0] == "clew.finding"]
+    events = [event[2] for record in records for event in record.events if event[0] == f"clew.finding.{kind}"]
     return [attributes for attributes in events if attributes["clew.finding.type"] == kind]
 
 
@@ -75,7 +75,7 @@ def test_the_trace_names_the_mistake_and_how_to_mend_it(done, mistake):
     root, records = trace_of(done, mistake)
     found = events_of(records, mistake.finding)
     assert found
-    assert all(event["clew.finding.message"] and event["clew.finding.fix"] for event in found)
+    assert all(event["clew.finding.about"] and event["clew.finding.fix"] for event in found)
     if mistake.finding == "silent_failure":  # the task's, not the page's
         root = next(record for record in records if record.kind == "CONSUMER")
     assert mistake.finding in root.attributes["clew.findings"]
@@ -112,7 +112,7 @@ def test_the_lambdas_all_send_the_last_order(done):
 def test_the_failed_run_says_why_its_order_was_not_there(done):
     _, records = trace_of(done, BY_NAME["publish_in_transaction"])
     runs = [record for record in records if record.kind == "CONSUMER"]
-    assert "before its transaction" in events_of(runs, "publish_in_transaction")[0]["clew.finding.message"]
+    assert "before its transaction" in events_of(runs, "publish_in_transaction")[0]["clew.finding.about"]
 
 
 def test_a_page_without_a_mistake_has_no_finding(done):

@@ -182,7 +182,7 @@ def test_of_a_page_with_a_mistake_every_task_is_waited_for():
 
 
 def test_a_finding_that_is_not_there_is_named(capsys):
-    events = (("clew.finding", 1, {"clew.finding.type": MISTAKES[0].finding}),)
+    events = ((f"clew.finding.{MISTAKES[0].finding}", 1, {"clew.finding.type": MISTAKES[0].finding}),)
     story = [
         (
             Step("GET", MISTAKES[0].path, 200, TRACE, mistake=MISTAKES[0]),

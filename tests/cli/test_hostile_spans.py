@@ -13,12 +13,12 @@ from clew.cli.view.tree import format_trace
 
 VALUES = [math.inf, -math.inf, math.nan, -1, 0, 10**30, 1e300, True, "", "x" * 300, "\x1b[31m", b"x", None]
 VALUES += [[], ["a", 1], {"a": [1]}, [[]]]
-NAMES = [*DESCRIPTIONS, "db.system", "http.method", "exception.type", "clew.finding.type", "clew.finding.message"]
+NAMES = [*DESCRIPTIONS, "db.system", "http.method", "exception.type", "clew.finding.type", "clew.finding.about"]
 TIMES = [(1, 2), (0, 0), (2, 1), (2**63, 2**64 - 1), (1, 2**64 - 1)]
 
 
 def record(attributes, times=(10, 20), name="x", kind="INTERNAL", number=1, parent=""):
-    events = (("exception", times[0], attributes), ("clew.finding", times[1], attributes))
+    events = (("exception", times[0], attributes), ("clew.finding.n_plus_one", times[1], attributes))
     links = (("1" * 32, "2" * 16, attributes),)
     ids = ("a" * 32, f"{number:016x}", parent)
     return SpanRecord(

@@ -43,7 +43,8 @@ def draw(*records, **options):
 
 def finding(path="", line=0, **attributes):
     where = {"code.file.path": path, "code.line.number": line} if path else {}
-    return ("clew.finding", START, {**{f"clew.finding.{key}": value for key, value in attributes.items()}, **where})
+    said = {f"clew.finding.{key}": value for key, value in attributes.items()}
+    return f"clew.finding.{attributes['type']}", START, {**said, **where}
 
 
 def exception(kind, message):
@@ -121,7 +122,7 @@ def test_an_exception_that_was_raised_anew_under_its_name_is_shown_once():
 
 
 def test_a_finding_says_what_and_how_to_mend_it():
-    event = finding(type="n_plus_one", message="Post.author loaded 10 times", fix='select_related("author")')
+    event = finding(type="n_plus_one", about="Post.author loaded 10 times", fix='select_related("author")')
     drawn = draw(span(1, events=(event,)))
     assert "▲ n_plus_one: Post.author loaded 10 times" in drawn
     assert '  fix: select_related("author")' in drawn
@@ -129,13 +130,13 @@ def test_a_finding_says_what_and_how_to_mend_it():
 
 
 def test_a_finding_says_on_which_line_it_is():
-    event = finding("/srv/shop/views.py", 41, type="n_plus_one", message="...", fix="...")
+    event = finding("/srv/shop/views.py", 41, type="n_plus_one", about="...", fix="...")
     lines = draw(span(1, events=(event,))).splitlines()[-3:]
     assert [line.strip() for line in lines] == ["▲ n_plus_one: ...", "at:  /srv/shop/views.py:41", "fix: ..."]
 
 
 def test_of_a_long_path_the_end_is_kept():
-    event = finding("/srv/" + "a/" * 100 + "views.py", 41, type="n_plus_one", message="...")
+    event = finding("/srv/" + "a/" * 100 + "views.py", 41, type="n_plus_one", about="...")
     line = line_of(draw(span(1, events=(event,)), width=60), "at:")
     assert line.endswith("/a/a/a/views.py:41")
     assert "at:  …" in line
@@ -160,7 +161,7 @@ def test_words_that_have_room_follow_the_name_though_others_have_not():
 
 def test_findings_stay_in_a_narrow_heading_and_queries_give_way():
     facts = {"clew.db.query_count": 31, "clew.db.duration_ms": 4.25}
-    events = (finding(type="late", message="..."),)
+    events = (finding(type="late", about="..."),)
     shown = [span(n, 1, status="ERROR", events=events, attributes=facts, service=f"s{n}") for n in range(2, 13)]
     heading = draw(span(1), *shown, width=70).splitlines()[:2]
     assert "11 errors · 11 findings" in heading[1]
@@ -168,8 +169,8 @@ def test_findings_stay_in_a_narrow_heading_and_queries_give_way():
 
 
 def test_information_is_told_from_a_warning():
-    hint = finding(type="n_plus_one", message="...", severity="information")
-    drawn = draw(span(1, events=(hint, finding(type="late", message="...", severity="warning"))), color=True)
+    hint = finding(type="n_plus_one", about="...", severity="information")
+    drawn = draw(span(1, events=(hint, finding(type="late", about="...", severity="warning"))), color=True)
     assert "\x1b[33m▲ n_plus_one (information):" in drawn
     assert "\x1b[1;33m▲ late:" in drawn
 
@@ -279,7 +280,7 @@ def test_control_characters_never_reach_the_terminal(nasty):
                 service=text,
                 status="ERROR",
                 attributes={"django.auth.outcome": text, "code.file.path": text},
-                events=(exception(text, text), finding(text, 1, type=text, message=text, fix=text)),
+                events=(exception(text, text), finding(text, 1, type=text, about=text, fix=text)),
                 links=((OTHER, text, {text: text}),),
             ),
             span(2, parent=99, name=text),
@@ -322,7 +323,7 @@ def test_a_bushy_trace_stops_at_a_limit_and_says_how_much_is_left():
 @pytest.mark.parametrize("width", [10, 40, 60, 76, 100, 200])
 def test_no_line_is_wider_than_the_terminal(width):
     long, wide = "x" * 300, "漢字" * 100
-    events = (exception(long, wide), finding(wide, 1, type="n_plus_one", message=wide, fix=long))
+    events = (exception(long, wide), finding(wide, 1, type="n_plus_one", about=wide, fix=long))
     records = [
         span(n, n - 1, wide if n % 2 else long, status="ERROR", events=events, service=wide) for n in range(1, 40)
     ]
@@ -331,7 +332,7 @@ def test_no_line_is_wider_than_the_terminal(width):
 
 
 def test_plain_ascii_for_terminals_that_know_no_other():
-    event = finding(type="late", message="naïve", fix="→ there")
+    event = finding(type="late", about="naïve", fix="→ there")
     drawn = draw(span(1, name="café", events=(event,)), span(2, 1, status="ERROR"), span(3, 1), ascii_only=True)
     assert drawn.isascii()
     assert "|- span 2" in drawn

@@ -14,7 +14,7 @@ from . import JAEGER, ROOT, SINGLE, STACKS, TIER1, TIER2, emitted_attributes, lo
 # What collector-contrib 0.159 calls them; the old spellings still work there as aliases, and warn.
 CONTRIB = {
     "receivers": {"otlp"},
-    "processors": {"memory_limiter", "resource_detection", "redaction", "tail_sampling", "transform"},
+    "processors": {"memory_limiter", "resource_detection", "redaction", "tail_sampling", "attributes"},
     "connectors": {"span_metrics", "service_graph", "forward"},
     "exporters": {"otlp_grpc", "otlp_http", "load_balancing", "prometheus", "debug"},
     "extensions": {"file_storage", "health_check"},
@@ -147,7 +147,7 @@ def test_metrics_see_what_sampling_drops(path: str) -> None:
     after = next(parts for parts in pipelines(config).values() if "forward" in parts["receivers"])
     assert {"span_metrics", "service_graph"} <= set(before["exporters"])
     assert "tail_sampling" not in before["processors"]
-    assert after["processors"] == ["tail_sampling"]
+    assert after["processors"] == ["tail_sampling", "attributes/warnings"]
 
 
 @pytest.mark.parametrize("path", SAMPLING)
@@ -358,7 +358,10 @@ def jaeger_ui() -> dict[str, Any]:
 def test_jaegers_window_speaks_opentelemetry() -> None:
     ui = jaeger_ui()
     assert ui["useOpenTelemetryTerms"] is True
-    assert set(ui["topTagPrefixes"]) == {"http.", "django.", "celery.", "messaging.", "db.", "clew."}
+    assert set(ui["topTagPrefixes"]) == {
+        *("clew.warnings", "clew.finding"),
+        *("http.", "django.", "celery.", "messaging.", "db.", "clew."),
+    }
     assert ui["search"]["defaultLookback"] in {"5m", "15m", "30m", "1h", "2h", "3h", "6h", "12h", "24h", "2d"}
 
 

@@ -24,13 +24,13 @@ def found(trace: Trace, kind: str) -> list[Finding]:
 
 def said_on(trace: Trace, name: str) -> list[str]:
     """Types of the findings on the span of that name."""
-    events = [event.attributes or {} for event in trace.named(name).events if event.name == "clew.finding"]
+    events = [event.attributes or {} for event in trace.named(name).events if event.name.startswith("clew.finding.")]
     return [str(each["clew.finding.type"]) for each in events]
 
 
 def said_by(run: SpanRecord, kind: str) -> list[dict[str, Any]]:
     """The findings of one type on a span that a worker has sent, by their attributes."""
-    return [held for name, _, held in run.events if name == "clew.finding" and held["clew.finding.type"] == kind]
+    return [held for name, _, held in run.events if name == f"clew.finding.{kind}"]
 
 
 def unsampled(function: Callable[[], Any]) -> list[Finding]:

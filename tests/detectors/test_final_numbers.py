@@ -42,7 +42,7 @@ def test_the_number_is_the_final_one(url):
     make(COUNT)
     with tracing() as trace, override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[]):
         assert Client().get(url).status_code == 200
-    events = [event for span in trace.spans for event in span.events if event.name == "clew.finding"]
-    (finding,) = [each.attributes for each in events if each.attributes["clew.finding.type"] == "n_plus_one"]
+    events = [event for span in trace.spans for event in span.events if event.name == "clew.finding.n_plus_one"]
+    (finding,) = [each.attributes for each in events]
     assert finding["clew.finding.query_count"] == COUNT
-    assert f"{COUNT} queries" in finding["clew.finding.message"]
+    assert f"{COUNT} queries" in finding["clew.finding.about"]

@@ -35,7 +35,7 @@ def test_detects_a_lambda_in_a_loop(trace):
     )
     assert (finding.site.path, finding.site.line) == (__file__, line_of(view, 3))
     assert said_on(trace, "transaction default") == [TYPE]
-    event = next(each for each in trace.named("transaction default").events if each.name == "clew.finding")
+    event = next(each for each in trace.named("transaction default").events if each.name == f"clew.finding.{TYPE}")
     assert event.attributes["code.line.number"] == line_of(view, 3)
     assert event.attributes["clew.finding.count"] == 3
 

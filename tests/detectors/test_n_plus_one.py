@@ -79,7 +79,7 @@ def names_of_authors():
 
 def test_says_what_where_how_often_and_the_remedy(found):
     (finding,) = found(names_of_authors)
-    assert finding["clew.finding.message"].startswith("N+1: Post.author was loaded one by one, 12 queries, ")
+    assert finding["clew.finding.about"].startswith("N+1: Post.author was loaded one by one, 12 queries, ")
     assert '.select_related("author")' in finding["clew.finding.fix"]
     qualifier = "names_of_authors.<locals>." if sys.version_info >= (3, 11) else f"{__name__}."
     assert finding["site"].function.endswith(f"{qualifier}<listcomp>" if IS_OLD else "names_of_authors")

@@ -162,8 +162,8 @@ def failing(app, settings):
 def test_detects_the_run_that_found_no_row(trace, failing, name):
     span = run_in_transaction(trace, failing, name)
     assert said_on(trace, span.name) == [TYPE]
-    event = next(each for each in span.events if each.name == "clew.finding")
-    assert event.attributes["clew.finding.message"] == (
+    event = next(each for each in span.events if each.name == "clew.finding.publish_in_transaction")
+    assert event.attributes["clew.finding.about"] == (
         f"{name} was sent before its transaction of 'default' was committed; the row was not there yet "
         "(Group.DoesNotExist)"
     )

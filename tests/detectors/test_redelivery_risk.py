@@ -372,4 +372,4 @@ def received(name, *workers):
 
 def message_of(run):
     (finding,) = said_by(run, TYPE)
-    return finding["clew.finding.message"]
+    return finding["clew.finding.about"]

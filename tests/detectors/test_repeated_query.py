@@ -31,7 +31,7 @@ def test_detects_three_lines_that_ask_the_same(repeated):
         return Author.objects.count()
 
     (found,) = repeated(ask)
-    assert "3 times" in found["clew.finding.message"]
+    assert "3 times" in found["clew.finding.about"]
     assert found["clew.finding.query_count"] == 3
     assert len(found["clew.finding.lines"]) == 3
     assert "variable" in found["clew.finding.fix"]

@@ -112,7 +112,7 @@ def test_detects_it_in_a_real_child_of_which_nothing_secret_leaves(tmp_path):
     ]
     (run,) = [run for run in runs if run.name == "run/logs"]
     assert (run.status, run.attributes["celery.outcome"]) == ("UNSET", "succeeded")
-    assert [name for name, _, _ in run.events] == ["exception", "clew.finding"]
+    assert [name for name, _, _ in run.events] == ["exception", "clew.finding.silent_failure"]
     assert "hunter2" not in str(run)
     assert here.worker.log.read_text().count("was never awaited") == 1
 

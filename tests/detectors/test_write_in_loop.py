@@ -19,7 +19,7 @@ def create_each():
 
 def test_detects_inserts(written):
     (found,) = written(create_each)
-    assert found["clew.finding.message"].startswith("Job rows were inserted one by one: 10 statements")
+    assert found["clew.finding.about"].startswith("Job rows were inserted one by one: 10 statements")
     assert "Job.objects.bulk_create" in found["clew.finding.fix"]
     assert "post_save" in found["clew.finding.fix"]
     assert found["clew.finding.model"] == "Job"
@@ -33,18 +33,18 @@ def test_detects_saves(written):
             post.save()
 
     (found,) = written(save_each)
-    assert "Post rows were updated one by one: 12" in found["clew.finding.message"]
+    assert "Post rows were updated one by one: 12" in found["clew.finding.about"]
     assert "bulk_update" in found["clew.finding.fix"]
 
 
 def test_detects_updates_of_querysets(written):
     (found,) = written(lambda: [Post.objects.filter(pk=n).update(title="new") for n in range(10)])
-    assert "updated" in found["clew.finding.message"]
+    assert "updated" in found["clew.finding.about"]
 
 
 def test_detects_deletes(written):
     (found,) = written(lambda: [tag.delete() for tag in Job.objects.all()])
-    assert "Job rows were deleted one by one" in found["clew.finding.message"]
+    assert "Job rows were deleted one by one" in found["clew.finding.about"]
     assert "filter(pk__in=[...]).delete()" in found["clew.finding.fix"]
 
 

@@ -84,6 +84,8 @@ def _merge(first: LightSpan, more: Folded, other: LightSpan) -> None:
         folded.last_ns = more.last_ns or more.total_ns
     first._end_time = other._end_time
     if other._findings:
+        for finding in other._findings:
+            finding.span = first
         first._findings = (*first._findings, *other._findings)
     for name in _SUMMED:
         if name in other._attributes:

@@ -383,7 +383,7 @@ class LightSpan(Span):
                 span._finish_folded()
         if self._findings:
             for finding in self._findings:
-                self._event(names.CLEW_FINDING, finding.attributes(), finding.time_ns)
+                finding.say(self._event, self._attributes)
             self._findings = ()
         self._pipeline.finish(self)
 
@@ -391,8 +391,9 @@ class LightSpan(Span):
         """The parent has ended, in which it waited for equals of its."""
         folded = self._folded
         if folded is not None and folded.count > 1:
+            held = self._attributes  # not by `note`: it has ended, and a provider's limits have made it bounded
             for key, value in folded.attributes().items():
-                self.note(key, value)
+                held[key] = value
             self._end_time = self._start_time + folded.total_ns
         self._finish()
 

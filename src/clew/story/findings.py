@@ -1,7 +1,7 @@
 """A finding: what is wrong, in one sentence, where, with what evidence, and how to mend it.
 
 Detectors (`story/detector.py`) make findings; this file keeps them with the request or task they belong to, and says
-each in four places: as an event `clew.finding` on the span where it happened, as attributes of the local root, as a
+each in four places: as an event and a line on the span where it happened, as attributes of the local root, as a
 metric, and to tests. What a finding says may grow until its span ends (5 queries have become 50), so it is put into
 words only then.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from time import time_ns
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import metrics
 
 from clew import attributes as names
+from clew.engine import configuration
 from clew.spans.light_span import LightSpan
 from clew.version import VERSION
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from clew.story.local_trace import LocalTrace
 
 MAX_FINDINGS = 100
+MAX_LINES = 20
 WARNING, INFORMATION = "warning", "information"
 
 
@@ -51,7 +53,8 @@ class Finding:
     severity: str = WARNING
     refresh: Callable[[Finding], None] | None = None
     time_ns: int = field(default_factory=time_ns)
-    # Whether a span has it; else the root says it.
+    # The span it is about, and whether that one says it; else the root does.
+    span: Any = None
     is_placed: bool = False
 
     def attributes(self) -> dict[str, Any]:
@@ -69,6 +72,25 @@ class Finding:
         for key, value in self.evidence.items():
             found[f"clew.finding.{key}"] = value
         return found
+
+    def line(self) -> str:
+        """What, how often, where, and how to mend it; as `attributes` has put it into words."""
+        where = f" At {self.site.short}." if self.site is not None else ""
+        return f"{self.type}: {self.message.rstrip('.')}.{where} Fix: {self.fix.rstrip('.')}."
+
+    def say(self, add_event: Callable[..., Any], held: MutableMapping[str, Any]) -> None:
+        """Say it on its span: by an event, a line, and a mark to search for."""
+        add_event(names.finding(self.type), self.attributes(), self.time_ns)
+        held[names.finding(self.type)] = True
+        lines, line = held.get(names.CLEW_WARNINGS, ()), self.line()
+        if line not in lines:  # the root has said it among all the others
+            held.update(_warnings((*lines, line)))
+
+    def span_id(self) -> str:
+        """Id of the span it is about, "" where there is none."""
+        span = self.span
+        context = span.context if type(span) is LightSpan else span and span.get_span_context()
+        return format(context.span_id, "016x") if context else ""
 
 
 class Findings:
@@ -116,16 +138,39 @@ class Findings:
         counts = Counter(finding.type for finding in self)
         if local.is_recording:
             for finding in self:
+                said = finding.attributes()
                 if not finding.is_placed:
                     finding.is_placed = True
-                    local.root.span.add_event(names.CLEW_FINDING, finding.attributes(), finding.time_ns)
-            local.root.note(names.CLEW_FINDINGS, tuple(sorted(counts)))
-            for kind, count in counts.items():
-                local.root.note(names.finding_count(kind), count)
+                    local.root.span.add_event(names.finding(finding.type), said, finding.time_ns)
+            for name, value in self._summary(counts).items():
+                local.root.note(name, value)
         for kind, count in counts.items():
             _counter().add(count, {names.CLEW_FINDING_TYPE: kind, **local.where})
         for listen in list(listeners):
             listen(list(self))
+
+    def _summary(self, counts: Counter[str]) -> dict[str, Any]:
+        found: dict[str, Any] = {names.CLEW_FINDINGS: tuple(sorted(counts)), names.CLEW_FINDING_ANY: True}
+        for kind, count in counts.items():
+            found[names.finding(kind)] = True
+            found[names.finding_count(kind)] = count
+        ordered = sorted(self, key=lambda finding: finding.severity != WARNING)
+        lines = [self._line(finding) for finding in ordered[:MAX_LINES]]
+        if len(ordered) > MAX_LINES:
+            lines.append(f"{len(ordered) - MAX_LINES} more findings, each on its span.")
+        return {**found, **_warnings(lines)}
+
+    def _line(self, finding: Finding) -> str:
+        is_elsewhere = finding.span is not None and finding.span is not self.local.root.span
+        return f"{finding.line()} Span {finding.span_id()}." if is_elsewhere else finding.line()
+
+
+def _warnings(lines: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    held = tuple(lines)
+    found = {names.CLEW_WARNINGS: held}
+    if configuration.settings.jaeger_warnings:
+        found[names.JAEGER_WARNINGS] = held
+    return found
 
 
 # For tests: told the findings of every request and task that ends.
@@ -165,11 +210,16 @@ def report(local: LocalTrace, finding: Finding, key: Hashable, span: Any = None)
 def attach(span: Any, finding: Finding) -> None:
     """Say a finding on a span: on a light one when it ends, on the SDK's at once.
 
-    One that may still grow is not said on the SDK's (a driver's), but on the root, with its final numbers.
+    One that may still grow is only marked on the SDK's (a driver's), and said on the root, with its final numbers.
     """
+    span = finding.span = getattr(span, "span", span)  # of `spans.SdkSpan`, the SDK's
     if type(span) is LightSpan:
         span.take_finding(finding)
         finding.is_placed = True
     elif span.is_recording() and finding.refresh is None:
-        span.add_event(names.CLEW_FINDING, finding.attributes(), finding.time_ns)
+        held: dict[str, Any] = {}
+        finding.say(span.add_event, held)
+        span.set_attributes(held)
         finding.is_placed = True
+    elif span.is_recording():
+        span.set_attribute(names.finding(finding.type), True)

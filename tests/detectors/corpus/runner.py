@@ -46,8 +46,8 @@ def _run(case: Case, trace: Trace, kind: str) -> Result:
         assert response.status_code == 200, f"{case.name}: {response.status_code}"
         b"".join(response)
         transaction.set_rollback(True)
-    events = [event for span in trace.spans for event in span.events if event.name == names.CLEW_FINDING]
-    found = [event.attributes for event in events if event.attributes[names.CLEW_FINDING_TYPE] == kind]
+    events = [event for span in trace.spans for event in span.events if event.name == names.finding(kind)]
+    found = [event.attributes for event in events]
     return Result(
         case,
         tuple(each.get("clew.finding.relation") or each.get("clew.finding.model", "") for each in found),

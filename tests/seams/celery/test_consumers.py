@@ -216,8 +216,13 @@ def test_what_is_known_after_the_end_has_a_span_of_its_own(here, trace, forgetfu
         "celery.has_consumers": False,
         "clew.findings": (TYPE,),
         "clew.no_consumer.count": 1,
+        "clew.finding.any": True,
+        "clew.finding.no_consumer": True,
+        "clew.warnings": span.attributes["clew.warnings"],
     }
-    assert [event.name for event in span.events] == ["clew.finding"]
+    (line,) = span.attributes["clew.warnings"]
+    assert line.startswith(f"no_consumer: nobody reads queue '{here.queue}' ")
+    assert [event.name for event in span.events] == ["clew.finding.no_consumer"]
     said = [each.getMessage() for each in caplog.records if each.name == "clew"]
     assert said == [f"clew: nobody reads queue '{here.queue}': the tasks sent there do not run (logged once per queue)"]
 

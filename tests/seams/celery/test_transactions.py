@@ -72,9 +72,9 @@ def test_a_task_that_is_sent_before_the_commit_finds_no_row(here):
     assert said_on(here.trace, "apply_async/shop.confirm") == ["publish_in_transaction"]
 
     (run,) = here.gathered.runs()
-    said = [attributes for name, attributes in events_of(run) if name == "clew.finding"]
+    said = [attributes for name, attributes in events_of(run) if name.startswith("clew.finding.")]
     assert [each["clew.finding.type"] for each in said] == ["publish_in_transaction"]
-    assert said[0]["clew.finding.message"] == (
+    assert said[0]["clew.finding.about"] == (
         "shop.confirm was sent before its transaction of 'pg' was committed; the row was not there yet "
         "(Group.DoesNotExist)"
     )

@@ -54,6 +54,14 @@ def test_the_waits_add_up_and_are_never_negative(times, expected):
     assert waited(**times()) == expected
 
 
+@pytest.mark.parametrize(("seconds", "is_slow"), [(9, None), (11, True)])
+def test_a_long_wait_in_the_queue_can_be_searched_for(seconds, is_slow):
+    attributes = {}
+    request = SimpleNamespace(is_eager=False, headers=None, **delivery(-1, -1 - seconds))
+    waits(request, received_of(request), attributes)
+    assert attributes.get("celery.queue_slow") is is_slow
+
+
 def test_an_eager_run_has_not_waited():
     assert waits(Context({"is_eager": True}), None, {}).ms == {}
 

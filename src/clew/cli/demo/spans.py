@@ -127,9 +127,9 @@ def _missing_runs(records: Sequence[SpanRecord], step: Step) -> Iterator[str]:
 
 def findings(records: Iterable[SpanRecord], kind: str) -> list[dict[str, Any]]:
     """What clew found of one kind: the attributes of each event, what was seen first first."""
-    events = [event for record in records for event in record.events if event[0] == "clew.finding"]
+    events = [event for record in records for event in record.events if event[0] == f"clew.finding.{kind}"]
     events.sort(key=lambda event: event[1])
-    return [attributes for _, _, attributes in events if attributes.get("clew.finding.type") == kind]
+    return [attributes for _, _, attributes in events]
 
 
 def _find(records: Iterable[SpanRecord], kind: str, service: str, text: str) -> SpanRecord | None:

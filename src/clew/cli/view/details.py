@@ -15,7 +15,7 @@ from clew.cli.terminal import Segment, Terminal, cells
 from clew.cli.view.forest import Node, exceptions
 from clew.cli.view.span_record import SpanRecord
 
-_FINDING = "clew.finding"
+_FINDING = "clew.finding."
 # One span may record every retry of a loop; three tell the story.
 _MOST_EXCEPTIONS = 3
 _SHORTEST_PATH = 12
@@ -155,13 +155,13 @@ def note_lines(node: Node, terminal: Terminal, width: int) -> Iterator[list[Segm
     """
     yield from _error_lines(node, terminal, width)
     for name, _, attributes in node.record.events:
-        if name == _FINDING:
+        if name.startswith(_FINDING):
             yield from _finding_lines(attributes, terminal, width)
 
 
 def finding_count(records: Iterable[SpanRecord]) -> int:
     """How many findings these spans carry."""
-    return sum(event[0] == _FINDING for record in records for event in record.events)
+    return sum(event[0].startswith(_FINDING) for record in records for event in record.events)
 
 
 def query_totals(records: Iterable[SpanRecord]) -> str:
@@ -203,7 +203,7 @@ def _error_lines(node: Node, terminal: Terminal, width: int) -> Iterator[list[Se
 
 def _finding_lines(attributes: dict[str, Any], terminal: Terminal, width: int) -> Iterator[list[Segment]]:
     kind = terminal.clean(attributes.get("clew.finding.type", "finding"))
-    message = terminal.clean(attributes.get("clew.finding.message", ""))
+    message = terminal.clean(attributes.get("clew.finding.about", ""))
     is_hint = attributes.get("clew.finding.severity") == "information"
     kind += " (information)" if is_hint else ""
     first, *rest = terminal.wrap(f"{kind}: {message}" if message else kind, width - 2, 6)

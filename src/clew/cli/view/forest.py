@@ -123,7 +123,7 @@ def _summarise(root: Node) -> None:
     # Parents come first in a walk, so backwards every child is finished before its parent.
     for node in reversed(list(root.walk())):
         record = node.record
-        node.notable |= record.status == "ERROR" or any(event[0] == "clew.finding" for event in record.events)
+        node.notable |= record.status == "ERROR" or any(event[0].startswith("clew.finding.") for event in record.events)
         for child in node.children:
             node.size += child.size
             node.notable |= child.notable

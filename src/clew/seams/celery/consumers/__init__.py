@@ -199,6 +199,7 @@ SEAM = Seam(
                 names.MESSAGING_DESTINATION_NAME,
                 names.CELERY_HAS_CONSUMERS,
                 names.CLEW_FINDINGS,
+                names.CLEW_FINDING_ANY,
                 names.CLEW_FINDING_COUNT,
             ),
         ),

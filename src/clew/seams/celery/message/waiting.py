@@ -12,6 +12,7 @@ from time import time_ns
 from typing import Any, NamedTuple
 
 from clew import attributes as names
+from clew.engine import configuration
 from clew.seams.celery.message.attempts import header
 from clew.seams.celery.message.headers import PUBLISHED_AT, Received, read_time
 
@@ -50,6 +51,8 @@ def waits(request: Any, received: Received | None, attributes: dict[str, Any]) -
         ms[names.CELERY_QUEUE_MS] = _ms(got - (eta if published < eta <= got else published))
         if published - got > _SKEW_NS:
             attributes[names.CELERY_CLOCK_SKEW_MS] = _ms(published - got)
+        if 0 < configuration.settings.slow_queue_threshold_ms <= ms[names.CELERY_QUEUE_MS]:
+            attributes[names.CELERY_QUEUE_SLOW] = True
     ms[names.CELERY_PREFETCH_MS] = _ms(now - max(got, eta))
     attributes.update(ms)
     if received.number > 1:

@@ -117,6 +117,7 @@ SEAM = Seam(
                 names.CELERY_OUTCOME,
                 names.CELERY_ETA_MS,
                 names.CELERY_QUEUE_MS,
+                names.CELERY_QUEUE_SLOW,
                 names.CELERY_PREFETCH_MS,
                 names.CELERY_CLOCK_SKEW_MS,
                 names.CELERY_REDELIVERED,
