@@ -22,10 +22,12 @@ from clew.engine import configuration, exits, flush, isolation, needs, redaction
 from clew.engine.seam import Patch, Seam
 from clew.engine.wrapper import Around
 from clew.export import provider as providers
+from clew.export import resources, signals
 from clew.export.exporters import exporters
 from clew.export.losses import Losses
 from clew.processors import processors
 from clew.processors.deliver import DeliverProcessor, Limits
+from clew.processors.redact_signals import SIGNALS
 from clew.seams import seams
 from clew.settings import Resolved, Settings, SettingsError
 from clew.source import frames
@@ -173,11 +175,16 @@ def _is_sdk_disabled() -> bool:
 def _install(tracing: Tracing, provider: TracerProvider | None) -> None:
     _prefer_stable_names()
     is_ours = provider is None
+    is_made_here = is_ours and providers.is_missing()
     provider = provider or providers.obtain(tracing.resolved.settings.service_name)
     if provider is None:
         return
     tracing.provider = provider
-    providers.ENCODING.install()
+    for seam in (providers.ENCODING, *SIGNALS):
+        seam.install()
+    if is_made_here or signals.is_ours(provider):
+        signals.install(provider, is_automatic=tracing.is_automatic)
+        flush.close_signals = signals.close
     tracing._processors = processors()
     if is_ours and (
         not providers.has_processors(provider) or (tracing.is_automatic and providers.step_aside(provider))
@@ -242,6 +249,7 @@ def _apply(tracing: Tracing, resolved: Resolved) -> None:
     settings = resolved.settings
     configuration.settings = settings
     redaction.configure(settings.redact_names)
+    resources.redact()
     if not settings.enabled:
         _uninstall_seams()
         spans.install(None)
@@ -300,8 +308,10 @@ def _uninstall(tracing: Tracing) -> None:
         providers.release(tracing.provider)
     for processor in tracing._processors:
         processor.is_on = False
-    providers.ENCODING.uninstall()
-    flush.queues = ()
+    for seam in (providers.ENCODING, *SIGNALS):
+        seam.uninstall()
+    signals.uninstall()
+    flush.queues, flush.close_signals = (), None
 
 
 def _uninstall_seams() -> None:

@@ -10,6 +10,8 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -22,6 +24,9 @@ class Collector:
     Attributes:
         endpoint: for `OTEL_EXPORTER_OTLP_ENDPOINT`.
         names: of the spans it has accepted.
+        metrics, logs: the accepted requests of these, decoded; over HTTP only.
+        bodies: every accepted request over HTTP, as bytes.
+        refused: the paths that are answered 404.
         sizes: how many spans, and bytes, each accepted request had.
         answer: an HTTP status (with its headers), or a gRPC status code's name; None: it accepts.
         gate: closed: requests wait.
@@ -29,9 +34,19 @@ class Collector:
 
     def __init__(self):
         self.endpoint, self.names, self.sizes, self.headers = "", [], [], []
+        self.metrics, self.logs, self.bodies, self.refused = [], [], [], {}
         self.answer = None
         self.gate = threading.Event()
         self.gate.set()
+
+    def take_from(self, path, body):
+        self.bodies.append(body)
+        if path.endswith("/metrics"):
+            self.metrics.append(ExportMetricsServiceRequest.FromString(body))
+        elif path.endswith("/logs"):
+            self.logs.append(ExportLogsServiceRequest.FromString(body))
+        else:
+            self.take(body)
 
     def take(self, body):
         request = ExportTraceServiceRequest.FromString(body)
@@ -50,8 +65,12 @@ def http_collector():
             collector.gate.wait(60)
             status, headers = collector.answer or (200, {})
             collector.headers.append(dict(self.headers))
+            if self.path in collector.refused:
+                collector.refused[self.path] += 1
+                status = 404
             if status == 200:
-                collector.take(zlib.decompress(body, 31) if self.headers.get("Content-Encoding") == "gzip" else body)
+                is_zipped = self.headers.get("Content-Encoding") == "gzip"
+                collector.take_from(self.path, zlib.decompress(body, 31) if is_zipped else body)
             with contextlib.suppress(OSError):
                 self.send_response(status)
                 for name, value in {"Content-Length": "0", **headers}.items():

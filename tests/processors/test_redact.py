@@ -1,14 +1,22 @@
-"""Spans of others come out without secrets: whatever part of the span they stand in."""
+"""Spans, log records and metrics come out without secrets: whatever part of them they stand in."""
 
 from __future__ import annotations
 
 import pytest
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, SpanContext, StatusCode, TraceFlags
 
 from clew.processors.redact import RedactProcessor
+from clew.processors.redact_signals import SIGNALS
+from clew.spans.identity import TraceIdentity
+from clew.spans.light_span import LightSpan
+from clew.spans.pipeline import Pipeline
 
 SECRET = "cAnary7x"
 CONTEXT = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(1))
@@ -80,5 +88,70 @@ def test_names_and_status(ended):
     assert ended("reset/<str:token>/done").name == "reset/<str:token>/done"
 
 
-def test_spans_of_ours_were_redacted_when_they_were_recorded(ended):
-    assert ended(f"token={SECRET}", scope="clew.seams.x").name == f"token={SECRET}"
+def test_what_the_application_says_on_a_span_of_ours():
+    pipeline = Pipeline(TracerProvider())
+    trace = TraceIdentity(1, TraceFlags(1), None)
+    span = LightSpan(pipeline, pipeline.scope("clew.seams.x"), "view", trace)
+    span.set_attribute("password", SECRET)
+    span.set_attributes({"sent": f"Bearer {SECRET}", "n": 3})
+    span.add_event(f"token={SECRET}", {"user.pin": 1234})
+    span.add_link(CONTEXT, {"u": f"https://u:{SECRET}@h/"})
+    span.set_status(StatusCode.ERROR, f"password={SECRET} is wrong")
+    span.record_exception(ValueError("bad"), {"otp": SECRET})
+    span.update_name(f"GET /x?token={SECRET}")
+    span.set_attribute(5, f"token={SECRET}")
+    told = span.readable().to_json()
+    assert SECRET not in told
+    assert "1234" not in told
+    assert dict(span.attributes) == {"password": "[redacted]", "sent": "Bearer [redacted]", "n": 3}
+
+
+@pytest.fixture
+def signals():
+    for seam in SIGNALS:
+        seam.install()
+    yield
+    for seam in SIGNALS:
+        seam.uninstall()
+
+
+@pytest.mark.parametrize(
+    ("body", "cleaned"),
+    [
+        (f"password={SECRET} said", "password=[redacted] said"),
+        ({"password": SECRET, "n": 3}, {"password": "[redacted]", "n": 3}),
+        (
+            {"a": [{"token": SECRET}, f"Bearer {SECRET}"], "b": 1.5},
+            {"a": ({"token": "[redacted]"}, "Bearer [redacted]"), "b": 1.5},
+        ),
+        (f"token={SECRET}".encode(), "token=[redacted]"),
+        (b"token", "token"),
+        (None, None),
+        (True, True),
+    ],
+)
+@pytest.mark.usefixtures("signals")
+def test_log_records_of_any_provider(body, cleaned):
+    exporter, provider = InMemoryLogRecordExporter(), LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    provider.get_logger("app").emit(
+        body=body, attributes={"user.password": SECRET, "url": f"/x?token={SECRET}", "n": 3}
+    )
+    (record,) = (each.log_record for each in exporter.get_finished_logs())
+    assert record.body == cleaned
+    assert dict(record.attributes) == {"user.password": "[redacted]", "url": "/x?token=[redacted]", "n": 3}
+
+
+@pytest.mark.usefixtures("signals")
+def test_metrics_of_any_provider():
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    for _ in range(2):
+        provider.get_meter("app").create_counter("calls").add(
+            1, {"url.full": f"http://u:{SECRET}@h/", "pin": 1234, "n": 3}
+        )
+    for _ in range(2):
+        data = reader.get_metrics_data()
+        (point,) = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
+        assert dict(point.attributes) == {"url.full": "http://[redacted]@h/", "pin": "[redacted]", "n": 3}
+        assert point.value == 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from opentelemetry import metrics
@@ -51,8 +52,10 @@ class Queue(Protocol):
         """Wait no longer than that for other spans."""
 
 
-# Those of the provider in use; none where it is somebody else's. Set by the wiring.
+# Those of the provider in use; none where it is somebody else's. Set by the wiring, as what ends clew's providers of
+# metrics and logs within so many seconds by the threads these have: the interpreter's exit starts no new ones.
 queues: tuple[Queue, ...] = ()
+close_signals: Callable[[float], None] | None = None
 
 
 class _Flush:
@@ -60,7 +63,7 @@ class _Flush:
 
     def __init__(self, provider: Any, timeout_millis: float) -> None:
         self._provider, self._timeout = provider, int(timeout_millis)
-        self.is_complete = False
+        self.is_complete = self.is_refused = False
         # Not `Thread.join`: an exception out of a signal's handler makes it take the thread for ended (3.10 to 3.12).
         self.is_over = threading.Event()
 
@@ -69,6 +72,7 @@ class _Flush:
         try:
             forks.start(threading.Thread(target=self._run, name="clew-flush", daemon=True))
         except RuntimeError:
+            self.is_refused = True
             self.is_over.set()
 
     def _run(self) -> None:
@@ -147,6 +151,8 @@ def flush_before_exit(provider: TracerProvider, timeout_millis: float | None = N
     lost = [each.lose_the_rest(reason) for each in waiting] if is_last else []
     if any(lost):
         _send_the_count(others)
+    if is_last and close_signals is not None and any(each.is_refused for each in others):
+        close_signals(max(now + slow - time.monotonic(), _LAST_METRICS_MILLIS / 1000))
     if raised is not None:
         raise raised
     return is_complete

@@ -8,9 +8,8 @@ from typing import Any
 
 from clew.engine import forks
 
-_CREDENTIAL_PROVIDERS = (
-    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
-    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER",
+_CREDENTIAL_PROVIDERS = tuple(
+    f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{signal}CREDENTIAL_PROVIDER" for signal in ("", "TRACES_", "METRICS_", "LOGS_")
 )
 _GRPC = {"UNAVAILABLE": "unreachable", "DEADLINE_EXCEEDED": "timeout", "CANCELLED": "timeout"}
 _NO_CONNECTION = ("failed to connect", "connection refused", "dns resolution", "no route", "unreachable", "name resol")
@@ -18,10 +17,15 @@ _TOO_LARGE = ("larger than max", "too large", "message size", "exceeds")
 
 
 class Answer:
-    """The last answer of a collector, as a reason of `losses.REASONS`; "" if it took the batch or has not answered."""
+    """The last answer of a collector, as a reason of `losses.REASONS`; "" if it took the batch or has not answered.
+
+    Attributes:
+        is_unknown: the collector has no such service: it does not take this signal at all.
+    """
 
     def __init__(self) -> None:
         self.reason = ""
+        self.is_unknown = False
 
     def forget(self) -> None:
         """A new export begins."""
@@ -29,6 +33,7 @@ class Answer:
 
     def of_status(self, status: int) -> None:
         """An HTTP status."""
+        self.is_unknown = status == 404
         if status < 300:
             self.reason = ""
         elif status < 400:
@@ -39,6 +44,7 @@ class Answer:
     def of_grpc(self, code: str, details: str) -> None:
         """A gRPC status."""
         details = details.lower()
+        self.is_unknown = code == "UNIMPLEMENTED"
         self.reason = _GRPC.get(code, "rejected")
         if code == "UNAVAILABLE" and not any(words in details for words in _NO_CONNECTION):
             self.reason = "rejected"
@@ -91,7 +97,7 @@ def watched_grpc(exporter: Any) -> tuple[Any, Answer | None]:
     """
     answer = Answer()
 
-    class OTLPSpanExporter(exporter):  # type: ignore[misc]
+    class WatchedExporter(exporter):  # type: ignore[misc]
         """Upstream's, connected by its first export, and at once in a forked child, whose memory then grows no more.
 
         A server that forks before has no channel, and its children none of gRPC's threads.
@@ -107,7 +113,7 @@ def watched_grpc(exporter: Any) -> tuple[Any, Answer | None]:
             stub, self._client = self._client, watched
             return stub
 
-    return OTLPSpanExporter(), answer
+    return WatchedExporter(), answer
 
 
 class _WatchedStub:

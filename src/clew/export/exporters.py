@@ -1,4 +1,6 @@
-"""The exporters that `OTEL_TRACES_EXPORTER` and `OTEL_EXPORTER_OTLP_PROTOCOL` name, made as the SDK would make them."""
+"""The exporters that `OTEL_TRACES_EXPORTER` (`_METRICS_`, `_LOGS_`) and `OTEL_EXPORTER_OTLP_PROTOCOL` name, made as the
+SDK would make them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from clew.engine import green, isolation
-from clew.export.answers import watched_grpc, watched_http
+from clew.export.answers import Answer, watched_grpc, watched_http
 from clew.export.outgoing import Outgoing
 
 _PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
@@ -16,39 +18,52 @@ _OTLP = "opentelemetry.exporter.otlp.proto"
 
 
 def exporters() -> Iterator[Outgoing]:
-    """Each exporter that is asked for; one that cannot be made is said, and left out."""
-    names = os.environ.get("OTEL_TRACES_EXPORTER") or "otlp"
-    for name in (each.strip() for each in names.split(",")):
+    """Each exporter of spans that is asked for."""
+    for exporter, answer in made("traces", "otlp"):
+        yield Outgoing(exporter, answer)
+
+
+def made(signal: str, default: str) -> Iterator[tuple[Any, Answer | None]]:
+    """Each exporter that is asked for, and its answers; one that cannot be made is said, and left out.
+
+    Args:
+        signal: `traces`, `metrics` or `logs`.
+        default: the exporter if none is named.
+    """
+    variable = f"OTEL_{signal.upper()}_EXPORTER"
+    for name in (each.strip() for each in (os.environ.get(variable) or default).split(",")):
         if name.lower() in ("", "none"):
             continue
         try:
-            yield _made(load("opentelemetry_traces_exporter", protocol_of(name)))
+            yield _watched(load(f"opentelemetry_{signal}_exporter", protocol_of(name, signal)))
         except Exception as error:  # noqa: BLE001 - an exporter that cannot be made must not stop the application
+            what = "spans" if signal == "traces" else signal
             isolation.warn(
-                f"clew: the exporter {name!r} (OTEL_TRACES_EXPORTER) could not be made: {error}; its spans are not sent"
+                f"clew: the exporter {name!r} ({variable}) could not be made: {error}; its {what} are not sent"
             )
 
 
-def _made(kind: Any) -> Outgoing:
+def _watched(kind: Any) -> tuple[Any, Answer | None]:
     module = getattr(kind, "__module__", "")
     if module.startswith(f"{_OTLP}.http."):
-        return Outgoing(*watched_http(kind))
+        return watched_http(kind)
     if module.startswith(f"{_OTLP}.grpc.") and isinstance(kind, type):
-        return Outgoing(*watched_grpc(kind))
-    return Outgoing(kind())
+        return watched_grpc(kind)
+    return kind(), None
 
 
-def protocol_of(name: str) -> str:
-    """The entry point of the exporter `name` of OTEL_TRACES_EXPORTER: of `otlp`, that of its protocol.
+def protocol_of(name: str, signal: str = "traces") -> str:
+    """The entry point of the exporter `name` of a signal: of `otlp`, that of its protocol.
 
     Raises:
         ValueError: OTEL_EXPORTER_OTLP_PROTOCOL is none that there is.
     """
     if name != "otlp":
         return name
-    protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
-    chosen = (protocol or "").strip() or _default_protocol()
-    if chosen == "grpc" and (library := green.patched_by()):
+    of_signal = f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL"
+    protocol = os.environ.get(of_signal) or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+    chosen = (protocol or "").strip() or _default_protocol(signal)
+    if signal == "traces" and chosen == "grpc" and (library := green.patched_by()):
         isolation.warn(
             f"clew: exports over gRPC stop every greenlet of {library} until the collector answers; set "
             "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf (and the collector's HTTP port, 4318, in the endpoint)"
@@ -58,9 +73,9 @@ def protocol_of(name: str) -> str:
     return _PROTOCOLS[chosen]
 
 
-def _default_protocol() -> str:
+def _default_protocol(signal: str) -> str:
     """gRPC; among greenlets HTTP, unless an endpoint is set, which then is one for gRPC."""
-    is_endpoint_set = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{name}ENDPOINT") for name in ("", "TRACES_"))
+    is_endpoint_set = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{name}ENDPOINT") for name in ("", f"{signal.upper()}_"))
     return "http/protobuf" if green.patched_by() and not is_endpoint_set else "grpc"
 
 

@@ -13,17 +13,15 @@ import weakref
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 
-from clew.engine import forks, isolation
+from clew.engine import isolation
 from clew.engine.seam import Patch, Seam
-from clew.export import encoding, metrics_fork
+from clew.export import encoding, resources
 from clew.export.exporters import load
 from clew.export.outgoing import renew_connections
-from clew.version import VERSION
 
 _KNOWN_SAMPLERS = [
     "always_on",
@@ -33,9 +31,13 @@ _KNOWN_SAMPLERS = [
     "traceidratio",
     "parentbased_traceidratio",
 ]
-_described: weakref.WeakSet[TracerProvider] = weakref.WeakSet()
 _aside: weakref.WeakKeyDictionary[TracerProvider, list[SpanProcessor]] = weakref.WeakKeyDictionary()
 _lent: weakref.WeakKeyDictionary[TracerProvider, list[SpanProcessor]] = weakref.WeakKeyDictionary()
+
+
+def is_missing() -> bool:
+    """Whether nobody has made the global provider."""
+    return isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 def obtain(service_name: str) -> TracerProvider | None:
@@ -48,9 +50,12 @@ def obtain(service_name: str) -> TracerProvider | None:
         The provider; None (and a line that says so) where it is not the SDK's and takes no span processors.
     """
     found = trace.get_tracer_provider()
-    if isinstance(found, trace.ProxyTracerProvider):
+    if is_missing():
         found = TracerProvider(
-            sampler=_sampler(), resource=_resource(service_name), id_generator=_id_generator(), shutdown_on_exit=False
+            sampler=_sampler(),
+            resource=resources.of_project(service_name),
+            id_generator=_id_generator(),
+            shutdown_on_exit=False,
         )
         trace.set_tracer_provider(found)
     if not isinstance(found, TracerProvider):
@@ -59,22 +64,8 @@ def obtain(service_name: str) -> TracerProvider | None:
             "and stays off"
         )
         return None
-    _describe(found)
+    resources.describe(found)
     return found
-
-
-def _describe(provider: TracerProvider) -> None:
-    """Say which distribution and which process a provider's spans come from; a distro's own does not."""
-    _described.add(provider)
-    known = dict(provider.resource.attributes)
-    distribution = {"telemetry.distro.name": "clew", "telemetry.distro.version": VERSION}
-    _merge(provider, {**({} if "telemetry.distro.name" in known else distribution), "process.pid": os.getpid()})
-
-
-def _merge(provider: TracerProvider, attributes: dict[str, Any]) -> None:
-    provider._resource = provider.resource.merge(Resource(attributes))
-    for tracer in list(getattr(provider, "_tracers", {}).values()):
-        tracer.resource = provider._resource
 
 
 def has_processors(provider: TracerProvider) -> bool:
@@ -143,24 +134,6 @@ ENCODING = Seam(
     "export.encoding",
     tuple(Patch(module, "encode_spans", _instead(encoder)) for module, encoder in encoding.ENCODERS.items()),
 )
-
-
-def _resource(service_name: str) -> Resource:
-    resource = Resource.create({"service.name": service_name} if service_name else {})
-    if str(resource.attributes.get("service.name", "")).startswith("unknown_service"):
-        project = os.environ.get("DJANGO_SETTINGS_MODULE", "").partition(".")[0]
-        if project:
-            return resource.merge(Resource({"service.name": project}))
-    return resource
-
-
-@forks.renew
-def _after_fork() -> None:
-    pid = {"process.pid": os.getpid()}
-    for provider in list(_described):
-        _merge(provider, pid)
-    if _described:
-        metrics_fork.renew(Resource(pid))
 
 
 def _sampler() -> Sampler | None:

@@ -1,4 +1,4 @@
-"""Takes secrets out of other people's spans; clew's own are redacted when they are recorded.
+"""Takes secrets out of the SDK's spans; clew's light ones are redacted when something is recorded.
 
 We stand in `_on_ending`, which every processor gets before any `on_end`: so the order of the processors does not
 matter, and what any exporter sees has been redacted. The span is closed to its public setters there
@@ -26,9 +26,7 @@ class RedactProcessor(SpanProcessor):
         if not self.is_on:
             return
         try:
-            scope = span.instrumentation_scope
-            if scope is None or not scope.name.startswith("clew.seams."):
-                self._redact(span)
+            self._redact(span)
         except Exception as error:  # noqa: BLE001 - ours must not reach the application
             isolation.report(error, "processors.redact")
 
@@ -56,28 +54,9 @@ class RedactProcessor(SpanProcessor):
 
 def _redact_attributes(attributes: Any) -> None:
     held = getattr(attributes, "_dict", None)
-    if not held:
-        return
-    redactor = redaction.redactor
-    for key, value in list(held.items()):
-        if redactor.is_secret_name(key):
-            if not (key.endswith("tokens") and isinstance(value, int | float)):
-                held[key] = redaction.REDACTED
-        elif isinstance(value, str):
-            held[key] = redactor.query(value) if key == "url.query" else _text(value)
-        elif isinstance(value, tuple | list) and any(isinstance(each, str) for each in value):
-            held[key] = _items(value)
+    if held:
+        held.update(redaction.redactor.attributes(dict(held)))
 
 
 def _text(value: Any) -> Any:
-    return redaction.redactor.text(value) if isinstance(value, str) and not value.isalnum() else value
-
-
-def _items(values: Any) -> tuple[Any, ...]:
-    """A list's texts, and what follows an option of a command line."""
-    cleaned: list[Any] = []
-    is_secret = False
-    for value in values:
-        cleaned.append(redaction.REDACTED if is_secret and isinstance(value, str) else _text(value))
-        is_secret = isinstance(value, str) and value.startswith("-") and redaction.redactor.is_secret_name(value)
-    return tuple(cleaned)
+    return redaction.redactor.attribute("", value) if isinstance(value, str) else value

@@ -24,6 +24,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.trace.status import Status, StatusCode
 
 from clew import attributes as names
+from clew.engine import redaction
 from clew.engine.redaction.exception_event import (
     CANCELLED,
     described,
@@ -150,21 +151,21 @@ class LightSpan(Span):
         return self._end_time is None
 
     def set_attribute(self, key: str, value: Any) -> None:
-        """Set an attribute, cleaned and limited as the SDK does."""
+        """Set an attribute, cleaned and limited as the SDK does, and redacted: the application may have said it."""
         if self._is_open():
             self._is_touched = True
-            self._bounded()[key] = value
+            self._bounded()[key] = _redacted(key, value)
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Set several attributes."""
         if self._is_open():
             self._is_touched = True
-            self._bounded().update(attributes)
+            self._bounded().update(_clean(attributes))
 
     def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
-        """Add an event, within the provider's limits."""
+        """Add an event, redacted, within the provider's limits."""
         if self._is_open():
-            self._event(name, attributes, timestamp)
+            self._event(_redacted("", name), _clean(attributes), timestamp)
 
     def _event(self, name: str, attributes: Any, timestamp: int | None) -> None:
         limits = self._pipeline.limits
@@ -182,7 +183,9 @@ class LightSpan(Span):
             self._links = BoundedList(limits.max_links)
         if type(attributes) is not BoundedAttributes:
             attributes = BoundedAttributes(
-                limits.max_link_attributes, attributes, max_value_len=limits.max_attribute_length
+                limits.max_link_attributes,
+                _clean(attributes),
+                max_value_len=limits.max_attribute_length,
             )
         self._links.append(Link(context, attributes))
 
@@ -190,7 +193,7 @@ class LightSpan(Span):
         """Rename the span."""
         if self._is_open():
             self._is_touched = True
-            self._name = name
+            self._name = _redacted("", name)
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """Set the status; OK is final, UNSET is ignored, as in the SDK."""
@@ -198,7 +201,8 @@ class LightSpan(Span):
             return
         given = status if isinstance(status, Status) else Status(status, description)
         if given.status_code is not StatusCode.UNSET:
-            self._status = given
+            said = _redacted("", given.description)
+            self._status = given if said is given.description else Status(given.status_code, said)
 
     def record_exception(
         self,
@@ -208,7 +212,9 @@ class LightSpan(Span):
         escaped: bool = False,
     ) -> None:
         """Add an `exception` event, its message and traceback redacted."""
-        self.add_event("exception", {**exception_attributes(exception, escaped), **(attributes or {})}, timestamp)
+        if self._is_open():
+            said = {**exception_attributes(exception, escaped), **_clean(attributes)}
+            self._event("exception", said, timestamp)
 
     def end(self, end_time: int | None = None) -> None:
         """End the span and hand it over."""
@@ -248,7 +254,8 @@ class LightSpan(Span):
         self.note(names.ERROR_TYPE, type_name(error))
         if id(error) not in (self._error_below, local.error_id if local is not None else 0):
             description, event = described(error)
-            self.add_event("exception", event)
+            if self._is_open():
+                self._event("exception", event, None)
         else:
             description = error_description(error)
         if local is not None:
@@ -416,3 +423,11 @@ class LightSpan(Span):
             self._static = None
         bounded: BoundedAttributes = attributes
         return bounded
+
+
+def _redacted(key: str, value: Any) -> Any:
+    return redaction.redactor.attribute(key, value)
+
+
+def _clean(attributes: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    return {**attributes, **redaction.redactor.attributes(attributes)} if attributes else {}

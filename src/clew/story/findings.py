@@ -19,6 +19,7 @@ from opentelemetry import metrics
 
 from clew import attributes as names
 from clew.engine import configuration
+from clew.engine.redaction import CleanAttributes
 from clew.spans.light_span import LightSpan
 from clew.version import VERSION
 
@@ -57,16 +58,17 @@ class Finding:
     span: Any = None
     is_placed: bool = False
 
-    def attributes(self) -> dict[str, Any]:
+    def attributes(self) -> CleanAttributes:
         """Attributes of its event."""
         if self.refresh is not None:
             self.refresh(self)
-        found: dict[str, Any] = {
+        said = {
             names.CLEW_FINDING_TYPE: self.type,
             names.CLEW_FINDING_MESSAGE: self.message,
             names.CLEW_FINDING_FIX: self.fix,
             names.CLEW_FINDING_SEVERITY: self.severity,
         }
+        found = CleanAttributes(said)
         if self.site is not None:
             found.update(self.site.attributes())
         for key, value in self.evidence.items():

@@ -7,7 +7,9 @@ others. Linear: a hostile string costs no more than its length (see text_scan).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from re import Match
+from typing import Any
 
 from clew.engine.redaction import database_messages
 from clew.engine.redaction.secret_names import IN_QUERY, WORD, SecretNames
@@ -15,15 +17,23 @@ from clew.engine.redaction.secret_pairs import without_pairs
 from clew.engine.redaction.secret_phrases import without_phrases
 from clew.engine.redaction.secret_shapes import REDACTED, without_shapes
 
-__all__ = ["MAX_TEXT", "REDACTED", "Redactor", "configure", "redactor"]
+__all__ = ["MAX_TEXT", "REDACTED", "CleanAttributes", "Redactor", "configure", "redactor"]
 
 MAX_TEXT = 65_536
+
+
+class CleanAttributes(dict[str, Any]):
+    """Attributes whose values have been redacted."""
+
+
 # Below this a parameter's value is no key that is known by its look.
 _MAX_PLAIN = 20
 _OPTION = re.compile(r"(?<![\w-])(--[A-Za-z][\w\-]{1,40})([ ]{1,3})(?!-)[^\s\"',)]+")
 _SPOKEN = re.compile(
     r"""\b(password|passphrase|passcode|passwd|api key|secret key) (["'])[^"'\n]{1,200}(?=\2)""", re.IGNORECASE
 )
+# Of what stands in a log record's body.
+_MAX_DEPTH = 6
 # Celery puts a task's arguments into the message of its MaxRetriesExceededError.
 _RETRIED = "Can't retry "
 _ARGUMENTS = re.compile(r"(Can't retry [^\n\[]{1,300}\[[^\n\]]{0,300}\]) args:[^\n]*")
@@ -75,6 +85,53 @@ class Redactor:
                 # A value may be a URL, JSON or a query string itself.
                 parts[at] = name + sep + self.text(value) if sep else self.text(part)
         return "&".join(parts)
+
+    def attribute(self, name: str, value: Any) -> Any:
+        """The value of an attribute or a log record's body, of lists and mappings too; others as they are."""
+        if type(name) is not str:
+            name = ""
+        if isinstance(value, str):
+            if self.is_secret_name(name):
+                return REDACTED
+            if value.isalnum():
+                return value
+            return self.query(value) if name == "url.query" else self.text(value)
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int | float):
+            is_open = name.endswith("tokens") or not self.is_secret_name(name)
+            return value if is_open else REDACTED
+        return self._within(name, value, _MAX_DEPTH)
+
+    def attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """What of them is a secret, by its name: what it is to be instead."""
+        if type(attributes) is CleanAttributes:
+            return {}
+        cleaned = {name: self.attribute(name, value) for name, value in attributes.items()}
+        return {name: value for name, value in cleaned.items() if value is not attributes[name]}
+
+    def _within(self, name: str, value: Any, depth: int) -> Any:
+        if self.is_secret_name(name) or not depth:
+            return REDACTED
+        if isinstance(value, Mapping):
+            return {key: self._item(str(key), each, depth) for key, each in value.items()}
+        if isinstance(value, tuple | list):
+            return self._items(value, depth)
+        return self.attribute("", value.decode(errors="replace")) if isinstance(value, bytes) else value
+
+    def _item(self, name: str, value: Any, depth: int) -> Any:
+        if isinstance(value, Mapping | tuple | list):
+            return self._within(name, value, depth - 1)
+        return self.attribute(name, value)
+
+    def _items(self, values: Any, depth: int) -> Any:
+        """A list's items, and what follows an option of a command line; the same list where all are clean."""
+        cleaned: list[Any] = []
+        is_secret = False
+        for value in values:
+            cleaned.append(REDACTED if is_secret and isinstance(value, str) else self._item("", value, depth))
+            is_secret = isinstance(value, str) and value.startswith("-") and self.is_secret_name(value)
+        return values if all(a is b for a, b in zip(values, cleaned, strict=True)) else tuple(cleaned)
 
     def _option(self, match: Match[str]) -> str:
         return f"{match[1]}{match[2]}{REDACTED}" if self._degree(match[1]) >= WORD else match[0]

@@ -7,11 +7,10 @@ of its text is redacted once, then cut: a secret that lies across the cut has be
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from clew import attributes as names
 from clew.engine import redaction
-from clew.engine.redaction import database_messages
+from clew.engine.redaction import CleanAttributes, database_messages
 from clew.engine.redaction.stack_text import stack_text
 
 # Ends that are no errors of the application: the client went away, a generator was closed early.
@@ -43,12 +42,12 @@ def error_description(error: BaseException) -> str:
     return _description(error, message_of(error))
 
 
-def exception_attributes(error: BaseException, escaped: bool = True) -> dict[str, Any]:
+def exception_attributes(error: BaseException, escaped: bool = True) -> CleanAttributes:
     """Attributes of an `exception` event (semantic conventions, exceptions)."""
     return _attributes(error, message_of(error), escaped=escaped)
 
 
-def described(error: BaseException, *, escaped: bool = True) -> tuple[str, dict[str, Any]]:
+def described(error: BaseException, *, escaped: bool = True) -> tuple[str, CleanAttributes]:
     """Description and event's attributes in one go: its message is asked for and redacted once."""
     message = message_of(error)
     return _description(error, message), _attributes(error, message, escaped=escaped)
@@ -58,7 +57,7 @@ def _description(error: BaseException, message: str) -> str:
     return f"{type(error).__name__}: {message}"
 
 
-def _attributes(error: BaseException, message: str, *, escaped: bool) -> dict[str, Any]:
+def _attributes(error: BaseException, message: str, *, escaped: bool) -> CleanAttributes:
     def tell(each: BaseException) -> str:
         return _last_lines(each, message if each is error else message_of(each))
 
@@ -66,12 +65,14 @@ def _attributes(error: BaseException, message: str, *, escaped: bool) -> dict[st
         stack = _cut_stack(stack_text(error, tell, redaction.redactor.text))
     except Exception:  # noqa: BLE001 - what an exception holds is the application's, and may be anything
         stack = ""
-    return {
-        names.EXCEPTION_TYPE: type_name(error),
-        names.EXCEPTION_MESSAGE: message,
-        names.EXCEPTION_STACKTRACE: stack,
-        names.EXCEPTION_ESCAPED: str(escaped),
-    }
+    return CleanAttributes(
+        {
+            names.EXCEPTION_TYPE: type_name(error),
+            names.EXCEPTION_MESSAGE: message,
+            names.EXCEPTION_STACKTRACE: stack,
+            names.EXCEPTION_ESCAPED: str(escaped),
+        }
+    )
 
 
 def _last_lines(error: BaseException, message: str) -> str:
