@@ -17,7 +17,12 @@ COMPILED = pytest.StashKey[str]()
 
 
 def pytest_configure(config):
-    """Half of a process's start is compiling, where the environment forbids to keep the result; we start hundreds."""
+    """Half of a process's start is compiling, where the environment forbids to keep the result; we start hundreds.
+
+    What the plugin spares a site's tests, the export, is what many of ours are about.
+    """
+    for kind in ("TRACES", "METRICS", "LOGS"):
+        os.environ.pop(f"OTEL_{kind}_EXPORTER", None)
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
         os.environ["PYTHONPYCACHEPREFIX"] = config.stash[COMPILED] = tempfile.mkdtemp(prefix="clew-tests-compiled-")
 

@@ -5,6 +5,7 @@ Everything is wired here and nowhere else: seams, processors and exporters do no
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import logging
@@ -14,7 +15,9 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from clew import settings as settings_module
 from clew.detectors import detectors, unknown_detectors
@@ -95,6 +98,27 @@ class Tracing:
                 return
             _active = None
             _uninstall(self)
+
+    @contextlib.contextmanager
+    def lent_to_test(self, settings: Mapping[str, Any]) -> Iterator[TracerProvider]:
+        """The provider, with these settings, everything sampled and nothing exported, while a test runs."""
+        provider, resolved, deliver = self.provider, self.resolved, self.deliver
+        assert provider is not None
+        sampler, provider.sampler = provider.sampler, ALWAYS_ON
+        exporting = _exporting(provider)
+        providers.take_out(provider, exporting)
+        self.deliver = None
+        try:
+            with _lock:
+                _apply(self, settings_module.resolve({**self._arguments, **settings}, _django_settings()))
+            yield provider
+        finally:
+            provider.sampler, self.deliver = sampler, deliver
+            for processor in exporting:
+                provider.add_span_processor(processor)
+            with _lock:
+                if _active is self:
+                    _apply(self, resolved)
 
     def _django_is_ready(self) -> None:
         """Django's settings can be read now: apply what `CLEW = {...}` in them says."""
@@ -198,6 +222,13 @@ def _install(tracing: Tracing, provider: TracerProvider | None) -> None:
     _apply(tracing, tracing.resolved)
     needs.watch()
     exits.install(_flush_at_exit)
+
+
+def _exporting(provider: TracerProvider) -> list[SpanProcessor]:
+    """The processors that send spans somewhere, anybody's."""
+    multi: Any = getattr(provider, "_active_span_processor", None)
+    kinds = (BatchSpanProcessor, SimpleSpanProcessor, DeliverProcessor)
+    return [each for each in getattr(multi, "_span_processors", ()) if isinstance(each, kinds)]
 
 
 def _take(queues: tuple[DeliverProcessor, ...], span: Any) -> None:

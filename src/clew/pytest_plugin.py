@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from clew.testing import Trace
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_load_initial_conftests() -> Iterator[None]:
+    """Before the site's settings are read: a `setup_tracing()` in them exports nothing from tests."""
+    for signal in ("TRACES", "METRICS", "LOGS"):
+        os.environ.setdefault(f"OTEL_{signal}_EXPORTER", "none")
+    yield
+
+
 @pytest.fixture
 def trace() -> Iterator[Trace]:
     """Spans of this test, as `trace.tree()`, `.spans`, `.named(...)`; and what is wrong, as `.assert_no_findings()`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from clew import attributes as names
 from clew.bootstrap import active, setup_tracing
 from clew.export.provider import take_out
+from clew.settings import PREFIX
 from clew.story.findings import Finding, listeners
 
 
@@ -102,29 +104,53 @@ def _line(span: ReadableSpan, attributes: tuple[str, ...]) -> str:
     return " ".join(parts)
 
 
+# What becomes a span, or a finding, because it took long would be another tree on a busy machine.
+_NEVER = 10**12
+_STEADY = {
+    "middleware_threshold_us": _NEVER,
+    "resolve_threshold_ms": _NEVER,
+    "block_threshold_ms": _NEVER,
+    "slow_query_threshold_ms": 0,
+}
+
+
 @contextlib.contextmanager
 def tracing(**settings: Any) -> Iterator[Trace]:
-    """Trace what runs inside, into memory.
+    """Trace what runs inside, into memory, and nowhere else.
 
-    Uses the tracing that is set up, if any; otherwise sets it up with `settings` and undoes it at the end.
+    Everything is sampled, nothing is exported, and no tree depends on how long something took, unless `settings` or the
+    environment say so. Where tracing is set up already (a `setup_tracing()` in settings.py), it gets its own settings
+    back at the end; otherwise it is set up, and undone.
     """
+    steady = {name: value for name, value in _STEADY.items() if f"{PREFIX}{name.upper()}" not in os.environ}
     exporter = InMemorySpanExporter()
     processor = SimpleSpanProcessor(exporter)
-    handle = active()
-    is_ours = handle is None or handle.provider is None
-    provider = _global_provider() if handle is None or handle.provider is None else handle.provider
-    provider.add_span_processor(processor)
-    if is_ours:
-        handle = setup_tracing(tracer_provider=provider, **settings)
     trace = Trace(exporter)
-    listeners.append(trace._findings.extend)
+    with _provider({**steady, **settings}) as provider:
+        provider.add_span_processor(processor)
+        listeners.append(trace._findings.extend)
+        try:
+            yield trace
+        finally:
+            listeners.remove(trace._findings.extend)
+            take_out(provider, [processor])
+
+
+@contextlib.contextmanager
+def _provider(settings: dict[str, Any]) -> Iterator[TracerProvider]:
+    handle = active()
+    if handle is not None and handle.provider is not None:
+        with handle.lent_to_test(settings) as provider:
+            yield provider
+        return
+    if handle is not None:
+        handle.shutdown()  # it was switched off; there is nothing to give back
+    ours = setup_tracing(tracer_provider=_global_provider(), **settings)
     try:
-        yield trace
+        assert ours.provider is not None
+        yield ours.provider
     finally:
-        listeners.remove(trace._findings.extend)
-        if is_ours and handle is not None:
-            handle.shutdown()
-        take_out(provider, [processor])
+        ours.shutdown()
 
 
 def _global_provider() -> TracerProvider:

@@ -91,6 +91,8 @@ class Seam:
     _is_set_up: bool = False
     _standing: list[tuple[Patch, Any]] = field(default_factory=list)
     _is_ready: bool = False
+    # Originals and wrappers that modules which import them by name are still to be given.
+    _by_name: list[tuple[Any, Any]] = field(default_factory=list)
 
     @property
     def all_needs(self) -> tuple[Need, ...]:
@@ -116,6 +118,7 @@ class Seam:
                 self._apply(patch, sys.modules[patch.module])
             else:
                 wrapt.register_post_import_hook(functools.partial(self._imported, patch), patch.module)
+        self._rebind_by_name()
         if self.is_installed:
             self._is_set_up = True
             self._guarded(self.on_install)
@@ -150,6 +153,7 @@ class Seam:
                 isolation.warn(f"clew: {patch.need} has been replaced and is not traced any more: {error}")
             except Exception as error:  # noqa: BLE001 - what somebody has put there may be anything
                 isolation.report(error, f"seam {self.name}")
+        self._rebind_by_name()
 
     def patch_attribute(self, owner: Any, attribute: str, wrap: Wrap) -> None:
         """Patch a place that only shows itself at run time (a backend's class); undone with the seam."""
@@ -172,6 +176,7 @@ class Seam:
     def _imported(self, patch: Patch, module: ModuleType) -> None:
         if self.is_installed:
             self._apply(patch, module)
+            self._rebind_by_name()
 
     def _apply(self, patch: Patch, module: ModuleType) -> None:
         try:
@@ -187,10 +192,16 @@ class Seam:
         original = getattr(owner, attribute)
         self._undo.append(replace(owner, attribute, patch.wrap))
         if patch.is_imported_by_name:
-            wrapper = getattr(owner, attribute)
-            self._undo.append(functools.partial(_rebind, wrapper, original))
-            _rebind(original, wrapper)
+            self._by_name.append((original, getattr(owner, attribute)))
         return inspect.getattr_static(owner, attribute)
+
+    def _rebind_by_name(self) -> None:
+        """Replace what other modules have imported by name: one walk through them for all patches."""
+        pairs, self._by_name = self._by_name, []
+        if pairs:
+            originals = tuple([id(old) for old, _ in pairs])
+            self._undo.append(functools.partial(_rebind, [(new, old) for old, new in pairs], originals))
+            _rebind(pairs, originals)
 
     def _guarded(self, call: Callable[[], None] | None) -> None:
         if call is None:
@@ -245,12 +256,30 @@ def _resolve(module: ModuleType, path: str) -> tuple[Any, str]:
     return owner, attribute
 
 
-def _rebind(old: Any, new: Any) -> None:
-    for module in _modules():
-        for name, value in list(vars(module).items()):  # any name: `from ... import login as auth_login`
-            if value is old:
-                setattr(module, name, new)
+# Modules that hold none of these originals nor their wrappers, by name, with their identity and size when looked at: a
+# test suite sets up again and again.
+_without: dict[tuple[int, ...], dict[str, tuple[int, int]]] = {}
+_MAX_WITHOUT = 20
 
 
-def _modules() -> Iterable[ModuleType]:
-    return [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
+def _rebind(pairs: list[tuple[Any, Any]], originals: tuple[int, ...]) -> None:
+    wanted = {id(old): new for old, new in pairs}
+    if len(_without) >= _MAX_WITHOUT:
+        _without.clear()
+    without = _without.setdefault(originals, {})
+    for module_name, module in _modules():
+        held = vars(module)
+        state = id(module), len(held)
+        if without.get(module_name) == state:
+            continue
+        if wanted.keys().isdisjoint(map(id, held.values())):
+            without[module_name] = state
+            continue
+        without.pop(module_name, None)
+        for name, value in list(held.items()):  # any name: `from ... import login as auth_login`
+            if id(value) in wanted:
+                setattr(module, name, wanted[id(value)])
+
+
+def _modules() -> Iterable[tuple[str, ModuleType]]:
+    return [(name, module) for name, module in list(sys.modules.items()) if isinstance(module, ModuleType)]

@@ -186,7 +186,8 @@ short, long = sleeping(1), sleeping(15)
 
 
 def test_a_phase_that_is_a_small_part_of_its_request_is_no_span():
-    with tracing() as captured, override_settings(MIDDLEWARE=[f"{__name__}.{name}" for name in ("short", "long")]):
+    names = [f"{__name__}.{name}" for name in ("short", "long")]
+    with tracing(middleware_threshold_us=100) as captured, override_settings(MIDDLEWARE=names):
         Client().get("/plain/")
     assert len([span for span in captured.spans if span.name.startswith("middleware ")]) == 2
     server = next(span for span in captured.spans if span.kind is SpanKind.SERVER)

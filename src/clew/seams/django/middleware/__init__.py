@@ -24,6 +24,7 @@ from clew.story import local_trace
 
 _building = threading.local()
 _HANDLERS = ("_get_response", "_get_response_async")
+_MARK = "_clew_traced_chain"
 
 
 _AROUND_LAYER = Around(enter, close=leave)
@@ -75,6 +76,7 @@ def _build() -> tuple[list[Layer], list[Layer] | None]:
 def _built(handler: Any, /, opened: tuple[list[Layer], list[Layer] | None], error: BaseException | None) -> None:
     layers, _building.layers = opened
     middleware_hooks.trace_hooks(handler, layers)
+    vars(handler)[_MARK] = _SetUp.mark
 
 
 def _layer_of(target: Any) -> Layer:
@@ -85,20 +87,37 @@ def _layer_of(target: Any) -> Layer:
     return Layer(dotted, target)
 
 
-def _trace_living_chains() -> None:
-    for handler in middleware_chain.living_handlers():
-        layers: list[Layer] = []
-        cells = middleware_chain.layer_cells(handler._middleware_chain)
-        if not cells:
-            continue  # built under an earlier set-up: its layers are ours already
-        for cell in cells:
-            layer = _layer_of(cell.cell_contents)
-            layer.outer = layers[-1] if layers else None
-            layers.append(layer)
-            traced = _traced_layer(cell.cell_contents, layer)
-            SEAM.undo_with(middleware_chain.replace_content(cell, traced))
+class _SetUp:
+    """What marks the handlers whose chain is traced; another object for each set-up."""
+
+    mark = object()
+    lock = threading.Lock()
+
+
+def _adopt(handler: Any, /) -> None:
+    """A request comes: a chain that was built before the set-up is traced from now on."""
+    if vars(handler).get(_MARK) is not _SetUp.mark:
+        with _SetUp.lock:
+            if vars(handler).get(_MARK) is not _SetUp.mark and handler._middleware_chain is not None:
+                _trace_chain(handler)
+                vars(handler)[_MARK] = _SetUp.mark
+
+
+def _trace_chain(handler: Any) -> None:
+    layers: list[Layer] = []
+    for cell in middleware_chain.layer_cells(handler._middleware_chain):
+        layer = _layer_of(cell.cell_contents)
+        layer.outer = layers[-1] if layers else None
+        layers.append(layer)
+        traced = _traced_layer(cell.cell_contents, layer)
+        SEAM.undo_with(middleware_chain.replace_content(cell, traced))
+    if layers:  # else it was built under an earlier set-up: its layers are ours already
         SEAM.undo_with(functools.partial(vars(handler).update, middleware_hooks.hooks_of(handler)))
         middleware_hooks.trace_hooks(handler, layers[::-1])
+
+
+def _begin_set_up() -> None:
+    _SetUp.mark = object()
 
 
 SEAM = Seam(
@@ -106,6 +125,8 @@ SEAM = Seam(
     patches=(
         Patch("django.core.handlers.base", "convert_exception_to_response", _CONVERT),
         Patch("django.core.handlers.base", "BaseHandler.load_middleware", Around(_build, close=_built)),
+        Patch("django.core.handlers.base", "BaseHandler.get_response", Around(_adopt)),
+        Patch("django.core.handlers.base", "BaseHandler.get_response_async", Around(_adopt)),
         Patch("django.core.handlers.exception", "response_for_exception", Around(_failing)),
     ),
     spans=(
@@ -128,5 +149,5 @@ SEAM = Seam(
         "BaseHandler._middleware_chain",
         *(f"BaseHandler.{name}" for name in (*_HANDLERS, *middleware_hooks.HOOKS)),
     ),
-    on_install=_trace_living_chains,
+    on_install=_begin_set_up,
 )

@@ -1,30 +1,17 @@
 """Chains that were built before clew was set up (`setup_tracing()` below `get_wsgi_application()` in wsgi.py).
 
 Building them anew would make every middleware a second time. Each layer is held by a closure of Django's own
-(`convert_exception_to_response.<locals>.inner`): its cell is given the traced layer, and its old content back at the
-end.
+(`convert_exception_to_response.<locals>.inner`): when the handler's next request comes, its cell is given the traced
+layer, and at the end its old content back.
 """
 
 from __future__ import annotations
 
-import gc
-import sys
 from collections.abc import Callable, Iterator
 from types import CellType, FunctionType
 from typing import Any
 
 _MAX_LAYERS = 200
-
-
-def living_handlers() -> list[Any]:
-    """Handlers of this process whose chain is built."""
-    base = sys.modules.get("django.core.handlers.base")
-    kind = getattr(base, "BaseHandler", None)
-    if kind is None:
-        return []
-    # type(), not isinstance(): the latter would evaluate lazy objects.
-    found = [each for each in gc.get_objects() if issubclass(type(each), kind)]
-    return [handler for handler in found if handler._middleware_chain is not None]
 
 
 def layer_cells(chain: Any) -> list[CellType]:
