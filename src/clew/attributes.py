@@ -213,6 +213,32 @@ CLEW_FINDINGS: Final = _name(
 )
 CLEW_FINDING_COUNT: Final = _name("clew.<type>.count", "how many findings of that type")
 
+CACHE_HIT: Final = _name("cache.hit", "whether the key was there")
+DJANGO_CACHE_ALIAS: Final = _name("django.cache.alias", "key in CACHES")
+DJANGO_CACHE_BACKEND: Final = _name("django.cache.backend", "class of the cache")
+DJANGO_CACHE_OPERATION: Final = _name("django.cache.operation", "get, set, add, get_many, incr ...")
+DJANGO_CACHE_KEY: Final = _name(
+    "django.cache.key", "the key (of several, the first), with `{}` for all that is no literal of the code that asks"
+)
+DJANGO_CACHE_KEY_COUNT: Final = _name("django.cache.key_count", "keys of a `get_many`, `set_many` or `delete_many`")
+DJANGO_CACHE_HITS: Final = _name("django.cache.hits", "keys of a `get_many` that were there")
+DJANGO_CACHE_MISSES: Final = _name("django.cache.misses", "keys of a `get_many` that were not there")
+DJANGO_CACHE_STORED: Final = _name("django.cache.stored", "whether an `add` or `touch` did something")
+DJANGO_CACHE_TTL_S: Final = _name("django.cache.ttl_s", "seconds the value is kept; -1: without an end")
+DJANGO_CACHE_SIZE_BYTES: Final = _name(
+    "django.cache.size_bytes", "bytes of the value as it is stored; of Django's Redis and local-memory caches"
+)
+DJANGO_CACHE_SERIALIZE_MS: Final = _name(
+    "django.cache.serialize_ms", "milliseconds of pickling or unpickling it; of Django's Redis cache"
+)
+CLEW_CACHE_COUNT: Final = _name("clew.cache.operation_count", "operations on caches of the request or task")
+CLEW_CACHE_DURATION_MS: Final = _name("clew.cache.duration_ms", "milliseconds spent in them")
+CLEW_CACHE_HITS: Final = _name("clew.cache.hits", "keys that were found in a cache")
+CLEW_CACHE_MISSES: Final = _name("clew.cache.misses", "keys that were not")
+CLEW_CACHE_ERRORS: Final = _name(
+    "clew.cache.errors", "operations that failed; of those with one error the first is a span, the others are counted"
+)
+
 DJANGO_TRANSACTION_OUTCOME: Final = _name(
     "django.db.transaction.outcome", "committed or rolled_back; of a savepoint, released or rolled_back"
 )
@@ -337,6 +363,11 @@ ON_ROOTS: Final = (
     CLEW_DB_CONNECTIONS_OPENED,
     CLEW_DB_ALIAS_QUERY_COUNT,
     CLEW_DB_ALIAS_DURATION_MS,
+    CLEW_CACHE_COUNT,
+    CLEW_CACHE_DURATION_MS,
+    CLEW_CACHE_HITS,
+    CLEW_CACHE_MISSES,
+    CLEW_CACHE_ERRORS,
     CLEW_FINDINGS,
     CLEW_FINDING_ANY,
     CLEW_FINDING_COUNT,

@@ -66,6 +66,9 @@ class Settings:
     memory_growth_threshold_mb: float = _doc(
         64.0, "a worker's child that has steadily grown by this much (MiB) has a leak; 0: never"
     )
+    oversized_cache_value_threshold_kb: float = _doc(
+        512.0, "a value of Django's Redis cache this large (KiB) is worth a finding; 0: never"
+    )
     query_budgets: tuple[tuple[str, int], ...] = _doc(
         (), "queries allowed, by route or task name, `*` for all: `orders/=20,*=100` in the environment"
     )
@@ -85,6 +88,7 @@ class Settings:
     django_jinja2: bool = _doc(True, "seam django.jinja2")
     django_auth: bool = _doc(True, "seam django.auth")
     django_async_bridge: bool = _doc(True, "seam django.async_bridge: the line that awaited a query")
+    django_cache: bool = _doc(True, "seam django.cache: what is asked of caches, hit or miss")
     django_database: bool = _doc(True, "seam django.database: queries")
     django_transaction: bool = _doc(True, "seam django.transaction: transactions, savepoints, on_commit hooks")
     django_server: bool = _doc(True, "seam django.server: spans outlive a stopped uvicorn")

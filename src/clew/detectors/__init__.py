@@ -26,6 +26,10 @@ DETECTORS = (
     "silent_failure",
     "redelivery_risk",
     "memory_growth",
+    "cache_get_in_loop",
+    "hot_cache_key",
+    "oversized_cache_value",
+    "cache_stampede",
 )
 
 

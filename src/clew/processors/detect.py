@@ -18,7 +18,8 @@ from clew import attributes as names
 from clew.engine import configuration, isolation
 from clew.source.call_site import call_site, phase
 from clew.spans.scope import SdkSpan
-from clew.story import findings, local_trace
+from clew.story import cache_operation, findings, local_trace
+from clew.story.cache_operation import CacheOperation
 from clew.story.detector import watchers
 from clew.story.query import Query, running
 
@@ -72,6 +73,10 @@ def _started(span: Span, parent_context: Context | None) -> None:
     if query is not None and not query.is_over and span.kind is SpanKind.CLIENT and _is_drivers(span):
         _take_over(span, query)
         return
+    operation = cache_operation.running.operation
+    if operation is not None and not operation.is_over and operation.is_remote and span.kind is SpanKind.CLIENT:
+        _annotate(span, operation)
+        return
     above = span.parent
     if (above is None or above.is_remote) and local_trace.current() is None:
         local_trace.adopt(local_trace.LocalTrace(SdkSpan(span), configuration.settings.max_spans_per_trace))
@@ -98,6 +103,18 @@ def _take_over(span: Span, query: Query) -> None:
     span.set_attributes({key: value for key, value in found.items() if value})
     for finding in query.findings:
         findings.attach(span, finding)
+
+
+def _annotate(span: Span, operation: CacheOperation) -> None:
+    """Of a cache's own driver; whether it was a hit is not known yet, and stands on the root."""
+    operation.taken_by = span if operation.opened is None else None
+    found: dict[str, Any] = {
+        names.DJANGO_CACHE_ALIAS: operation.alias,
+        names.DJANGO_CACHE_OPERATION: operation.name,
+        names.DJANGO_CACHE_KEY: operation.template,
+        **(operation.site.attributes() if operation.site is not None else {}),
+    }
+    span.set_attributes({key: value for key, value in found.items() if value})
 
 
 def _client_call(span: ReadableSpan) -> None:

@@ -21,6 +21,7 @@ SEAMS = (
     "django.async_bridge",
     "django.database",
     "django.transaction",
+    "django.cache",
     "django.server",
     "celery.publish",
     "celery.canvas",

@@ -17,7 +17,9 @@ from clew.story import local_trace
 
 
 def _begin() -> Token[Any] | None:
-    return None if local_trace.current() is None else AWAITING.set(asyncio.current_task())
+    if local_trace.current() is None and local_trace.of_current_span() is None:
+        return None
+    return AWAITING.set(asyncio.current_task())
 
 
 def _end(opened: Token[Any], error: BaseException | None) -> None:

@@ -1,0 +1,215 @@
+"""The span of an operation on a cache, and what it adds to the request's or task's sums.
+
+It is made when the operation is over, and folds with its equals as queries do. Only of a cache that may ask others (a
+database, a backend of the site's) it is opened before, so that their spans are below it.
+"""
+
+from __future__ import annotations
+
+import functools
+from time import time_ns
+from typing import Any
+
+from opentelemetry.trace import SpanKind, get_current_span
+from opentelemetry.trace.propagation import _SPAN_KEY
+
+from clew import attributes as names
+from clew.engine.redaction.exception_event import CANCELLED, type_name
+from clew.source.call_site import call_site
+from clew.spans import folding
+from clew.spans.folded_run import FoldedRun
+from clew.spans.light_span import LightSpan
+from clew.spans.scope import Scope
+from clew.story import findings
+from clew.story.cache_operation import LOG, CacheLog, CacheOperation
+from clew.story.detector import watchers
+from clew.story.local_trace import LocalTrace
+
+# What is the folded span's when it is taken together.
+_SUMMED = (names.DJANGO_CACHE_HITS, names.DJANGO_CACHE_MISSES, names.DJANGO_CACHE_KEY_COUNT)
+
+
+def begin(scope: Scope, operation: CacheOperation, *, may_ask_others: bool) -> None:
+    """Before the call, of one that is recorded."""
+    operation.site = call_site(operation.frame)
+    if may_ask_others:
+        operation.opened = scope.open(_name(operation), None, SpanKind.CLIENT)
+
+
+def end(scope: Scope, operation: CacheOperation, positional: Any, keywords: Any, result: Any, error: Any) -> None:
+    """After the call."""
+    log = _log(operation.local)
+    log.count += 1
+    log.duration_ns += operation.duration_ns
+    is_missing_key = isinstance(error, ValueError) and operation.name in ("incr", "decr")
+    said = _outcome(operation, log, positional, keywords, result) if error is None else {}
+    if is_missing_key:
+        operation.is_hit = False
+        said[names.CACHE_HIT] = False
+        log.misses += 1
+        error = None
+    is_told = error is None or _is_first(operation, log, error)
+    for watch in watchers.on_cache:
+        watch(operation, log)
+    if operation.local.is_recording and operation.taken_by is None:
+        _emit(scope, operation, positional, said, error, is_told)
+    operation.frame = operation.context = operation.key = None
+
+
+def _log(local: LocalTrace) -> CacheLog:
+    log = LOG.get(local)
+    if log is None:
+        log = LOG.put(local, CacheLog())
+        if local.is_recording:
+            local.at_end.append(functools.partial(_summarise, local, log))
+    return log
+
+
+def _summarise(local: LocalTrace, log: CacheLog) -> None:
+    note = local.root.note
+    note(names.CLEW_CACHE_COUNT, log.count)
+    note(names.CLEW_CACHE_DURATION_MS, round(log.duration_ns / 1e6, 3))
+    note(names.CLEW_CACHE_HITS, log.hits)
+    note(names.CLEW_CACHE_MISSES, log.misses)
+    if log.errors:
+        note(names.CLEW_CACHE_ERRORS, sum(log.errors.values()))
+
+
+def _is_first(operation: CacheOperation, log: CacheLog, error: BaseException) -> bool:
+    """A cache that is down says so once in a request; the others are counted."""
+    if isinstance(error, CANCELLED):
+        return True
+    key = (operation.alias, type_name(error))
+    count = log.errors[key] = log.errors.get(key, 0) + 1
+    return count == 1
+
+
+def _outcome(operation: CacheOperation, log: CacheLog, positional: Any, keywords: Any, result: Any) -> dict[str, Any]:
+    name = operation.name
+    said: dict[str, Any] = {}
+    if name == "get":
+        default = positional[2] if len(positional) > 2 else keywords.get("default")
+        if result is not default:
+            operation.is_hit = True
+        elif type(operation.key) is not str or hash(operation.key) != log.added:
+            operation.is_hit = False
+    elif name in ("has_key", "incr", "decr"):
+        operation.is_hit = name != "has_key" or result is True
+    elif name in ("add", "touch", "delete"):
+        if type(result) is bool:
+            said[names.DJANGO_CACHE_STORED if name != "delete" else names.CACHE_HIT] = result
+        if name == "add" and result is True and type(operation.key) is str:
+            log.added = hash(operation.key)
+    elif name == "get_many":
+        hits = len(result) if issubclass(type(result), dict) else 0
+        asked = _size(positional, keywords, "keys")
+        said[names.DJANGO_CACHE_HITS] = hits
+        log.hits += hits
+        if asked >= hits:
+            said[names.DJANGO_CACHE_MISSES] = asked - hits
+            log.misses += asked - hits
+    if operation.is_hit is not None:
+        said[names.CACHE_HIT] = operation.is_hit
+        log.hits += operation.is_hit
+        log.misses += not operation.is_hit
+    if name.endswith("_many"):
+        count = _size(positional, keywords, "data" if name == "set_many" else "keys")
+        if count >= 0:
+            said[names.DJANGO_CACHE_KEY_COUNT] = count
+    if name in ("set", "add", "set_many", "touch"):
+        said.update(_ttl(positional, keywords, name))
+    return said
+
+
+def _size(positional: Any, keywords: Any, name: str) -> int:
+    given = positional[1] if len(positional) > 1 else keywords.get(name)
+    return len(given) if type(given) in (list, tuple, set, dict, frozenset) else -1
+
+
+def _ttl(positional: Any, keywords: Any, name: str) -> dict[str, Any]:
+    """Seconds it is kept; -1: for ever."""
+    index = 3 if name in ("set", "add") else 2
+    missing = object()
+    given = positional[index] if len(positional) > index else keywords.get("timeout", missing)
+    if type(given) not in (int, float, type(None)):
+        given = getattr(positional[0], "default_timeout", missing)  # what Django's own marker of a default stands for
+    if given is None:
+        return {names.DJANGO_CACHE_TTL_S: -1}
+    return {names.DJANGO_CACHE_TTL_S: given} if type(given) in (int, float) else {}
+
+
+def _name(operation: CacheOperation) -> str:
+    return f"cache {operation.name} {operation.alias}".rstrip()
+
+
+def _emit(
+    scope: Scope, operation: CacheOperation, positional: Any, said: dict[str, Any], error: Any, is_told: bool
+) -> None:
+    if operation.opened is not None:
+        _close_opened(operation, positional, said, error if is_told else None)
+        return
+    if not is_told:
+        return
+    parent: Any = operation.context.get(_SPAN_KEY)
+    if type(parent) is FoldedRun:
+        parent = parent.resolve()
+    if type(parent) is not LightSpan:
+        parent = get_current_span(operation.context)
+    if not parent.is_recording():
+        return
+    key = _fold_key(operation)
+    end_ns = time_ns()
+    first = parent._folds.get(key) if type(parent) is LightSpan and error is None and parent._folds else None
+    if first is not None:
+        folding.count_repeat(first, parent, operation.duration_ns, end_ns)
+        for name in _SUMMED:
+            if name in said:
+                first.add(name, said[name])
+        for finding in operation.findings:
+            findings.attach(first, finding)
+        return
+    attributes = _attributes(operation, positional, said)
+    start_ns = end_ns - operation.duration_ns
+    span = scope.under(parent, _name(operation), attributes, SpanKind.CLIENT, operation.context, start_ns)
+    if span is None:
+        return
+    for finding in operation.findings:
+        findings.attach(span.span, finding)
+    if error is not None or type(span) is not LightSpan or type(parent) is not LightSpan:
+        span.close(error)
+        return
+    span._end_time = end_ns
+    folding.fold(span, parent, key)
+
+
+def _close_opened(operation: CacheOperation, positional: Any, said: dict[str, Any], error: Any) -> None:
+    span = operation.opened
+    for name, value in _attributes(operation, positional, said).items():
+        span.note(name, value)
+    for finding in operation.findings:
+        findings.attach(span.span, finding)
+    folding.close_folded(span, span.above, _fold_key(operation), error)
+
+
+def _fold_key(operation: CacheOperation) -> Any:
+    return ("cache", operation.alias, operation.name, operation.template, operation.site, operation.is_hit)
+
+
+def _attributes(operation: CacheOperation, positional: Any, said: dict[str, Any]) -> dict[str, Any]:
+    kind = type(positional[0])
+    found: dict[str, Any] = {
+        names.DJANGO_CACHE_BACKEND: f"{kind.__module__}.{kind.__qualname__}",
+        names.DJANGO_CACHE_OPERATION: operation.name,
+        **said,
+    }
+    if operation.alias:
+        found[names.DJANGO_CACHE_ALIAS] = operation.alias
+    if operation.template:
+        found[names.DJANGO_CACHE_KEY] = operation.template
+    if operation.size_bytes >= 0:
+        found[names.DJANGO_CACHE_SIZE_BYTES] = operation.size_bytes
+    if operation.serialize_ns:
+        found[names.DJANGO_CACHE_SERIALIZE_MS] = round(operation.serialize_ns / 1e6, 3)
+    if operation.site is not None:
+        found.update(operation.site.attributes())
+    return found
