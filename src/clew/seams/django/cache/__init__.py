@@ -35,7 +35,8 @@ _LOCAL = ("django.core.cache.backends.locmem", "django.core.cache.backends.dummy
 _BASE, _CACHES = "django.core.cache.backends.base", "django.core.cache"
 
 _aliases: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
-_patched: set[tuple[type, str]] = set()
+# Who patches a method; of two threads that make a cache at once, one.
+_patched: dict[tuple[type, str], object] = {}
 # Code of the backends' own methods: what they ask of themselves is part of what they were asked.
 _own_code: set[CodeType] = set()
 # Whether it is in another process, and whether it may ask others (a database, another cache).
@@ -104,8 +105,7 @@ def _stand_at(cache: Any, alias: str) -> None:
     for each in kind.__mro__[: -len(base.__mro__)] if issubclass(kind, base) else kind.__mro__[:-1]:
         _own_code.update(value.__code__ for value in vars(each).values() if type(value) is FunctionType)
         for name in _OPERATIONS:
-            if name in vars(each) and (each, name) not in _patched:
-                _patched.add((each, name))
+            if name in vars(each) and _patched.setdefault((each, name), own := object()) is own:
                 SEAM.patch_attribute(each, name, _AROUND[name])
 
 
