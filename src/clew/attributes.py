@@ -43,7 +43,12 @@ USER_AGENT_ORIGINAL: Final = _name("user_agent.original", "the User-Agent header
 
 DJANGO_VIEW_REACHED: Final = _name("django.view.reached", "whether a view was called for the request")
 DJANGO_VIEW_NAME: Final = _name("django.view.name", "dotted name of the view")
-DJANGO_VIEW_KIND: Final = _name("django.view.kind", "function, class, partial, callable or rest_framework")
+DJANGO_VIEW_KIND: Final = _name(
+    "django.view.kind", "function, class, method, partial, callable, rest_framework or ninja"
+)
+GRAPHQL_OPERATION_NAME: Final = _name("graphql.operation.name", "name of the operation, where the client gave one")
+GRAPHQL_OPERATION_TYPE: Final = _name("graphql.operation.type", "query, mutation or subscription")
+GRAPHQL_PATH: Final = _name("graphql.path", "on an exception of a resolver: the field it is of")
 DJANGO_VIEW_HANDLER: Final = _name("django.view.handler", "method of a class-based view that handles the request")
 DJANGO_URL_NAME: Final = _name("django.url.name", "name of the URL pattern")
 DJANGO_URL_NAMESPACE: Final = _name("django.url.namespace", "namespace of the URL pattern")

@@ -84,6 +84,8 @@ class Settings:
     django_middleware: bool = _doc(True, "seam django.middleware")
     django_urls: bool = _doc(True, "seam django.urls")
     django_view: bool = _doc(True, "seam django.view")
+    django_rest: bool = _doc(True, "seam django.rest: exceptions that REST framework or Ninja answer 5xx")
+    django_graphql: bool = _doc(True, "seam django.graphql: operations, and exceptions of resolvers")
     django_template: bool = _doc(True, "seam django.template")
     django_jinja2: bool = _doc(True, "seam django.jinja2")
     django_auth: bool = _doc(True, "seam django.auth")

@@ -28,6 +28,8 @@ _STORE_ATTR = dis.opmap["STORE_ATTR"]
 # Where a distribution is not called like its package.
 _DISTRIBUTIONS = {
     "rest_framework": "djangorestframework",
+    "ninja": "django-ninja",
+    "graphql": "graphql-core",
     "opentelemetry.sdk": "opentelemetry-sdk",
     "opentelemetry.instrumentation.django": "opentelemetry-instrumentation-django",
     "opentelemetry.instrumentation.celery": "opentelemetry-instrumentation-celery",

@@ -15,6 +15,8 @@ SEAMS = (
     "django.middleware",
     "django.urls",
     "django.view",
+    "django.rest",
+    "django.graphql",
     "django.template",
     "django.jinja2",
     "django.auth",

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
+import linecache
+import re
+import sys
 from collections.abc import Callable
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
 from clew import attributes as names
+from clew.source import frames
 
 _MAX_UNWRAPS = 50
 # Asked for attributes; an object of another type may be lazy.
@@ -53,7 +57,7 @@ def decorated_view(target: Any) -> Any:
     a request first; where several do, or none, the wrapper is the view for all we know.
     """
     for _ in range(_MAX_UNWRAPS):
-        if view_class(target) is not None:
+        if view_class(target) is not None or _is_method(target):
             return target
         below = unwrapped_once(target)
         if below is None:
@@ -64,10 +68,20 @@ def decorated_view(target: Any) -> Any:
     return target
 
 
+def _is_method(target: Any) -> bool:
+    """Whether it is a method of an object: whose it is says more than who the class has inherited it from."""
+    return type(target) is MethodType and not isinstance(target.__self__, type)
+
+
+def held_by(wrapper: Any) -> list[Any]:
+    """What a function holds in its closure."""
+    return [_content(cell) for cell in getattr(wrapper, "__closure__", None) or ()]
+
+
 def _held_view(wrapper: Any) -> Any:
     if type(wrapper) is not FunctionType or "<locals>" not in wrapper.__qualname__:
         return None
-    held = [each for each in map(_content, wrapper.__closure__ or ()) if type(each) in _FUNCTIONS]
+    held = [each for each in held_by(wrapper) if type(each) in _FUNCTIONS]
     views = [each for each in held if _leads_to_class(each)] or [each for each in held if _takes_request(each)]
     return views[0] if len(views) == 1 else None
 
@@ -119,3 +133,33 @@ def code_attributes(target: Callable[..., Any] | Any) -> dict[str, Any]:
         found[names.CODE_FILE_PATH] = code.co_filename
         found[names.CODE_LINE_NUMBER] = code.co_firstlineno
     return found
+
+
+def method_name(method: MethodType) -> str:
+    """What a bound method is called in its class, whatever a decorator has called its wrapper."""
+    found = (
+        name for each in type(method.__self__).__mro__ for name, held in vars(each).items() if held is method.__func__
+    )
+    return next(found, method.__name__)
+
+
+def method_attributes(owner: type, method: str) -> dict[str, Any]:
+    """`code.*` of a method: where it is the application's; else, inherited from a library, where the class is."""
+    function = unwrapped(decorated_view(getattr(owner, method, None)))
+    named = {names.CODE_FUNCTION_NAME: f"{dotted_name(owner)}.{method}"}
+    code = getattr(function, "__code__", None)
+    if code is None or not frames.is_application(code.co_filename):
+        module = sys.modules.get(owner.__module__)
+        path, line = getattr(module, "__file__", None), _class_line(owner, module)
+        if path and line and (code is None or frames.is_application(path)):
+            return {**named, names.CODE_FILE_PATH: path, names.CODE_LINE_NUMBER: line}
+    return {**code_attributes(function), **named}
+
+
+def _class_line(owner: type, module: Any) -> int:
+    line = vars(owner).get("__firstlineno__")  # from Python 3.13 on
+    if type(line) is int:
+        return line
+    begins = re.compile(rf"\s*class\s+{re.escape(owner.__name__)}\b")
+    lines = linecache.getlines(getattr(module, "__file__", None) or "", getattr(module, "__dict__", None))
+    return next((number for number, text in enumerate(lines, 1) if begins.match(text)), 0)

@@ -11,6 +11,7 @@ from typing import Any
 from clew.engine.wrapper import Around
 from clew.seams.django import contrib
 from clew.seams.django.middleware.cursor import Cursor, Layer, Phase, cursor_of
+from clew.seams.django.request.outcome import status_of
 from clew.source import code_location
 from clew.story import local_trace
 
@@ -51,11 +52,14 @@ def _begin(hook: Phase) -> Cursor | None:
     return cursor
 
 
-def _end(opened: Cursor, hook: Phase, result: Any, error: BaseException | None) -> None:
+def _end(opened: Cursor, hook: Phase, positional: tuple[Any, ...], result: Any, error: BaseException | None) -> None:
     if error is not None:
         opened.fail(error)
     elif result is not None and hook.name != "template_response":
         opened.answer()
+        local = local_trace.current()
+        if hook.name == "exception" and local is not None and status_of(result) >= 500:
+            local.answered_error = positional[-1]
     else:
         opened.begin(None)
 
