@@ -10,6 +10,7 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     Link,
@@ -153,8 +154,12 @@ class Scope:
             parent = parent.resolve()
         elif type(parent) is not LightSpan:
             parent = get_current_span(context)
-        if not parent.is_recording() or _pipeline is None or context.get(SUPPRESS):
+        if _pipeline is None or context.get(SUPPRESS):
             return None
+        if not parent.is_recording():
+            parent = outlived(parent)
+            if parent is None:
+                return None
         span = self.under(parent, name, attributes, kind, context, static=static)
         if span is not None:
             span.enter(context)
@@ -218,6 +223,27 @@ class Scope:
         except Exception as error:  # noqa: BLE001 - someone else's processor or sampler
             isolation.report(error, "start of a span")
             return None
+
+
+def parent_in(context: Context) -> Any:
+    """The span that what begins in this context goes below; None where nothing is recorded."""
+    parent: Any = get_current_span(context)
+    return parent if parent.is_recording() else outlived(parent)
+
+
+def outlived(parent: Any) -> Any:
+    """The span that goes on standing for `parent`, which does not record; None: it never did.
+
+    Work that outlives its request (a thread with a copied context, a task of asyncio) is below the span it was begun
+    in, or, where that one was not worth being sent, below the request's.
+    """
+    if type(parent) is NonRecordingSpan:
+        return None
+    if isinstance(parent, ReadableSpan) or (type(parent) is LightSpan and parent._id):
+        return parent
+    root = getattr(local_spans.current(), "root", None)
+    above = None if root is None else root.span
+    return above if isinstance(above, (ReadableSpan, LightSpan)) else None
 
 
 def start_root(

@@ -52,6 +52,7 @@ class LocalTrace(LocalSpans):
         "cursor",
         "findings",
         "held",
+        "is_over",
         "is_recording",
         "is_view_reached",
         "published_in",
@@ -66,6 +67,8 @@ class LocalTrace(LocalSpans):
         super().__init__(max_spans)
         self.root = root
         self.is_recording = root.span.is_recording()
+        # Whether the root has ended; what the request or task has left behind may still be at work.
+        self.is_over = False
         # The middleware seam's position in the chain.
         self.cursor: Any = None
         # Of a request: whether its view was called, its status, and the exception Django has made a response of.
@@ -111,7 +114,7 @@ class LocalTrace(LocalSpans):
             except Exception as ours:  # noqa: BLE001 - ours must not reach the application, nor the next one's words
                 isolation.report(ours, "at_end")
         self.at_end.clear()
-        self.cursor = None
+        self.is_over, self.cursor = True, None
         for on_end in ends:
             on_end(self)
         if self.queries is not None and self.is_recording:

@@ -29,7 +29,7 @@ from clew.spans import folding
 from clew.spans.current import SUPPRESS
 from clew.spans.folded_run import FoldedRun
 from clew.spans.light_span import LightSpan
-from clew.spans.scope import Scope
+from clew.spans.scope import Scope, outlived
 from clew.story import findings, local_trace
 from clew.story.detector import watchers
 from clew.story.query import Query, running
@@ -127,7 +127,9 @@ def _emit(query: Query, error: BaseException | None) -> None:
     if not is_light:
         parent = get_current_span(query.context)
     if not parent.is_recording():
-        return
+        is_light, parent = False, outlived(parent)  # nothing waits in one that has ended
+        if parent is None:
+            return
     # The name, too: a site may change it in place, one tenant after the other.
     key = (query.statement.fingerprint, query.alias, query.site, query.connection.settings_dict.get("NAME"))
     if is_light and error is None and parent._folds:
@@ -146,7 +148,8 @@ def _emit(query: Query, error: BaseException | None) -> None:
     if span is None:
         return
     query.span = span
-    if error is not None or type(span) is not LightSpan or not (is_light or query.findings):
+    is_waiting = is_light or (query.findings and not query.local.is_over)
+    if error is not None or type(span) is not LightSpan or not is_waiting:
         _close_span(span, query, error)
         return
     span._end_time = end_ns

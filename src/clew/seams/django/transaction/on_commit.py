@@ -13,14 +13,15 @@ import operator
 import sys
 from typing import Any
 
-from opentelemetry.trace import SpanContext, format_span_id, get_current_span
+from opentelemetry.context import get_current
+from opentelemetry.trace import SpanContext, format_span_id
 
 from clew import attributes as names
 from clew.engine.seam import Patch, SpanDoc
 from clew.engine.wrapper import Around
 from clew.seams.django.transaction import span as transaction_span
 from clew.source.code_location import code_attributes, dotted_name, unwrapped
-from clew.spans.scope import OpenSpan, Scope
+from clew.spans.scope import OpenSpan, Scope, parent_in
 from clew.story import transactions
 
 SCOPE = Scope("clew.seams.django.transaction")
@@ -53,7 +54,7 @@ class Hook:
 
     def open(self) -> OpenSpan | None:
         """Open its span, right before it is run."""
-        if not get_current_span().is_recording():
+        if parent_in(get_current()) is None:
             return None
         name, attributes = _described(self._hook)
         attributes[names.DJANGO_DB_ALIAS] = self._alias
@@ -100,7 +101,7 @@ def _before_hooks(connection: Any, /) -> None:
     if connection.in_atomic_block:
         return
     transaction = _committed(connection)
-    if connection.run_on_commit and get_current_span().is_recording():
+    if connection.run_on_commit and parent_in(get_current()) is not None:
         context = transaction.span_context if transaction is not None else None
         connection.run_on_commit = [
             (first, Hook(hook, connection.alias, is_robust, context), is_robust)
@@ -114,7 +115,7 @@ def _traced(connection: Any, /, func: Any, robust: Any) -> Any:
         transaction = transactions.open_on(connection)
         if transaction is not None:
             transaction.register(func)
-    elif callable(func) and get_current_span().is_recording():
+    elif callable(func) and parent_in(get_current()) is not None:
         return Hook(func, connection.alias, robust, None)
     return func
 

@@ -11,7 +11,7 @@ from time import time_ns
 from typing import Any
 
 from opentelemetry.context import _RUNTIME_CONTEXT, Context, attach, get_current
-from opentelemetry.trace import Status, StatusCode, get_current_span
+from opentelemetry.trace import Status, StatusCode
 from opentelemetry.trace.propagation import _SPAN_KEY
 
 from clew import attributes as names
@@ -21,7 +21,7 @@ from clew.source.call_site import CallSite
 from clew.spans.current import SUPPRESS
 from clew.spans.folding import close_folded
 from clew.spans.light_span import LightSpan
-from clew.spans.scope import OpenSpan, Scope
+from clew.spans.scope import OpenSpan, Scope, parent_in
 from clew.story import transactions
 from clew.story.detector import watchers
 from clew.story.transactions import Transaction
@@ -67,8 +67,8 @@ class Block:
 def open_span(name: str, attributes: dict[str, Any], site: CallSite | None, start_ns: int) -> OpenSpan | None:
     """Open the span of a block that was entered at `start_ns`, and make it current; None where nothing is recorded."""
     context = get_current()
-    parent: Any = get_current_span(context)
-    if not parent.is_recording() or context.get(SUPPRESS):
+    parent = parent_in(context)
+    if parent is None or context.get(SUPPRESS):
         return None
     if site is not None:
         attributes.update(site.attributes())
