@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Link, SpanKind
 
 from clew.cli.terminal import Terminal, cells
-from clew.cli.view.details import detail_words, duration_text
+from clew.cli.view.details import detail_words, duration_text, title
 from clew.cli.view.forest import build_forest
 from clew.cli.view.tree import SpanRecord, format_trace, from_otlp, from_readable
 
@@ -193,6 +193,29 @@ def test_a_query_says_how_often_it_ran_and_on_which_database_but_not_its_text():
     drawn = draw(span(1), span(2, 1, "SELECT shop_order", attributes={**facts, "db.response.returned_rows": 50}))
     assert "SELECT shop_order \u00d750  4.25 ms in all · on replica · 50 rows" in drawn
     assert "everything" not in drawn
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("SELECT", "SELECT shop_order shop_item"),
+        ("SELECT shop_order", "SELECT shop_order  on replica"),
+        ("shopdb", "shopdb  "),
+    ],
+)
+def test_a_driver_s_span_shows_its_tables(name, shown):
+    facts = {"db.query.summary": "SELECT shop_order shop_item", "django.db.alias": "replica"}
+    drawn = draw(span(1), span(2, 1, name, kind="CLIENT", attributes=facts), width=120)
+    assert shown in drawn
+    assert (name == "SELECT shop_order") is ("SELECT shop_order shop_item" not in drawn)
+
+
+@pytest.mark.parametrize("status", [302, 404])
+def test_a_request_without_a_route_shows_its_path_whatever_else_there_is_to_say(status):
+    said = {"url.path": "/orders/old/", "http.response.status_code": status, "django.view.reached": False}
+    said["django.response.short_circuited_by"] = "shop.middleware.somewhere.very.long.RedirectingMiddleware"
+    drawn = draw(span(1, name="GET", kind="SERVER", attributes=said), width=76)
+    assert f"GET /orders/old/ {status}" in drawn
 
 
 def test_folded_spans_show_their_count_and_a_status_its_number():
@@ -406,16 +429,18 @@ def test_otlp_with_numbers_from_a_newer_version_and_without_ids():
 
 
 @pytest.mark.parametrize(
-    ("attributes", "words"),
+    ("attributes", "shown", "words"),
     [
-        ({"url.path": "/nowhere/"}, ["/nowhere/"]),
-        ({"url.path": "/users/7/", "http.route": "users/<int:pk>/"}, ["users/<int:pk>/"]),
+        ({"url.path": "/nowhere/"}, "GET /nowhere/", []),
+        ({"url.path": "/users/7/", "http.route": "users/<int:pk>/"}, "GET", ["users/<int:pk>/"]),
         (
             {"django.response.short_circuited_by": "a.long.name.of.maintenance.Middleware", "url.path": "/"},
-            ["answered by maintenance.Middleware", "/"],
+            "GET /",
+            ["answered by maintenance.Middleware"],
         ),
     ],
 )
-def test_a_request_says_its_path_where_it_has_no_route(attributes, words):
+def test_a_request_says_its_path_where_it_has_no_route(attributes, shown, words):
     record = SpanRecord("1" * 32, "2" * 16, "", "GET", "SERVER", 1, 2, attributes=attributes)
+    assert title(record) == shown
     assert list(detail_words(record)) == words

@@ -114,6 +114,20 @@ _RULES: tuple[tuple[str, Callable[[Any], str]], ...] = (
 )
 
 
+def title(record: SpanRecord) -> str:
+    """What a span is called here: its name, with what it is about where the name does not say so (still raw text).
+
+    A request without a route is called by its method alone, a driver's query by its first word.
+    """
+    name, attributes = record.name, record.attributes
+    about = attributes.get("db.query.summary")
+    if about and " " not in name and str(about).startswith(f"{name} "):
+        return str(about)
+    if record.kind == "SERVER" and " " not in name and not attributes.get("http.route") and "url.path" in attributes:
+        return f"{name} {attributes['url.path']}"
+    return name
+
+
 def detail_words(record: SpanRecord) -> Iterator[str]:
     """The telling attributes of a span as short words, the most telling first (still raw text)."""
     attributes = record.attributes
@@ -127,11 +141,11 @@ def detail_words(record: SpanRecord) -> Iterator[str]:
             said = f"{key}={attributes[key]}"
         if said:
             yield said
-    route = attributes.get("http.route")
+    route, about = attributes.get("http.route"), attributes.get("db.query.summary")
     if route and str(route) not in record.name:
         yield str(route)
-    elif not route and record.kind == "SERVER" and "url.path" in attributes:
-        yield str(attributes["url.path"])
+    if about and str(about).partition(" ")[0] != record.name.partition(" ")[0]:
+        yield str(about)
     if where := code_line(attributes):  # a template's span has no line, and its name in its own
         # The last two parts tell files apart (shop/views.py) without taking the whole line.
         yield "/".join(where.split("/")[-2:])

@@ -21,6 +21,7 @@ from clew.cli.view.details import (
     http_status,
     note_lines,
     query_totals,
+    title,
 )
 from clew.cli.view.forest import Node, build_forest
 from clew.cli.view.links import Known, LinkBook
@@ -171,7 +172,7 @@ class _Painter:
         record, room = node.record, self.room - cells(lead)
         marks, places = list(self._marks(record)), list(self._places(node, parent_process))
         # The name gives way to what must be said, but keeps enough to be recognised.
-        name = self.terminal.clean(record.name) or "(no name)"
+        name = self.terminal.clean(title(record)) or "(no name)"
         spare = room - _cells(marks) - min(cells(name), _SHORTEST_NAME)
         # In a narrow window a process or an orphan's reason moves under the span instead of being lost.
         inline: list[Segment] = []
