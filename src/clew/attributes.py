@@ -131,6 +131,10 @@ CELERY_RUN_NUMBER: Final = _name(
 )
 CELERY_MAX_RETRIES: Final = _name("celery.max_retries", "how often the task may be tried again; absent: without limit")
 CELERY_RETRIES_EXHAUSTED: Final = _name("celery.retries_exhausted", "true when the last of the retries has failed")
+CELERY_HANDLING_ERROR: Final = _name(
+    "celery.handling_error",
+    "exception that dealing with the task's own raised: an error callback, on_failure, a backend",
+)
 CELERY_RETRY_DELAY_MS: Final = _name("celery.retry.delay_ms", "milliseconds until the next attempt, as asked for")
 CELERY_PREVIOUS_TRACE_ID: Final = _name(
     "celery.previous_attempt.trace_id", "trace of the attempt before, which a retry is linked to"
@@ -298,8 +302,9 @@ CELERY_CHILD_EXIT_CODE: Final = _name("celery.child.exit_code", "exit code it di
 CELERY_CHILD_SIGNAL: Final = _name("celery.child.signal", "signal that killed it: SIGKILL is also the OOM killer's")
 CELERY_CHILD_EXIT_REASON: Final = _name(
     "celery.child.exit_reason",
-    "max_tasks_per_child, max_memory_per_child, autoscale, pool_shrink, hard_time_limit, terminated (a task was "
-    "revoked while it ran), shutdown, exit (by itself, with 0), signal (somebody else's), exit_code or unknown",
+    "max_tasks_per_child, max_memory_per_child, autoscale, pool_shrink, pool_restart, hard_time_limit, terminated (a "
+    "task was revoked while it ran), shutdown, exit (by itself, with 0), signal (somebody else's), exit_code or "
+    "unknown",
 )
 CELERY_CHILD_TASK_COUNT: Final = _name("celery.child.task_count", "tasks the process of the pool has finished")
 CELERY_CHILD_MAX_RSS_BYTES: Final = _name(

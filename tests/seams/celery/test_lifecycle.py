@@ -147,6 +147,26 @@ def _shrink(here: Site, folder: Path) -> None:
     here.worker.stop()
 
 
+def _restart(here: Site, folder: Path) -> None:
+    to = [f"{here.app.conf.task_default_queue}@{os.uname().nodename}"]
+    for number in range(2):
+        here.app.tasks["add"].delay(number, 1)
+    wait_for_finished(here.worker, 2)
+    (reply,) = here.app.control.pool_restart(destination=to, reply=True, timeout=DEADLINE, limit=1)
+    assert "ok" in reply[to[0]], reply
+    here.gathered.wait_for(lambda all_: sum(span.name == "child exit" for span in all_) >= 1)
+    here.app.tasks["add"].delay(3, 1)
+    wait_for_finished(here.worker, 3)
+    here.worker.stop()
+
+
+def _shut_down_from_afar(here: Site, folder: Path) -> None:
+    here.app.tasks["add"].delay(3, 1)
+    wait_for_finished(here.worker, 1)
+    here.app.control.shutdown(destination=[f"{here.app.conf.task_default_queue}@{os.uname().nodename}"])
+    here.gathered.wait_for(lambda all_: any(span.name == "worker stop" for span in all_))
+
+
 def _shutdown(how: str = "warm", **more: Any) -> dict[str, Any]:
     return {
         "shutdown": how,
@@ -189,6 +209,14 @@ CASES = {
         [("pool_shrink", 0, "UNSET", "SIGTERM"), OVER],
         _shutdown(),
     ),
+    "restarted": Case(
+        # A setting that is read before modules are imported.
+        (*ONE, "--", "worker.pool_restarts=1"),
+        _restart,  # its own way of waking the child counts as a task
+        [("pool_restart", 3, "UNSET", 0), ("shutdown", 1, "UNSET", 0)],
+        _shutdown(),
+    ),
+    "shut down from afar": Case(ONE, _shut_down_from_afar, [("shutdown", 1, "UNSET", 0)], _shutdown(signals=None)),
     "cold": Case(ONE, _stop(signal.SIGQUIT), COLD, _shutdown("cold", running_count=1, signals=("SIGQUIT",))),
     "warm, then cold": Case(
         ONE,

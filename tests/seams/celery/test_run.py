@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 
 import pytest
+from celery.app.trace import build_tracer
 from celery.contrib.testing.worker import start_worker
 from opentelemetry import baggage, context
 from opentelemetry import trace as otel
@@ -312,6 +314,26 @@ def test_a_propagated_error_is_told_and_an_older_one_is_not(trace, eager):
     except KeyError:
         eager.tasks["add"].delay(1, 2)
     assert not is_error(trace.named("run/add"))
+
+
+@pytest.mark.filterwarnings("ignore:Exception raised outside body:RuntimeWarning")  # Celery's
+@pytest.mark.parametrize("method", ["on_failure", "after_return", "store_result"])
+def test_what_raises_as_celery_deals_with_the_tasks_exception_does_not_hide_it(trace, method):
+    """As a child runs it; `store_result` is the result backend's."""
+    app = make_app(backend="cache+memory://")
+
+    def broken(*_, **__):
+        raise KeyError(method)
+
+    task = app.tasks["fail"]
+    setattr(app.backend if method == "store_result" else type(task), method, broken)
+    request = {"id": "1", "task": "fail", "is_eager": False, "delivery_info": {}}
+    with contextlib.suppress(KeyError):
+        build_tracer("fail", task, app=app)("1", (), {}, request)
+    span = trace.named("run/fail")
+    assert [kind for kind, _ in events(span)] == ["ValueError", "KeyError"]
+    assert (span.attributes["error.type"], span.attributes["celery.handling_error"]) == ("ValueError", "KeyError")
+    assert span.status.description.startswith("ValueError")
 
 
 def test_a_task_may_return_an_exception(trace, eager):

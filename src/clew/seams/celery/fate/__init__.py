@@ -18,6 +18,7 @@ from clew.engine.needs import attributes, functions
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.seams.celery.fate import marks as fate_marks
+from clew.seams.celery.fate import own_classes
 from clew.seams.celery.fate import request as fate_request
 from clew.seams.celery.fate.child import at_end_of_run
 from clew.seams.celery.fate.span import SCOPE, Fate, FateReport, Unregistered, sentence, telling
@@ -100,7 +101,23 @@ def _uninstall() -> None:
     fate_request.State.reported.clear()
     fate_request.State.cancelled_silently.clear()
     fate_marks.forget()
+    own_classes.forget()
     State.installed_in = 0
+
+
+_METHODS = {
+    "on_failure": fate_request.failing,
+    "on_timeout": fate_request.timing_out,
+    "reject": fate_request.rejecting,
+    "_announce_revoked": fate_request.revoking,
+    "_announce_cancelled": fate_request.cancelling,
+}
+
+
+def _made(result: Any) -> None:
+    """A worker has made the class of a task's requests: an application's own may not call Celery's methods."""
+    for owner, name, wrap in own_classes.methods_of(result, _METHODS):
+        SEAM.patch_attribute(owner, name, wrap)
 
 
 RECEIVERS = Receivers(SCOPE, task_rejected=_rejected, task_prerun=_prerun)
@@ -148,11 +165,11 @@ SEAM = Seam(
     "celery.fate",
     patches=(
         *RECEIVERS.patches,
-        Patch("celery.worker.request", "Request.on_failure", fate_request.below(fate_request.failing)),
-        Patch("celery.worker.request", "Request.on_timeout", fate_request.below(fate_request.timing_out)),
-        Patch("celery.worker.request", "Request.reject", fate_request.below(fate_request.rejecting)),
-        Patch("celery.worker.request", "Request._announce_revoked", fate_request.below(fate_request.revoking)),
-        Patch("celery.worker.request", "Request._announce_cancelled", fate_request.below(fate_request.cancelling)),
+        *[
+            Patch("celery.worker.request", f"Request.{name}", fate_request.below(find))
+            for name, find in _METHODS.items()
+        ],
+        Patch("celery.worker.request", "create_request_cls", Around(note=_made), is_imported_by_name=True),
         Patch("celery.worker.request", "Request._retry_worker_lost", Around(note=fate_request.retried), since="5.7"),
         Patch("celery.worker.request", "Request._success_was_stored", Around(note=fate_request.succeeded), since="5.7"),
         Patch("celery.worker.consumer.consumer", "Consumer.on_unknown_task", fate_request.below(_unknown)),

@@ -121,6 +121,13 @@ def succeeded(request: Any, /, result: Any) -> None:
         report.fate.outcome, report.fate.reason = "succeeded", f"its result was stored, then: {report.fate.reason}"
 
 
+def tell(request: Any, fate: Fate) -> None:
+    """Tell of a request Celery deals with nowhere; once."""
+    report = None if request in State.reported else _reported(request, fate)
+    if report is not None:
+        report.end()
+
+
 def _reported(request: Any, fate: Fate) -> FateReport | None:
     over = ended_before(request, fate)
     if request in State.cancelled_silently:
@@ -153,7 +160,5 @@ def running() -> list[tuple[Any, Any]]:
 def tell_unfinished(opened: list[tuple[Any, Any]]) -> None:
     """After it: tell of those the children have not finished."""
     for request, job in opened:
-        if not job.ready() and request not in State.reported:
-            report = _reported(request, cold_shutdown_of(request))
-            if report is not None:
-                report.end()
+        if not job.ready():
+            tell(request, cold_shutdown_of(request))

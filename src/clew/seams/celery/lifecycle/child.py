@@ -58,7 +58,7 @@ class Child:
         self.max_tasks = pool._maxtasksperchild
         self.started_ns = started_ns
         self.max_rss_bytes = 0
-        self.is_timed_out = False
+        self.is_timed_out = self.is_told_to_leave = False
 
     @property
     def task_count(self) -> int:
@@ -86,6 +86,12 @@ def forked(pool: Any, process: Any, started_ns: int) -> None:
 def child_of(pid: int | None) -> Child | None:
     """The child of that process id, if it is this process' own."""
     return State.children.get(pid) if pid is not None and State.owner == os.getpid() else None
+
+
+def restarting(pool: Any) -> None:
+    """Every child of this pool is told to leave when its task is over (`pool_restart`)."""
+    for child in State.children.values() if State.owner == os.getpid() else ():
+        child.is_told_to_leave = child.is_told_to_leave or child.pool() is pool
 
 
 def tell_exits(pool: Any, *, is_over: bool = False) -> None:
@@ -141,6 +147,8 @@ def _reason(child: Child, code: int | None, pool: Any) -> str:
         return "autoscale" if _scales() else "pool_shrink"
     if pool._state != sys.modules["billiard.pool"].RUN and code in _CLOSED_BY_POOL:
         return "shutdown"
+    if child.is_told_to_leave and code == 0:
+        return "pool_restart"
     if code is None:
         return "unknown"
     if code == 0:

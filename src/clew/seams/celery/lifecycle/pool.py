@@ -76,6 +76,7 @@ PATCHES = (
     Patch(_POOL, "TimeoutHandler._trywaitkill", Around(_kill)),
     Patch(_POOL, "Pool._join_exited_workers", Around(note=_joined)),
     Patch("billiard.popen_fork", "Popen.poll", Around(instead=_poll)),
+    Patch(_TASK_POOL, "TaskPool.restart", Around(lambda pool, /: children.restarting(pool._pool))),
     Patch(_TASK_POOL, "TaskPool.on_stop", _END),
     Patch(_TASK_POOL, "TaskPool.on_terminate", _END),
 )

@@ -127,6 +127,7 @@ SEAM = Seam(
                 names.CELERY_RETRIES_EXHAUSTED,
                 names.CELERY_RETRY_REASON,
                 names.CELERY_RETRY_DELAY_MS,
+                names.CELERY_HANDLING_ERROR,
                 names.CELERY_PREVIOUS_TRACE_ID,
                 names.CELERY_PREVIOUS_SPAN_ID,
                 names.CELERY_REQUEUE,

@@ -16,6 +16,7 @@ from clew.spans import scope as spans
 from clew.story.task_run import TaskRun
 
 _ERRORS = ("failed", "soft_timed_out")
+_MAX_CAUSES = 20
 # What `Task.on_replace` raises, in every version.
 _REPLACED = "Replaced by new task"
 
@@ -35,6 +36,22 @@ def outcome_of(task: Any, error: BaseException | None) -> str:
     if throws and isinstance(error, throws):
         return "expected_failure"
     return "soft_timed_out" if isinstance(error, SoftTimeLimitExceeded) else "failed"
+
+
+def own_error(raised: BaseException) -> BaseException:
+    """The task's own exception, where Celery's dealing with it has raised another: it left the task through that frame.
+
+    An error callback, `on_failure` or a result backend that raises (in Celery, where `task_postrun` has no state).
+    """
+    leaving = raised.__traceback__
+    frame, found, seen = leaving.tb_frame if leaving is not None else None, raised, raised
+    for _ in range(_MAX_CAUSES):
+        if (above := seen.__context__) is None:
+            break
+        seen = above
+        if frame is not None and seen.__traceback__ is not None and seen.__traceback__.tb_frame is frame:
+            found = seen
+    return found
 
 
 def describe(root: spans.OpenSpan, run: TaskRun, state: str | None) -> None:

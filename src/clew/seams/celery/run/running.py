@@ -14,10 +14,11 @@ from opentelemetry.trace import SpanContext
 
 from clew import attributes as names
 from clew.engine import isolation
+from clew.engine.redaction.exception_event import exception_attributes, type_name
 from clew.seams.celery import contrib
 from clew.seams.celery.message import attempts, metrics
 from clew.seams.celery.message.waiting import Waited
-from clew.seams.celery.run.outcome import describe, outcome_of
+from clew.seams.celery.run.outcome import describe, outcome_of, own_error
 from clew.spans import scope as spans
 from clew.spans.local_spans import LocalSpans
 from clew.story import local_trace
@@ -100,6 +101,7 @@ class RunningTask:
             self._local.task_end = (run.outcome, error)
             if self._root.span.is_recording():
                 describe(self._root, run, state)
+                self._tell_handling(error)
             if run.outcome == "retried" and run.is_eager:
                 attempts.pass_to_next(run.request, self._first, self._root.span)
             for on_task_end in watchers.on_task_end:
@@ -123,7 +125,18 @@ class RunningTask:
             metrics.ran(run, self._known, self._waits_ms)
 
     def _error(self, state: str | None, retval: Any) -> BaseException | None:
+        if state not in (None, "SUCCESS") and isinstance(retval, BaseException):
+            return retval
         raised = sys.exc_info()[1]
         if raised is not None and (state is None or raised is not self._handled):
-            return raised
-        return retval if state not in (None, "SUCCESS") and isinstance(retval, BaseException) else None
+            return own_error(raised) if state is None else raised
+        return None
+
+    def _tell_handling(self, error: BaseException | None) -> None:
+        """What dealt with the task's exception has raised another one."""
+        raised = sys.exc_info()[1]
+        if error is None or raised is None or raised is error or raised is self._handled:
+            return
+        self._root.note(names.CELERY_HANDLING_ERROR, type_name(raised))
+        if self._local.error_id != id(raised):
+            self._root.span.add_event("exception", exception_attributes(raised))
