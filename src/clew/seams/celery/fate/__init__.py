@@ -105,7 +105,7 @@ def _uninstall() -> None:
     State.installed_in = 0
 
 
-_METHODS = {
+_METHODS: dict[str, fate_request.Find] = {
     "on_failure": fate_request.failing,
     "on_timeout": fate_request.timing_out,
     "reject": fate_request.rejecting,
