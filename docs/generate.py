@@ -1,16 +1,19 @@
 """Writes what is generated from the code: `uv run python docs/generate.py`.
 
-That is docs/{spans,findings,metrics,configuration,searches}.md, and the menu of searches in deploy/jaeger-ui.json.
+That is docs/{spans,findings,metrics,configuration,searches}.md, the menu of searches in deploy/jaeger-ui.json, and what
+the collectors' redaction need not look into.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 from urllib.parse import urlencode
 
-from clew.attributes import DESCRIPTIONS, ON_ANY_SPAN, ON_ROOTS, finding
+from clew.attributes import DESCRIPTIONS, ON_ANY_SPAN, ON_ROOTS, finding, is_free_of_secrets
 from clew.detectors import detectors
 from clew.seams import seams
 from clew.seams.celery.message.metrics import METRICS
@@ -162,6 +165,7 @@ def metrics() -> str:
         "",
         "`messaging.*` by the semantic conventions for messaging. Beside them `clew.spans.lost` (what did not arrive,",
         "by `reason`), `clew.findings` by type ([findings.md](findings.md)), and",
+        "`clew.db.duration` (seconds in queries, by route or task);",
         "contrib's own: `flower.task.runtime.seconds`, `http.server.request.duration`, `http.server.active_requests`.",
     ]
     return "\n".join(lines) + "\n"
@@ -207,8 +211,20 @@ def jaeger_ui() -> str:
         {"label": what, "url": f"/search?{_query(name, value)}", "anchorTarget": "_self"}
         for what, (name, value) in SEARCHES.items()
     ]
+    window["monitor"] = {"menuEnabled": True}
     window["menu"] = [{"label": "Searches", "items": items}]
     return json.dumps(window, indent=2) + "\n"
+
+
+_IGNORED = re.compile(r"^    ignored_keys: \[.*?\]\n", re.MULTILINE | re.DOTALL)
+
+
+def collector(path: str) -> str:
+    """A collector's configuration, whose redaction leaves alone what cannot hold free text."""
+    ignored = ", ".join(sorted(filter(is_free_of_secrets, DESCRIPTIONS)))
+    lines = textwrap.wrap(ignored, 112, break_on_hyphens=False, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    block = "\n".join(["    ignored_keys: [", *lines, "    ]", ""])
+    return _IGNORED.sub(lambda _: block, (HERE.parent / path).read_text())
 
 
 def _query(name: str, value: str) -> str:
@@ -231,6 +247,8 @@ PAGES = {
     "metrics.md": metrics,
     "searches.md": searches,
     "../deploy/jaeger-ui.json": jaeger_ui,
+    "../collector-config.yaml": lambda: collector("collector-config.yaml"),
+    "../deploy/collector-tier1.yaml": lambda: collector("deploy/collector-tier1.yaml"),
 }
 
 

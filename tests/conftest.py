@@ -32,7 +32,7 @@ def pytest_unconfigure(config):
 
 
 def pytest_runtest_setup(item):
-    for name in services.ADDRESSES:
+    for name in services.NAMES:
         if item.get_closest_marker(name):
             services.require(name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 
 import pytest
@@ -13,15 +14,25 @@ ADDRESSES = {
     "postgres": ("127.0.0.1", 5432),
     "mariadb": ("127.0.0.1", 3306),
 }
+PROGRAMS = {"prometheus": ("prometheus", "promtool")}
+NAMES = (*ADDRESSES, *PROGRAMS)
 
 
 def require(name: str) -> None:
-    """Skip the test, or fail it in CI, unless the service accepts connections."""
+    """Skip the test, or fail it in CI, unless the service accepts connections, or the programs are there."""
+    reason = _missing(name)
+    if reason and os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+
+
+def _missing(name: str) -> str:
+    if name in PROGRAMS:
+        return ", ".join(f"{each} is not installed" for each in PROGRAMS[name] if shutil.which(each) is None)
     host, port = ADDRESSES[name]
     try:
         socket.create_connection((host, port), 2).close()
     except OSError as error:
-        reason = f"{name} is not reachable at {host}:{port}: {error}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        return f"{name} is not reachable at {host}:{port}: {error}"
+    return ""

@@ -189,6 +189,9 @@ CLEW_DB_PHASE: Final = _name(
 )
 CLEW_DB_QUERY_COUNT: Final = _name("clew.db.query_count", "queries of the request or task")
 CLEW_DB_DURATION_MS: Final = _name("clew.db.duration_ms", "milliseconds spent in them")
+CLEW_DB_DURATION: Final = _name(
+    "clew.db.duration", "metric: seconds a request or task spent in its queries, by route or task"
+)
 CLEW_DB_ROWS: Final = _name("clew.db.rows", "rows they returned, as far as the driver says")
 CLEW_DB_CONNECTIONS_OPENED: Final = _name("clew.db.connections_opened", "connections opened during the request or task")
 CLEW_DB_ALIAS_QUERY_COUNT: Final = _name(
@@ -353,6 +356,26 @@ CELERY_BEAT_ENTRY_TRACE_IDS: Final = _name(
 CELERY_BEAT_SCHEDULED_COUNT: Final = _name("celery.beat.scheduled_count", "entries the tick had to look at")
 CELERY_BEAT_TICK_TRACE_ID: Final = _name("celery.beat.tick.trace_id", "trace of the tick an entry was due in")
 CELERY_BEAT_TICK_SPAN_ID: Final = _name("celery.beat.tick.span_id", "the tick's span")
+
+# What may hold words of a request, of an error or of a site: a collector looks for secrets in these, and in whatever is
+# not clew's; the values of all others are numbers, ids of clew's making and names from the source code.
+FREE_TEXT: Final = frozenset(
+    {
+        *(URL_PATH, URL_QUERY, USER_AGENT_ORIGINAL, HTTP_REQUEST_METHOD_ORIGINAL, CLIENT_ADDRESS, SERVER_ADDRESS),
+        *(EXCEPTION_MESSAGE, EXCEPTION_STACKTRACE, DB_QUERY_TEXT, DB_QUERY_PARAMETER, DB_NAMESPACE),
+        *(CLEW_WARNINGS, JAEGER_WARNINGS, CLEW_FINDING_MESSAGE, CLEW_FINDING_FIX),
+        *(CELERY_RETRY_REASON, CELERY_FATE_REASON, CELERY_DELIVERY_INFO, CELERY_REPLY_TO, CELERY_ORIGIN),
+        *(CELERY_HOSTNAME, CELERY_BEAT_ENTRY, CELERY_BEAT_ENTRIES, CELERY_BEAT_SCHEDULE),
+        # Ids of a message may be the application's own.
+        *(MESSAGING_MESSAGE_ID, CELERY_ROOT_ID, CELERY_PARENT_ID, CELERY_GROUP_ID, CELERY_CHORD_GROUP_ID),
+    }
+)
+
+
+def is_free_of_secrets(name: str) -> bool:
+    """Whether a collector need not look into the values of this attribute of clew's."""
+    return name in DESCRIPTIONS and name not in FREE_TEXT and not name.startswith("messaging.") and "<" not in name
+
 
 # What any span of clew's may have, and what the first one of a request, a task or a trace may have besides.
 ON_ANY_SPAN: Final = (

@@ -14,7 +14,15 @@ from . import JAEGER, ROOT, SINGLE, STACKS, TIER1, TIER2, emitted_attributes, lo
 # What collector-contrib 0.159 calls them; the old spellings still work there as aliases, and warn.
 CONTRIB = {
     "receivers": {"otlp"},
-    "processors": {"memory_limiter", "resource_detection", "redaction", "tail_sampling", "attributes"},
+    "processors": {
+        "memory_limiter",
+        "resource_detection",
+        "redaction",
+        "tail_sampling",
+        "attributes",
+        "filter",
+        "transform",
+    },
     "connectors": {"span_metrics", "service_graph", "forward"},
     "exporters": {"otlp_grpc", "otlp_http", "load_balancing", "prometheus", "debug"},
     "extensions": {"file_storage", "health_check"},
@@ -36,6 +44,48 @@ SIGNALS = {
 COLLECTORS = [SINGLE, TIER1, TIER2]
 SAMPLING = [SINGLE, TIER2]
 ENTRANCES = [SINGLE, TIER1]
+
+SECRET_KEYS = [
+    "http.request.header.authorization",
+    "http.request.header.proxy-authorization",
+    "http.request.header.cookie",
+    "http.response.header.set-cookie",
+    "http.response.header.set_cookie",
+    "http.request.header.x-api-key",
+    "http.request.header.x_csrf_token",
+    "user.password",
+    "form.Password",
+    "aws.secret",
+    "access_token",
+    "app.sessionid",
+    "session.key",
+    "session.id",
+    "aws.access_key",
+    "private-key",
+]
+SECRETS = [
+    "4111 1111 1111 1111",
+    "card 5500005555555559 declined",
+    "2223-0031-2200-3222",
+    "378282246310005",
+    "6011111111111117",
+    "Bearer abcdef0123456789abcdef",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl",
+    "postgres://clew:hunter2@db:5432/clew",
+    "/reset?token=abc&next=/",
+    "login failed: password=hunter2",
+]
+HARMLESS = [
+    "0f8fad5b-d9cb-469f-a165-70867728950e",
+    "41111111-4111-4111-4111-411111111111",
+    "4bf92f3577b34da6a3ce929d0e0e4736",
+    "1763781192123456",
+    "2026-11-22T03:13:12.123456Z",
+    "SELECT id FROM auth_user WHERE password = %s",
+    "https://example.org:8443/users/7/",
+    "basic settings",
+    "auth check_password",
+]
 
 
 def kind(component: str) -> str:
@@ -101,8 +151,8 @@ def test_a_connector_leaves_one_pipeline_for_another(path: str) -> None:
         target = [p for p, parts in pipelines(config).items() if name in parts["receivers"]]
         assert not set(source) & set(target), f"{name} feeds itself"
         for pipeline, signal in [
-            *((p, SIGNALS[name][0]) for p in source),
-            *((p, SIGNALS[name][1]) for p in target),
+            *((p, SIGNALS[kind(name)][0]) for p in source),
+            *((p, SIGNALS[kind(name)][1]) for p in target),
         ]:
             assert signal in (None, kind(pipeline))
 
@@ -135,8 +185,12 @@ def test_traces_wait_on_disk_for_a_backend(path: str) -> None:
     assert queued
     for name in queued:
         assert config["exporters"][name]["sending_queue"]["storage"] in config["service"]["extensions"]
-        assert config["exporters"][name]["sending_queue"]["queue_size"] > 0
+        queue = config["exporters"][name]["sending_queue"]
+        # A tail sampler hands over one trace at a time: a queue of 2,000 requests is one of 2,000 traces.
+        assert (queue["sizer"], queue["queue_size"]) == ("bytes", 1 << 30)
+        assert queue.get("batch", {"sizer": "items"})["sizer"] == "items"
     storage = config["extensions"]["file_storage"]
+    assert storage["create_directory"] is True, "`validate` fails where the directory is not there"
     assert storage["compaction"]["directory"] == storage["directory"], "the image has no other writable directory"
 
 
@@ -145,8 +199,11 @@ def test_metrics_see_what_sampling_drops(path: str) -> None:
     config = load(path)
     before = next(parts for parts in pipelines(config).values() if "forward" in parts["exporters"])
     after = next(parts for parts in pipelines(config).values() if "forward" in parts["receivers"])
-    assert {"span_metrics", "service_graph"} <= set(before["exporters"])
+    assert {"service_graph", "forward/edges"} <= set(before["exporters"])
     assert "tail_sampling" not in before["processors"]
+    counted = pipelines(config)["traces/count"]
+    assert counted["receivers"] == ["forward/edges"]
+    assert counted["exporters"] == ["span_metrics"]
     assert after["processors"] == ["tail_sampling", "attributes/warnings"]
 
 
@@ -215,7 +272,10 @@ def test_late_spans_follow_the_decision(path: str) -> None:
 @pytest.mark.parametrize("path", SAMPLING)
 def test_span_metrics_have_dimensions_clew_emits(path: str) -> None:
     metrics = load(path)["connectors"]["span_metrics"]
-    assert {dimension["name"] for dimension in metrics["dimensions"]} <= set(emitted_attributes())
+    made = {"http.status_class"}
+    assert {dimension["name"] for dimension in metrics["dimensions"]} - made <= set(emitted_attributes())
+    (statement, *_) = load(path)["processors"]["transform/status_class"]["trace_statements"]
+    assert re.findall(r'attributes\["([^"]+)"\]', statement) == ["http.status_class", "http.response.status_code"]
     assert metrics["aggregation_cardinality_limit"] > 0
     assert metrics["metrics_expiration"]
 
@@ -238,66 +298,19 @@ def test_everything_that_comes_in_is_redacted(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ENTRANCES)
-@pytest.mark.parametrize(
-    "key",
-    [
-        "http.request.header.authorization",
-        "http.request.header.proxy-authorization",
-        "http.request.header.cookie",
-        "http.response.header.set-cookie",
-        "http.response.header.set_cookie",
-        "http.request.header.x-api-key",
-        "http.request.header.x_csrf_token",
-        "user.password",
-        "form.Password",
-        "aws.secret",
-        "access_token",
-        "app.sessionid",
-        "session.key",
-        "session.id",
-        "aws.access_key",
-        "private-key",
-    ],
-)
+@pytest.mark.parametrize("key", SECRET_KEYS)
 def test_a_secrets_name_is_enough(path: str, key: str) -> None:
     assert masked(load(path), key, "anything")
 
 
 @pytest.mark.parametrize("path", ENTRANCES)
-@pytest.mark.parametrize(
-    "value",
-    [
-        "4111 1111 1111 1111",
-        "card 5500005555555559 declined",
-        "2223-0031-2200-3222",
-        "378282246310005",
-        "6011111111111117",
-        "Bearer abcdef0123456789abcdef",
-        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl",
-        "postgres://clew:hunter2@db:5432/clew",
-        "/reset?token=abc&next=/",
-        "login failed: password=hunter2",
-    ],
-)
+@pytest.mark.parametrize("value", SECRETS)
 def test_a_secret_is_masked_wherever_it_stands(path: str, value: str) -> None:
     assert masked(load(path), "note", value)
 
 
 @pytest.mark.parametrize("path", ENTRANCES)
-@pytest.mark.parametrize(
-    "value",
-    [
-        "0f8fad5b-d9cb-469f-a165-70867728950e",
-        "41111111-4111-4111-4111-411111111111",
-        "4bf92f3577b34da6a3ce929d0e0e4736",
-        "1763781192123456",
-        "2026-11-22T03:13:12.123456Z",
-        "SELECT id FROM auth_user WHERE password = %s",
-        "https://example.org:8443/users/7/",
-        "basic settings",
-        "auth check_password",
-    ],
-)
+@pytest.mark.parametrize("value", HARMLESS)
 def test_what_is_no_secret_is_left(path: str, value: str) -> None:
     assert not masked(load(path), "note", value)
 
@@ -311,9 +324,13 @@ def test_nothing_clew_emits_is_masked_by_its_name(path: str) -> None:
 
 @pytest.mark.parametrize("path", ENTRANCES)
 def test_an_id_that_looks_like_a_card_number_is_left(path: str) -> None:
-    config = load(path)
-    assert set(config["processors"]["redaction"]["ignored_keys"]) <= set(emitted_attributes())
-    assert not masked(config, "celery.publish.span_id", "4111111111111111")
+    assert not masked(load(path), "celery.publish.span_id", "4111111111111111")
+
+
+@pytest.mark.parametrize("path", ENTRANCES)
+def test_redaction_says_nothing_on_spans(path: str) -> None:
+    # `info` writes a count on every span that has an ignored key.
+    assert load(path)["processors"]["redaction"]["summary"] == "silent"
 
 
 @pytest.mark.parametrize("path", ENTRANCES)

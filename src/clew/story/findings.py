@@ -147,7 +147,7 @@ class Findings:
             for name, value in self._summary(counts).items():
                 local.root.note(name, value)
         for kind, count in counts.items():
-            _counter().add(count, {names.CLEW_FINDING_TYPE: kind, **local.where})
+            _counter().add(count, {names.CLEW_FINDING_TYPE: kind, **local.where}, local.exemplar_context())
         for listen in list(listeners):
             listen(list(self))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from opentelemetry.trace import get_current_span
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, get_current_span, set_span_in_context
 
 from clew import attributes as names
 from clew.engine import isolation
@@ -106,6 +107,11 @@ class LocalTrace(LocalSpans):
             found = self.findings = Findings(self)
         return found
 
+    def exemplar_context(self) -> Context | None:
+        """A context for measurements, so that their exemplars lead to this trace; None where it is not recorded."""
+        span: Any = self.root.span
+        return set_span_in_context(span) if self.is_recording and isinstance(span, Span) else None
+
     def finish(self) -> None:
         """Let every seam say what it has to say on the root; then the root may end."""
         for say in self.at_end:
@@ -117,8 +123,10 @@ class LocalTrace(LocalSpans):
         self.is_over, self.cursor = True, None
         for on_end in ends:
             on_end(self)
-        if self.queries is not None and self.is_recording:
-            self.queries.summarise()
+        if self.queries is not None:
+            self.queries.measure()
+            if self.is_recording:
+                self.queries.summarise()
         if self.findings is not None:
             self.findings.finish()
         if self.dropped:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry import metrics
+
 from clew import attributes as names
 from clew.engine import isolation
 from clew.source.call_site import CallSite, call_site, place_by_path
 from clew.story import findings
 from clew.story.detector import watchers
 from clew.story.query import AliasLog, Place, Query, Repeats
+from clew.version import VERSION
 
 if TYPE_CHECKING:
     from clew.sql.statement import Statement
@@ -172,6 +175,10 @@ class Queries:
             for on_rows in watchers.on_rows:
                 on_rows(query)
 
+    def measure(self) -> None:
+        """Record the time in the metric."""
+        _duration().record(self.duration_ns / 1e9, self.local.where, self.local.exemplar_context())
+
     def summarise(self) -> None:
         """Say on the root what was asked."""
         note = self.local.root.note
@@ -185,6 +192,20 @@ class Queries:
             for alias, log in sorted(self.aliases.items()):
                 note(names.db_alias_query_count(alias), log.count)
                 note(names.db_alias_duration_ms(alias), round(log.duration_ns / 1e6, 3))
+
+
+_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_made: list[Any] = []
+
+
+def _duration() -> Any:
+    if not _made:
+        meter = metrics.get_meter("clew.database", VERSION)
+        text = "Time a request or task spent in its queries."
+        _made.append(
+            meter.create_histogram(names.CLEW_DB_DURATION, "s", text, explicit_bucket_boundaries_advisory=_BOUNDS_S)
+        )
+    return _made[0]
 
 
 def _is_same(one: CallSite | None, other: CallSite | None) -> bool:

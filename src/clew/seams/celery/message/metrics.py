@@ -138,7 +138,7 @@ def ran(run: TaskRun, known: Mapping[str, Any], waits_ms: Mapping[str, float]) -
     where = _waiting_at(run.task_name, known)
     for attribute, name in _WAITS:
         if attribute in waits_ms:
-            _instrument(name).record(waits_ms[attribute] / 1e3, where)
+            _instrument(name).record(waits_ms[attribute] / 1e3, where, run.local.exemplar_context())
 
 
 _WAITS = (
