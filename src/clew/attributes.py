@@ -41,7 +41,7 @@ CLIENT_ADDRESS: Final = _name("client.address", "address of the client")
 NETWORK_PROTOCOL_VERSION: Final = _name("network.protocol.version", "HTTP version")
 USER_AGENT_ORIGINAL: Final = _name("user_agent.original", "the User-Agent header")
 
-DJANGO_VIEW_REACHED: Final = _name("django.view.reached", "whether a view was called for the request")
+DJANGO_VIEW_REACHED: Final = _name("django.view.reached", "whether the code of a view ran for the request")
 DJANGO_VIEW_NAME: Final = _name("django.view.name", "dotted name of the view")
 DJANGO_VIEW_KIND: Final = _name(
     "django.view.kind", "function, class, method, partial, callable, rest_framework or ninja"
@@ -56,6 +56,12 @@ DJANGO_RESPONSE_SHORT_CIRCUITED_BY: Final = _name(
     "django.response.short_circuited_by", "middleware that answered in place of the view"
 )
 DJANGO_RESPONSE_RAISED_BY: Final = _name("django.response.raised_by", "middleware that raised before the view ran")
+DJANGO_VIEW_DENIED_BY: Final = _name(
+    "django.view.denied_by", "what kept the view's own code from running: a decorator, its test, a mixin's view, CSRF"
+)
+DJANGO_VIEW_DENIED_REASON: Final = _name(
+    "django.view.denied_reason", "where the client was sent instead, or what the CSRF check has to say"
+)
 DJANGO_REQUEST_CANCELLED: Final = _name("django.request.cancelled", "true when the client went away before the end")
 DJANGO_MIDDLEWARE_NAME: Final = _name("django.middleware.name", "dotted name of the middleware")
 DJANGO_MIDDLEWARE_PHASE: Final = _name(
@@ -75,6 +81,15 @@ DJANGO_AUTH_OUTCOME: Final = _name(
     "django.auth.outcome", "accepted, declined, denied, error or skipped (the backend does not take these credentials)"
 )
 DJANGO_AUTH_HASHER: Final = _name("django.auth.hasher", "algorithm of the password hash that was checked")
+
+DJANGO_AUTH_ANONYMOUS: Final = _name("django.auth.anonymous", "true where nobody is logged in")
+DJANGO_AUTH_PERMISSION: Final = _name("django.auth.permission", "permission that was asked for, or an app's label")
+DJANGO_AUTH_GRANTED: Final = _name("django.auth.granted", "whether the user has it")
+DJANGO_AUTH_QUERY_COUNT: Final = _name(
+    "django.auth.query_count", "queries that it took; 0: the user object had its permissions already"
+)
+DJANGO_SESSION_ENGINE: Final = _name("django.session.engine", "module of the engine")
+DJANGO_SESSION_EMPTY: Final = _name("django.session.empty", "true where there was none, or nothing in it")
 
 MESSAGING_SYSTEM: Final = _name("messaging.system", "rabbitmq, redis, or the name of kombu's transport")
 MESSAGING_OPERATION_NAME: Final = _name("messaging.operation.name", "apply_async or run")

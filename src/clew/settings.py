@@ -89,6 +89,8 @@ class Settings:
     django_template: bool = _doc(True, "seam django.template")
     django_jinja2: bool = _doc(True, "seam django.jinja2")
     django_auth: bool = _doc(True, "seam django.auth")
+    django_session: bool = _doc(True, "seam django.session: what sessions cost")
+    django_access: bool = _doc(True, "seam django.access: what kept a view from running")
     django_async_bridge: bool = _doc(True, "seam django.async_bridge: the line that awaited a query")
     django_cache: bool = _doc(True, "seam django.cache: what is asked of caches, hit or miss")
     django_database: bool = _doc(True, "seam django.database: queries")

@@ -30,6 +30,7 @@ DETECTORS = (
     "hot_cache_key",
     "oversized_cache_value",
     "cache_stampede",
+    "permission_queries",
 )
 
 

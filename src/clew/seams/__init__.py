@@ -20,6 +20,8 @@ SEAMS = (
     "django.template",
     "django.jinja2",
     "django.auth",
+    "django.session",
+    "django.access",
     "django.async_bridge",
     "django.database",
     "django.transaction",

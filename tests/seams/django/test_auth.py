@@ -204,7 +204,10 @@ def test_async_login_logout_and_check_password(trace, user):
             assert await user.acheck_password("correct-horse")
 
     asyncio.run(body())
-    assert without_queries(trace.tree()) == "root\n  auth login\n  auth logout\n  auth check_password"
+    assert without_queries(trace.tree()) == (
+        "root\n  auth login\n    session cycle_key\n      session create\n        session save\n"
+        "  auth logout\n    session flush\n  auth check_password"
+    )
 
 
 def request_with_session():

@@ -1,4 +1,4 @@
-"""`auth authenticate` (its backends below it: auth_backends.py), `auth login`, `auth logout`, `auth check_password`.
+"""`auth authenticate` with its backends, `auth login`, `logout`, `check_password`, `load_user`, `has_perm`.
 
 We stand at the functions of `django.contrib.auth`, which every login goes through, and not at their signals: these say
 nothing of a backend that was slow, or of one that was never asked. Credentials, users and hashes are passed on and
@@ -19,6 +19,7 @@ from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.seams.django.auth import backends as auth_backends
 from clew.seams.django.auth.backends import Attempt
+from clew.seams.django.auth.permissions import Permissions
 from clew.spans.light_span import LightSpan
 from clew.spans.scope import OpenSpan, Scope
 
@@ -109,6 +110,7 @@ def _at(module: str, function: str, around: Around, since: str = "") -> Patch:
     return Patch(module, function, around, is_imported_by_name=True, since=since)
 
 
+_CODE = (names.CODE_FUNCTION_NAME, names.CODE_FILE_PATH, names.CODE_LINE_NUMBER)
 SEAM = Seam(
     "django.auth",
     patches=(
@@ -122,6 +124,7 @@ SEAM = Seam(
         _at(_HASHERS, "check_password", _CHECK),
         _at(_HASHERS, "acheck_password", _CHECK, since="5.0"),
         Patch(_HASHERS, "identify_hasher", Around(note=_note_hasher)),
+        *Permissions(SCOPE).patches,
     ),
     needs=needs.attributes(_HASHERS, "BasePasswordHasher", "algorithm"),
     spans=(
@@ -138,14 +141,24 @@ SEAM = Seam(
             (
                 names.DJANGO_AUTH_BACKEND,
                 names.DJANGO_AUTH_OUTCOME,
-                names.CODE_FUNCTION_NAME,
-                names.CODE_FILE_PATH,
-                names.CODE_LINE_NUMBER,
+                *_CODE,
             ),
         ),
         SpanDoc("auth login", "INTERNAL", "a user is put into the session"),
         SpanDoc("auth logout", "INTERNAL", "the session is emptied"),
         SpanDoc("auth check_password", "INTERNAL", "a password is compared with a hash", (names.DJANGO_AUTH_HASHER,)),
+        SpanDoc(
+            "auth load_user",
+            "INTERNAL",
+            "the user is loaded for the request; the line is the one that first asked for it",
+            (names.DJANGO_AUTH_ANONYMOUS, *_CODE),
+        ),
+        SpanDoc(
+            "auth has_perm",
+            "INTERNAL",
+            "the backends are asked for a permission, of superusers they are not; `auth has_module_perms` likewise",
+            (names.DJANGO_AUTH_PERMISSION, names.DJANGO_AUTH_GRANTED, names.DJANGO_AUTH_QUERY_COUNT, *_CODE),
+        ),
     ),
     on_uninstall=auth_backends.forget,
 )

@@ -221,6 +221,8 @@ SEAM = Seam(
                 names.USER_AGENT_ORIGINAL,
                 names.NETWORK_PROTOCOL_VERSION,
                 names.DJANGO_VIEW_REACHED,
+                names.DJANGO_VIEW_DENIED_BY,
+                names.DJANGO_VIEW_DENIED_REASON,
                 names.DJANGO_URL_NAME,
                 names.DJANGO_URL_NAMESPACE,
                 names.DJANGO_RESPONSE_SHORT_CIRCUITED_BY,

@@ -1,0 +1,82 @@
+"""`permission_queries`: the same kind of permission is asked of the database again and again from one place.
+
+A user object keeps its permissions once they are loaded: who asks another object for each, loads them for each. We
+stand behind every `has_perm` (seam django.auth); only those that ran queries count. Not found: superusers and what is
+kept already, which ask nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clew.source.call_site import call_site, place
+from clew.story import findings
+from clew.story.detector import Detector, watchers
+from clew.story.findings import INFORMATION, WARNING, Finding
+from clew.story.local_trace import LocalTrace, Slot
+from clew.story.permission_check import PermissionCheck
+
+_TYPE = "permission_queries"
+_MAX_PLACES, _LONG_MS = 200, 50
+
+
+class _Asked:
+    """What one place has asked."""
+
+    def __init__(self) -> None:
+        self.count = self.query_count = self.duration_ns = 0
+
+
+_PLACES: Slot[dict[int, _Asked]] = Slot()
+
+
+def _on_permission(check: PermissionCheck) -> None:
+    if not check.query_count:
+        return
+    local = check.local
+    places = _PLACES.get(local)
+    if places is None:
+        places = _PLACES.put(local, {})
+    key = place(check.frame)
+    if key not in places and len(places) >= _MAX_PLACES:
+        return
+    asked = places.setdefault(key, _Asked())
+    asked.count += 1
+    asked.query_count += check.query_count
+    asked.duration_ns += check.duration_ns
+    if asked.count == max(watchers.threshold, 2):
+        _report(local, check, asked, key)
+
+
+def _report(local: LocalTrace, check: PermissionCheck, asked: _Asked, key: Any) -> None:
+    def refresh(finding: Finding) -> None:
+        took_ms = asked.duration_ns / 1e6
+        finding.message = (
+            f"permissions are asked of the database {asked.count} times from one place ({asked.query_count} queries, "
+            f"{took_ms:.0f} ms)"
+        )
+        finding.evidence = {
+            "count": asked.count,
+            "query_count": asked.query_count,
+            "duration_ms": round(took_ms, 3),
+            "permission": check.permission,
+        }
+        finding.severity = WARNING if took_ms >= _LONG_MS else INFORMATION
+
+    check.site = check.site or call_site(check.frame)
+    fix = (
+        "ask one user object, which keeps its permissions once they are loaded (request.user); for many users, ask the "
+        "database once: get_user_model().objects.with_perm('app.codename')"
+    )
+    finding = Finding(_TYPE, "", fix, check.site, refresh=refresh)
+    if findings.report(local, finding, (_TYPE, key)):
+        check.findings.append(finding)
+
+
+DETECTOR = Detector(
+    _TYPE,
+    doc="Permissions are asked of the database again and again from one place (`n_plus_one_threshold` times).",
+    fix="Ask one user object, which keeps them; for many users, `with_perm(...)`.",
+    not_found="Superusers, and permissions that the object keeps already: they ask nothing.",
+    on_permission=_on_permission,
+)
