@@ -31,6 +31,7 @@ DETECTORS = (
     "oversized_cache_value",
     "cache_stampede",
     "permission_queries",
+    "session_saved_on_every_request",
 )
 
 

@@ -10,6 +10,7 @@ from django.http import HttpResponse
 from django.test import AsyncClient, Client
 from django.urls import path
 
+from clew.detectors import session_saved_on_every_request
 from clew.testing import tracing
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
@@ -111,6 +112,52 @@ def test_async(trace):
 
     assert async_to_sync(twice)().content == b"2"
     assert sessions(trace) == ["session load", "session save"]
+
+
+def reads(request):
+    return HttpResponse(str(request.session.get("visits", 0)))
+
+
+urlpatterns.append(path("reads/", reads))
+SAVED = "session_saved_on_every_request"
+
+
+@pytest.fixture(autouse=True)
+def _no_saves_before():
+    session_saved_on_every_request._saves.clear()
+
+
+def kinds(trace):
+    return [each.type for each in trace.findings]
+
+
+def test_detects_a_session_that_is_saved_on_every_request(trace, settings):
+    client = Client()
+    client.get("/visit/")
+    settings.SESSION_SAVE_EVERY_REQUEST = True
+    for _ in range(9):
+        client.get("/reads/")
+    assert kinds(trace) == []
+    client.get("/reads/")
+    assert kinds(trace) == [SAVED]
+    (finding,) = trace.findings
+    assert "SESSION_SAVE_EVERY_REQUEST is on" in finding.message
+    trace.clear()
+    settings.SESSION_SAVE_EVERY_REQUEST = False
+    for _ in range(12):
+        client.get("/reads/")
+    assert kinds(trace) == []
+
+
+def test_detects_a_view_that_writes_each_time_and_not_one_that_posts(trace):
+    client = Client()
+    for _ in range(11):
+        client.post("/visit/")
+    assert kinds(trace) == []
+    for _ in range(11):
+        client.get("/visit/")
+    assert kinds(trace) == [SAVED, SAVED]
+    assert "something writes to request.session" in trace.findings[0].message
 
 
 def test_undone():

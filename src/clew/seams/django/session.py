@@ -15,6 +15,8 @@ from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.source.call_site import call_site
 from clew.spans.scope import OpenSpan, Scope
+from clew.story import local_trace
+from clew.story.session_use import note_session_use
 
 SCOPE = Scope(__name__)
 _OPERATIONS = ("load", "save", "create", "cycle_key", "flush")
@@ -31,6 +33,9 @@ def _operation_named(name: str) -> Around:
         outer = _operation.get()
         if outer == name:
             return None
+        local = local_trace.current()
+        if local is not None and name != "load":
+            note_session_use(local, name)
         span = SCOPE.open(f"session {name}", {names.DJANGO_SESSION_ENGINE: type(session).__module__})
         if span is None:
             return None

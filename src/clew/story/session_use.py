@@ -1,0 +1,31 @@
+"""Whether a request has loaded and saved its session."""
+
+from __future__ import annotations
+
+from clew.story.local_trace import LocalTrace, Slot
+
+
+class SessionUse:
+    """What a request has done with its session."""
+
+    __slots__ = ("is_created", "is_saved")
+
+    def __init__(self) -> None:
+        self.is_saved = False
+        # Somebody was logged in, or it has a new key: then it has to be saved.
+        self.is_created = False
+
+
+_USE: Slot[SessionUse] = Slot()
+
+
+def session_use(local: LocalTrace) -> SessionUse | None:
+    """What this request has done; None: nothing."""
+    return _USE.get(local)
+
+
+def note_session_use(local: LocalTrace, operation: str) -> None:
+    """It has done this."""
+    use = _USE.get(local) or _USE.put(local, SessionUse())
+    use.is_saved = use.is_saved or operation == "save"
+    use.is_created = use.is_created or operation in ("create", "cycle_key", "flush")
