@@ -109,16 +109,22 @@ def test_is_a_warning_when_it_takes_long(found):
     ("function", "remedy"),
     [
         (lambda: [list(post.comments.all()) for post in Post.objects.all()], '.prefetch_related("comments")'),
-        (lambda: [post.comments.count() for post in Post.objects.all()], 'Count("comments")'),
-        (lambda: [post.comments.exists() for post in Post.objects.all()], "Exists(...)"),
+        (lambda: [post.comments.count() for post in Post.objects.all()], 'Count("comments", distinct=True)'),
+        (
+            lambda: [post.comments.exists() for post in Post.objects.all()],
+            'Exists(Comment.objects.filter(post=OuterRef("pk"))',
+        ),
         (lambda: [post.comments.first() for post in Post.objects.all()], 'Prefetch("comments"'),
-        (lambda: [list(post.comments.filter(text="")) for post in Post.objects.all()], 'to_attr="..."'),
+        (lambda: [list(post.comments.filter(text="")) for post in Post.objects.all()], 'to_attr="loaded_comments"'),
         (
             lambda: [list(post.comments.filter(text="")) for post in Post.objects.prefetch_related("comments")],
             "filter in Python",
         ),
         (lambda: [Author.objects.get(name=f"author {n}") for n in range(6)], "Author.objects.in_bulk("),
-        (lambda: [Comment.objects.filter(post=post).count() for post in Post.objects.all()], ".annotate("),
+        (
+            lambda: [Comment.objects.filter(post=post).count() for post in Post.objects.all()],
+            '.values("post").annotate(',
+        ),
         (lambda: [post.body for post in Post.objects.only("title")], '"body"'),
         (lambda: [note.subject for note in Note.objects.all()], '.prefetch_related("subject")'),
         (lambda: [post.refresh_from_db() for post in Post.objects.all()], "Post.objects.in_bulk(ids)"),

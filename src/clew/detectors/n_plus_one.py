@@ -11,6 +11,7 @@ batches of `IN` for each row; what locks its rows.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 from clew.detectors import relation, remedy, scan
@@ -20,11 +21,13 @@ from clew.engine import configuration
 from clew.story import findings
 from clew.story.detector import Detector
 from clew.story.findings import Finding
+from clew.story.local_trace import Slot
 from clew.story.query import Place, Query
 
 TYPE = "n_plus_one"
 _WARNING_MS = 50
 _MAX_LOOKS = 4
+_LOADS: Slot[list[Load]] = Slot()
 
 
 class Watch:
@@ -75,26 +78,31 @@ def _judge(watch: Watch, query: Query, place: Place, threshold: int) -> None:
             watch.differs = True
     if watch.differs and place.count >= threshold:
         watch.is_over = True
-        if watch.load is not None and (watch.load.relation or not scan.is_scan(query)):
+        if watch.load is not None and (watch.load.relation or not scan.is_scan(query, watch.load)):
             _report(query, place, watch.load)
 
 
 def _report(query: Query, place: Place, load: Load) -> None:
+    if load.kind == relation.QUERIED:
+        load = dataclasses.replace(load, varying=relation.varying(query, load.facts))
     evidence = {"query_count": place.count, "duration_ms": 0.0, "query": query.statement.summary}
     named = {"relation": load.relation, "model": load.model or load.target, "field": load.field}
     evidence.update({name: value for name, value in named.items() if value})
-    refresh = functools.partial(_put_into_words, place, load)
-    finding = Finding(TYPE, "", remedy.fix(load), query.site, evidence, refresh=refresh)
+    loads = _LOADS.get(query.local) or _LOADS.put(query.local, [])
+    refresh = functools.partial(_put_into_words, place, load, loads)
+    finding = Finding(TYPE, "", "", query.site, evidence, refresh=refresh)
     # One line that is reached on several ways, by a loop in each of two helpers, is one finding.
     if findings.report(query.local, finding, (TYPE, load.name, str(query.site))):
         query.findings.append(finding)
+        loads.append(load)
 
 
-def _put_into_words(place: Place, load: Load, finding: Finding) -> None:
+def _put_into_words(place: Place, load: Load, loads: list[Load], finding: Finding) -> None:
     total = round(place.duration_ns / 1e6, 3)
     finding.evidence["query_count"], finding.evidence["duration_ms"] = place.count, total
     finding.severity = findings.WARNING if total >= _WARNING_MS else findings.INFORMATION
     finding.message = remedy.message(load, place.count, total)
+    finding.fix = remedy.fix(load, [each for each in loads if each is not load])
 
 
 def is_of_objects(place: Place) -> bool:

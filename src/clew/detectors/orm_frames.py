@@ -55,6 +55,8 @@ _MEANINGS = (
     (ITS_OWN, _each("django.db.models.constraints", "", "CheckConstraint.validate UniqueConstraint.validate")),
     (ITS_OWN, _each("django.db.models.fields.related", "ForeignKey.", "validate")),
     (ITS_OWN, _each("django.forms.models", "", "BaseModelForm.validate_unique BaseModelFormSet.validate_unique")),
+    # Each form of a formset asks for its own row and choices; its own methods are the application's, and come first.
+    (ITS_OWN, _each("django.forms.formsets", "BaseFormSet.", "full_clean")),
     (
         ITS_OWN,
         _each(

@@ -35,6 +35,19 @@ def digest(statement: Statement, params: Any) -> int | None:
         return None
 
 
+def is_simple(value: Any) -> bool:
+    """Whether it is one value of a type we know."""
+    return type(value) in _SIMPLE
+
+
+def are_different(one: Any, other: Any) -> bool:
+    """Whether two values are known to differ."""
+    try:
+        return bool(_plain(one) != _plain(other))
+    except (_OpaqueError, TypeError, ArithmeticError):
+        return False
+
+
 def _plain(value: Any) -> Any:
     kind = type(value)
     if kind in _NUMBERS:

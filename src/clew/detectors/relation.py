@@ -7,13 +7,16 @@ detector has seen enough runs from there.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final
 
-from clew.detectors import orm_frames, queryset_facts
+from clew.detectors import orm_frames, parameters, queryset_facts, walks
+from clew.detectors.conditions import Condition
 from clew.detectors.orm_frames import self_of
+from clew.detectors.queryset_facts import Facts
 from clew.engine import needs, silenced
 from clew.source import call_site, frames
 from clew.story.query import Query
@@ -70,9 +73,11 @@ class Load:
         field: its relation or field; where there is none, what is filtered by.
         target: the class that is asked for.
         method: the last method of the queryset: `get`, `count` ...; "" where it is gone through.
-        is_refined: the relation's manager was asked for less than all, or in another order.
-        is_prefetched: the relation has been prefetched, in vain.
+        facts: what its queryset says.
         owner: the asking object's key, where it is a plain one.
+        varying: what is filtered by another value than the first time; empty where that cannot be told.
+        text: the query's.
+        is_walk: each run asks for what the one before has found, like a recursion down a tree.
     """
 
     kind: str = RAW
@@ -80,9 +85,11 @@ class Load:
     field: str = ""
     target: str = ""
     method: str = ""
-    is_refined: bool = False
-    is_prefetched: bool = False
+    facts: Facts = dataclasses.field(default_factory=Facts)
     owner: Any = None
+    varying: tuple[Condition, ...] = ()
+    text: str = ""
+    is_walk: bool = False
 
     @property
     def relation(self) -> str:
@@ -134,7 +141,10 @@ def classify(query: Query) -> Load | None:
         else:
             _look(frame, seen)
         is_inside = (found is None or found.kind == PREFETCHED) and not _is_stop(frame)
-    return found or _concluded(query, seen)
+    found = found or _concluded(query, seen)
+    if found is not None and found.facts.owner is not None and walks.is_walk(query, found.facts):
+        return dataclasses.replace(found, is_walk=True)
+    return found
 
 
 def _is_stop(frame: FrameType) -> bool:
@@ -158,23 +168,35 @@ def _loaded(what: str, frame: FrameType, seen: _Seen) -> Load | None:
         return None
     if what == orm_frames.PREFETCH:
         return _prefetched(held)
-    instance, field = held.get("instance"), _field_of(held.get("self"), what)
-    if instance is None or not field or not orm_frames.is_model(type(instance)):
+    instance, named = held.get("instance"), _field_of(held.get("self"), what)
+    if instance is None or named is None or not orm_frames.is_model(type(instance)):
         return None
+    name, target = named
     kinds = {orm_frames.FORWARD: SELECTED, orm_frames.DEFERRED: DEFERRED, orm_frames.GENERIC: GENERIC}
-    return Load(kinds[what], type(instance).__name__, field, owner=queryset_facts.key_of(instance))
+    facts = Facts(model=target, owner=type(instance), relation=name)
+    return _of_object(kinds[what], instance, facts)
 
 
-def _field_of(descriptor: Any, what: str) -> str:
+def _of_object(kind: str, instance: Any, facts: Facts) -> Load:
+    target = getattr(facts.model, "__name__", "")
+    return Load(
+        kind, type(instance).__name__, facts.relation, target, facts=facts, owner=queryset_facts.key_of(instance)
+    )
+
+
+def _field_of(descriptor: Any, what: str) -> tuple[str, Any] | None:
+    """The field's name, and the class of what it leads to."""
     held = getattr(descriptor, "__dict__", {})
     if what == orm_frames.GENERIC:
         # Until Django 5.2 the field is its own descriptor.
-        return str(getattr(held.get("field"), "name", "") or held.get("name", ""))
+        return str(getattr(held.get("field"), "name", "") or held.get("name", "")), None
     if "related" in held:
-        return str(held["related"].get_accessor_name())
-    field = held.get("field")
+        return str(held["related"].get_accessor_name()), held["related"].related_model
+    named = held.get("field")
     # The descriptor of many objects (`rel`) only makes a manager; it loads nothing.
-    return str(field.name) if field is not None and "rel" not in held else ""
+    if named is None or "rel" in held:
+        return None
+    return str(named.name), named.related_model if what == orm_frames.FORWARD else None
 
 
 def _prefetched(held: Any) -> Load | None:
@@ -184,8 +206,8 @@ def _prefetched(held: Any) -> Load | None:
     lookup = held.get("lookup")
     # `author__posts` is one lookup with two levels; the instances are those of this level.
     through, level = str(getattr(lookup, "prefetch_through", "")), held.get("level") or 0
-    field = through.split("__")[level : level + 1]
-    return Load(PREFETCHED, type(instances[0]).__name__, "".join(field), owner=queryset_facts.key_of(instances[0]))
+    named = "".join(through.split("__")[level : level + 1])
+    return _of_object(PREFETCHED, instances[0], Facts(owner=type(instances[0]), relation=named))
 
 
 def _look(frame: FrameType, seen: _Seen) -> None:
@@ -198,6 +220,8 @@ def _look(frame: FrameType, seen: _Seen) -> None:
         seen.queryset = seen.queryset if seen.queryset is not None else owner
         if not name.startswith("_") or name == "__getitem__":
             seen.method = name
+        elif name == "_iterator":
+            seen.method = "iterator"
     # Of a relation's managers only count() and exists() are still there when the query is run.
     elif orm_frames.is_manager(kind) and "instance" in getattr(owner, "__dict__", {}):
         seen.manager = owner
@@ -212,11 +236,29 @@ def _concluded(query: Query, seen: _Seen) -> Load | None:
         return Load(REFRESHED, model, target=model, owner=queryset_facts.key_of(seen.refreshed))
     if queryset is None and seen.manager is None:
         return Load(RAW, target=query.statement.collection or query.statement.summary)
-    facts = queryset_facts.read(queryset, seen.manager, query.statement)
     method = seen.method.removeprefix("a") if seen.method in _ASYNC else seen.method
+    facts = queryset_facts.read(queryset, seen.manager, query.statement, method)
+    target = getattr(facts.model, "__name__", "")
     if facts.relation:
-        return Load(RELATED, facts.owner, facts.relation, facts.target, method, facts.is_refined, facts.is_prefetched)
+        owner, text = facts.owner.__name__, query.statement.text
+        return Load(RELATED, owner, facts.relation, target, method, facts, text=text)
     # SQLite leaves FOR UPDATE out of the text.
     if facts.is_locking:
         return None
-    return Load(RAW if facts.is_raw else QUERIED, facts.target, facts.fields, facts.target, method)
+    fields = ", ".join(dict.fromkeys([each.path for each in facts.where]))
+    return Load(RAW if facts.is_raw else QUERIED, target, fields, target, method, facts)
+
+
+def varying(query: Query, facts: Facts) -> tuple[Condition, ...]:
+    """The conditions whose values are others than in the first run."""
+    first: Any = query.repeats.first_params if query.repeats is not None else None
+    now: Any = query.params
+    # Comparisons with True, False and None have no parameter.
+    given = [each for each in facts.where if type(each.value) not in (bool, type(None))]
+    if type(first) not in (tuple, list) or type(now) not in (tuple, list) or not len(first) == len(now) >= len(given):
+        return ()
+    if not given or not all(parameters.is_simple(each.value) for each in given):
+        return ()
+    # Conditions come last.
+    pairs = zip(given, first[-len(given) :], now[-len(given) :], strict=True)
+    return tuple(each for each, one, other in pairs if parameters.are_different(one, other))

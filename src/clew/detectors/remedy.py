@@ -1,14 +1,18 @@
-"""What to say of a load that is repeated, and how to mend it, in the words of Django's documentation."""
+"""What to say of a load that is repeated, and how to mend it, in the words of Django's documentation.
+
+What stands in a fix can be pasted: names are the models' own, `...` stands for values and for what only the application
+knows. Where a fix also has to be read another way than before, it says how.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from clew.detectors import relation
+from clew.detectors import queried_remedy, related_remedy, relation
 from clew.detectors.relation import Load
+from clew.detectors.snippets import has_filtering_manager, manager_of
 
-_COUNTS = {"count": "Count", "aggregate": "Count"}
-_ONE = ("get", "first", "last", "latest", "earliest", "__getitem__")
+_MAX_LEVELS = 5
 
 
 def message(load: Load, count: int, duration_ms: float) -> str:
@@ -18,95 +22,88 @@ def message(load: Load, count: int, duration_ms: float) -> str:
         relation.GENERIC: f"{load.name} was loaded one by one",
         relation.PREFETCHED: f"{load.name} was prefetched for one object at a time",
         relation.DEFERRED: f"{load.name} is deferred and was loaded one by one",
-        relation.RELATED: f"{load.name}{_call(load, '.all()')} was asked for one by one",
+        relation.RELATED: f"{load.name}{related_remedy.call(load)} was asked for one by one",
         relation.REFRESHED: f"{load.name}.refresh_from_db() was called one by one",
-        relation.QUERIED: f"{load.name} was queried in a loop ({_call(load, '')[1:] or 'a queryset'}"
+        relation.QUERIED: f"{load.name} was queried in a loop ({queried_remedy.call(load)}"
         f"{f' by {load.field}' if load.field else ''})",
         relation.RAW: f"{load.name or 'a raw query'} was queried in a loop by raw SQL",
     }[load.kind]
     return f"N+1: {what}, {count} queries, {duration_ms:g} ms"
 
 
-def fix(load: Load) -> str:
-    """What to do."""
-    return _FIXES[load.kind](load)
+def fix(load: Load, others: Iterable[Load] = ()) -> str:
+    """What to do.
+
+    Args:
+        load: what is repeated.
+        others: what else is, in the same request or task: the objects may have come that way.
+    """
+    if load.is_walk:
+        return _tree(load)
+    return _FIXES[load.kind](load, list(others))
 
 
-def _call(load: Load, otherwise: str) -> str:
-    if load.method == "__getitem__":
-        return "[...]"
-    return f".{load.method}()" if load.method else ".filter()" if load.is_refined else otherwise
-
-
-def _select(load: Load) -> str:
+def _tree(load: Load) -> str:
     return (
-        f'add .select_related("{load.field}") to the queryset that loads the {load.model} objects'
-        f' (where they come through another relation: .select_related("<relation>__{load.field}"))'
+        f"load the whole tree in one query, {manager_of(load.facts.owner)}.all(), and follow {load.field} in a"
+        " dictionary by key; or a recursive common table expression. Prefetching or selecting it reaches one level only"
     )
 
 
-def _generic(load: Load) -> str:
-    return f'add .prefetch_related("{load.field}") to the queryset that loads the {load.model} objects'
+def _on_objects(load: Load, method: str, others: list[Load]) -> str:
+    """The call on the queryset that loads the objects, wherever they come from."""
+    path, owner, is_through_many = load.field, load.model, False
+    for _ in range(_MAX_LEVELS):
+        above = [each for each in others if each.target == owner and each.field and each.model != owner]
+        if len(above) != 1 or above[0].kind not in (relation.SELECTED, relation.GENERIC, relation.RELATED):
+            break
+        if above[0].kind == relation.RELATED and not related_remedy.is_all(above[0]):
+            break
+        is_through_many = is_through_many or above[0].kind != relation.SELECTED
+        path, owner = f"{above[0].field}__{path}", above[0].model
+    method = "prefetch_related" if is_through_many else method
+    return f'add .{method}("{path}") to the queryset that loads the {owner} objects'
 
 
-def _prefetched(load: Load) -> str:
+def _select(load: Load, others: list[Load]) -> str:
+    # What select_related loads, no manager has filtered.
+    is_filtered = load.facts.model is not None and has_filtering_manager(load.facts.model._base_manager)
+    return _on_objects(load, "prefetch_related" if is_filtered else "select_related", others)
+
+
+def _generic(load: Load, others: list[Load]) -> str:
+    return _on_objects(load, "prefetch_related", others)
+
+
+def _prefetched(load: Load, others: list[Load]) -> str:
     return (
         f'prefetch for all at once: .prefetch_related("{load.field}") on the queryset that loads the {load.model}'
         f' objects, or prefetch_related_objects(objects, "{load.field}") before the loop'
     )
 
 
-def _deferred(load: Load) -> str:
+def _deferred(load: Load, others: list[Load]) -> str:
     loading = f"in the queryset that loads the {load.model} objects"
     return f'take "{load.field}" out of .defer(), or add it to .only(), {loading}'
 
 
-def _related(load: Load) -> str:
-    field, model = load.field, load.model
-    if load.method in ("count", "aggregate"):
-        return (
-            f'annotate the queryset that loads the {model} objects: .annotate(n=Count("{field}")), or Sum, Max ...;'
-            f' or prefetch "{field}" and use len()'
-        )
-    if load.method in ("exists", "contains"):
-        return f'annotate the {model} queryset with Exists(...), or .prefetch_related("{field}") and ask its .all()'
-    to_attr = (
-        f'.prefetch_related(Prefetch("{field}", queryset={load.target or "..."}.objects.filter(...), to_attr="..."))'
-    )
-    if load.is_prefetched:
-        return f'"{field}" is prefetched, but .filter() and the like ask again: filter in Python, or {to_attr}'
-    if load.is_refined or load.method in _ONE:
-        return f"load them with the {model} objects: {to_attr}"
-    return f'add .prefetch_related("{field}") to the queryset that loads the {model} objects'
+def _related(load: Load, others: list[Load]) -> str:
+    return _on_objects(load, "prefetch_related", others) if related_remedy.is_all(load) else related_remedy.fix(load)
 
 
-def _refreshed(load: Load) -> str:
+def _refreshed(load: Load, others: list[Load]) -> str:
     return f"load them again in one query: {load.model}.objects.in_bulk(ids), or filter(pk__in=ids)"
 
 
-def _queried(load: Load) -> str:
-    model, field = load.target or "the model", load.field
-    if load.method in _COUNTS or load.method in ("exists", "contains"):
-        return (
-            f"ask once, before the loop: .values({field!r}).annotate(n=Count('pk')), or an annotation with Subquery or"
-            f" Exists on the queryset that is gone through"
-        )
-    if load.method in ("get", "first") and field and "," not in field:
-        return (
-            f"fetch them before the loop: {model}.objects.in_bulk(...), or {model}.objects.filter({field}__in=[...]),"
-            f" and look them up in a dictionary"
-        )
-    return (
-        f"fetch all before the loop ({model}.objects.filter({field.split(', ')[0] or 'pk'}__in=[...])) and group in"
-        f" Python; or annotate with Subquery or Exists"
-    )
+def _queried(load: Load, others: list[Load]) -> str:
+    return queried_remedy.fix(load)
 
 
-def _raw(load: Load) -> str:
+def _raw(load: Load, others: list[Load]) -> str:
     return "run it once, before the loop, with `IN` or `= ANY(...)` and all keys, or as a join"
 
 
-_FIXES: dict[str, Callable[[Load], str]] = {
+_FIXES: dict[str, Callable[[Load, list[Load]], str]] = {
     relation.SELECTED: _select,
     relation.GENERIC: _generic,
     relation.PREFETCHED: _prefetched,

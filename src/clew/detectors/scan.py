@@ -1,29 +1,37 @@
-"""Loops that have to ask again and again: reading a table piece by piece, emptying a queue, waiting for a row.
+"""Loops that have to ask again and again: reading a table piece by piece, emptying a queue, waiting for a row, looking
+for a name that is free.
 
-Told from the query's text, what was written in between, and the names the loop's code uses. Loads of an object's own
-relation are never taken for one.
+Told from the query's text, what was written in between, and the code of the loop. Loads of an object's own relation are
+never taken for one.
 """
 
 from __future__ import annotations
 
 import re
 
+from clew.detectors import walks
+from clew.detectors.relation import Load
 from clew.source import call_site, frames
 from clew.story.query import Query
 
 _LIMIT = re.compile(r"\b(?:LIMIT|FETCH FIRST|TOP)\s+\(?(\d+|%s|\?)", re.IGNORECASE)
 _OFFSET = re.compile(r"\bOFFSET\s+(?:\d+|%s|\?)", re.IGNORECASE)
-_SEVERAL = re.compile(r"\bIN\s*\(\s*(?:%s|\?|[\w']+)\s*,|=\s*ANY\s*\(", re.IGNORECASE)
+_LIST = re.compile(r"\bIN\s*\(\s*(?:%s|\?|\d+|'[^']*')\s*[,)]|=\s*ANY\s*\(", re.IGNORECASE)
 _ORDER = re.compile(r"\bORDER BY\s+([\w\".`\[\]]+)", re.IGNORECASE)
 _RANGE = re.compile(r"([\w\".`\[\]]+)\s*[<>]=?\s*\(?(?:%s|\?|%\()", re.IGNORECASE)
 _WAITS = frozenset(("sleep", "wait", "asleep"))
 _MAX_LOOPS = 3
+_LOOKS_FOR_A_NAME = frozenset(("exists", "count", "contains"))
 
 
-def is_scan(query: Query) -> bool:
+def is_scan(query: Query, load: Load) -> bool:
     """Whether a query that is no relation's is one step of a loop that cannot do without."""
     text = query.statement.text
-    if not query.statement.tables or query.statement.locks_rows or _SEVERAL.search(text):
+    if not query.statement.tables or query.statement.locks_rows:
+        return True
+    if _LIST.search(text) and not walks.is_of_objects(query):
+        return True
+    if _is_range_of_keys(load) or (load.method in _LOOKS_FOR_A_NAME and _is_search(query, load)):
         return True
     # .get() has a LIMIT of 21, .first() one of 1: no pages.
     limit = _LIMIT.search(text)
@@ -34,6 +42,24 @@ def is_scan(query: Query) -> bool:
             return True
     # What is due now, with the time as a parameter, while rows are done one by one.
     return bool(limit is not None and ranges and _is_queue(query)) or is_waiting(query)
+
+
+def _is_range_of_keys(load: Load) -> bool:
+    """Whether a table is read from one key to another, piece by piece."""
+    by_key = [each for each in load.facts.where if each.field.primary_key and each.path == each.field.name]
+    lookups = {each.lookup for each in by_key}
+    return "range" in lookups or (not lookups.isdisjoint(("gt", "gte")) and not lookups.isdisjoint(("lt", "lte")))
+
+
+def _is_search(query: Query, load: Load) -> bool:
+    """Whether the loop goes on until the answer is another: a slug that is not taken."""
+    found = walks.innermost_loop(query)
+    if found is None or walks.is_recursive(query):
+        return walks.is_recursive(query)
+    frame, loop = found
+    # `for number in itertools.count()`
+    is_endless = load.method != "count" and "count" in frame.f_code.co_names
+    return not loop.is_for or (is_endless and all(type(each) is int for each in loop.values(frame)))
 
 
 def _bare(column: str) -> str:

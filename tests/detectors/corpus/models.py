@@ -152,3 +152,77 @@ class Audit(models.Model):
 class Translation(models.Model):
     key = models.CharField(max_length=50, unique=True)
     text = models.CharField(max_length=100)
+
+
+class LiveManager(models.Manager):
+    """Soft deletion."""
+
+    def get_queryset(self):
+        return super().get_queryset().filter(is_deleted=False)
+
+
+class Artist(models.Model):
+    """Its foreign keys too lead to none that is deleted."""
+
+    name = models.CharField(max_length=50)
+    albums_count = models.IntegerField(default=0)
+    is_deleted = models.BooleanField(default=False)
+
+    objects = LiveManager()
+    everything = models.Manager()
+
+    class Meta:
+        base_manager_name = "objects"
+
+
+class Album(models.Model):
+    title = models.CharField(max_length=50)
+    slug = models.SlugField(unique=True)
+    artist = models.ForeignKey(Artist, models.CASCADE, null=True, related_name="albums")
+    genres = models.ManyToManyField("Genre", related_name="albums")
+    is_deleted = models.BooleanField(default=False)
+    similar_ids = models.JSONField(default=list)
+
+    objects = LiveManager()
+
+    def similar(self):
+        return list(Album.objects.filter(pk__in=self.similar_ids))
+
+
+class Genre(models.Model):
+    name = models.CharField(max_length=50)
+    is_deleted = models.BooleanField(default=False)
+
+    live = LiveManager()
+
+
+class Track(models.Model):
+    album = models.ForeignKey(Album, models.CASCADE)
+    position = models.IntegerField()
+    seconds = models.IntegerField(default=0)
+
+
+class TenantQuerySet(models.QuerySet):
+    def of_tenant(self):
+        return self.filter(tenant=1).order_by("name")
+
+
+class TenantManager(models.Manager.from_queryset(TenantQuerySet)):
+    def get_queryset(self):
+        return super().get_queryset().of_tenant()
+
+
+class Project(models.Model):
+    tenant = models.IntegerField(default=1)
+    name = models.CharField(max_length=50)
+    parent = models.ForeignKey("self", models.CASCADE, null=True, related_name="parts")
+
+    objects = TenantManager()
+
+
+class Ticket(models.Model):
+    tenant = models.IntegerField(default=1)
+    name = models.CharField(max_length=50)
+    project = models.ForeignKey(Project, models.CASCADE, related_name="tickets")
+
+    objects = TenantManager()

@@ -30,6 +30,7 @@ def make(count: int) -> None:
     )
     _around(posts, authors, tags)
     _others(count, posts)
+    _music(count)
 
 
 def _made(objects):
@@ -65,3 +66,17 @@ def _others(count, posts):
     _made(models.Translation(key=f"key {n}", text="text") for n in range(count))
     for n in range(count):
         models.Restaurant.objects.create(name=f"restaurant {n}")
+
+
+def _music(count):
+    artists = _made(models.Artist(name=f"artist {n}") for n in range(count))
+    albums = _made(models.Album(title=f"album {n}", slug=f"album-{n}", artist=artists[n]) for n in range(count))
+    _made(models.Album(title="lost", slug=f"lost-{n}", artist=artists[n], is_deleted=True) for n in range(count))
+    for n, album in enumerate(albums):
+        album.similar_ids = [albums[n - 1].pk]
+        album.save()
+    genres = models.Genre.live.bulk_create([models.Genre(name=f"genre {n}") for n in range(count)])
+    _made(models.Album.genres.through(album=album, genre=genres[n]) for n, album in enumerate(albums))
+    _made(models.Track(album=albums[n], position=k, seconds=60) for n in range(count) for k in (1, 2))
+    projects = _made(models.Project(name=f"project {n}") for n in range(count))
+    _made(models.Ticket(name=f"ticket {n}", project=projects[n]) for n in range(count))

@@ -1,0 +1,95 @@
+"""How to mend a model that is queried again and again, by no relation of an object's."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from clew.detectors.conditions import Condition
+from clew.detectors.relation import Load
+from clew.detectors.snippets import filtered, free_name, manager_of
+
+_ONE = frozenset(("get", "first", "last", "latest", "earliest"))
+
+
+def call(load: Load) -> str:
+    """What was called: `.order_by().first()` without the first dot."""
+    if load.method == "__getitem__":
+        return "[...]"
+    names = [re.sub(r"\(.*\)", "()", each) for each in load.facts.changes if each[0] == "."]
+    if load.method and not load.method.startswith("__"):
+        names.append(f".{load.method}()")
+    return "".join(names)[1:] or "a queryset"
+
+
+def fix(load: Load) -> str:
+    """What to do."""
+    objects, where = manager_of(load.facts.model), load.facts.where
+    varying = load.varying or tuple(each for each in where if each.lookup == "in") or where
+    if load.method == "__getitem__":
+        return "load the rows before the loop, in one slice of the queryset or list(queryset), and take them from there"
+    if not varying or not all(each.is_certain for each in varying):
+        return (
+            f"ask once, before the loop, for the rows of all of them ({objects}.filter(...)), and look them up in a"
+            " dictionary; or annotate what is gone through with Subquery or Exists"
+        )
+    constant = [each for each in load.facts.where if each not in varying]
+    kept = f", {filtered(constant)}" if constant and all(each.is_certain for each in constant) else ""
+    if len(varying) > 1 or varying[0].lookup not in ("exact", "in", "iexact"):
+        return _of_several(load, objects, varying)
+    by = varying[0]
+    if by.lookup == "in":
+        keys = "in_bulk([...])" if by.field.primary_key else f"filter({by.path}__in=[...]{kept})"
+        return (
+            f"collect the keys of all objects before the loop, fetch {objects}.{keys} once, and pick each object's own"
+        )
+    if load.method in ("count", "exists", "aggregate", "contains"):
+        return _counted(load, objects, by, kept)
+    if load.method in _ONE and not kept and not load.facts.changes and by.path == by.field.name and _is_unique(by):
+        return _in_bulk(load, objects, by)
+    return (
+        f"fetch all before the loop: {objects}.filter({by.path}__in=[...]{kept}){_changes(load)}, and group or look"
+        f" them up by {_key(by)} in Python"
+    )
+
+
+def _changes(load: Load) -> str:
+    return "".join(each for each in load.facts.changes if each[0] == "." and not each.startswith(".values"))
+
+
+def _is_unique(by: Condition) -> bool:
+    return bool(by.field.unique)
+
+
+def _key(by: Condition) -> str:
+    return str(by.field.attname) if by.path == by.field.name else by.path
+
+
+def _in_bulk(load: Load, objects: str, by: Condition) -> str:
+    found = f"found = {objects}.in_bulk(" + ("[...])" if by.field.primary_key else f'[...], field_name="{by.path}")')
+    return f"fetch them before the loop: {found}, and take found[key] in it"
+
+
+def _counted(load: Load, objects: str, by: Condition, kept: str) -> str:
+    if load.method in ("exists", "contains"):
+        return (
+            f"ask once, before the loop, which are there:"
+            f' set({objects}.filter({by.path}__in=[...]{kept}).values_list("{by.path}", flat=True))'
+        )
+    name = free_name(load.facts.model, "number")
+    return (
+        f"count once, before the loop: {objects}.filter({by.path}__in=[...]{kept})"
+        f'.values("{by.path}").annotate({name}=Count("pk"))'
+    )
+
+
+def _of_several(load: Load, objects: str, varying: tuple[Condition, ...] | Any) -> str:
+    names = list(dict.fromkeys([each.path for each in varying]))
+    if all(each.lookup in ("exact", "in") for each in varying):
+        which = ", ".join(f"{name}__in=[...]" for name in names)
+        by_key = f"look them up by ({', '.join(names)}) in a dictionary"
+        return f"fetch all before the loop: {objects}.filter({which}), and {by_key}"
+    return (
+        f"fetch the rows of the whole range before the loop, {objects}.filter({filtered(varying)}), and sort them into"
+        f" groups by {', '.join(names)} in Python or by an annotation"
+    )

@@ -1,0 +1,74 @@
+"""The loop a frame is in, as far as its code says."""
+
+# ruff: noqa: B007 - a loop's variables are what is asserted
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from clew.source import loops
+
+
+def seen():
+    frame = sys._getframe(1)
+    loop = loops.innermost(frame)
+    return None if loop is None else (loop.is_for, loop.names, loop.values(frame))
+
+
+def test_for():
+    for one in (1,):
+        found = seen()
+    assert found == (True, ("one",), [1])
+
+
+def test_for_with_several_names():
+    for number, (one, other) in enumerate([(2, 3)]):
+        found = seen()
+    assert found == (True, ("number", "one", "other"), [0, 2, 3])
+
+
+def test_while_and_its_condition():
+    found, left = [], 2
+    while found.append(seen()) or left:
+        left -= 1
+        found.append(seen())
+    assert found == [(False, (), [])] * 5
+
+
+def test_comprehensions():
+    assert [seen() for each in (1,)] == [(True, ("each",), [1])]
+    assert list(seen() for each in (1,)) == [(True, ("each",), [1])]  # noqa: C400 - a generator's frame
+
+
+def test_the_innermost():
+    found = []
+    for _ in (1,):
+        while not found:
+            found.append(seen())
+    assert found == [(False, (), [])]
+
+
+def test_none_before_and_after():
+    before = seen()
+    for _ in (1,):
+        pass
+    assert (before, seen()) == (None, None)
+
+
+def test_async_for():
+    async def numbers():
+        yield 5
+
+    async def go():
+        found = []
+        async for number in numbers():
+            found.append(seen())
+            await asyncio.sleep(0)
+        found.append(seen())
+        for each in (1,):
+            await asyncio.sleep(0)
+            found.append(seen())
+        return found
+
+    assert asyncio.run(go()) == [(True, ("number",), [5]), None, (True, ("each",), [1])]
