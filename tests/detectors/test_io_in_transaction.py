@@ -7,13 +7,15 @@ import uuid
 
 import pytest
 from django.contrib.auth.models import Group
+from django.core.cache import caches
+from django.core.management import call_command
 from django.db import transaction
 from opentelemetry import trace as otel
 from opentelemetry.trace import SpanKind
 
 from tests.celery_site.app import make_app
 from tests.detectors.shared import found, said_on
-from tests.seams.django.test_transaction import line_of, served
+from tests.seams.django.test_transaction import line_of, postgres, served  # noqa: F401
 
 pytestmark = [pytest.mark.urls("tests.seams.django.test_transaction"), pytest.mark.django_db(transaction=True)]
 TYPE = "io_in_transaction"
@@ -136,4 +138,93 @@ def test_no_false_positive_for_spans_that_are_no_calls(trace):
             call(0.06, {}, "work", SpanKind.INTERNAL)
 
     served(view)
+    assert not found(trace, TYPE)
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes"),
+    [
+        ("POST", HTTP),
+        ("GET", {**REDIS, "server.address": "127.0.0.1"}),
+        ("send", {"server.address": "smtp.example", "server.port": 25}),
+        ("SELECT", {"db.system.name": "postgresql", "db.namespace": "warehouse"}),
+    ],
+)
+def test_detects_other_services(trace, name, attributes):
+    def view():
+        with transaction.atomic():
+            call(0.06, attributes, name)
+
+    served(view)
+    (finding,) = found(trace, TYPE)
+    assert finding.message.startswith(f"a call to other services ({name}, ")
+
+
+def test_detects_a_call_once_that_two_libraries_show(trace):
+    def view():
+        with transaction.atomic(), otel.get_tracer("requests").start_as_current_span("POST", kind=SpanKind.CLIENT):
+            call(0.06)
+
+    served(view)
+    assert [each.evidence["count"] for each in found(trace, TYPE)] == [1]
+
+
+def test_the_fix_mends_it(trace):
+    def view():
+        with transaction.atomic():
+            Group.objects.create(name="a")
+            transaction.on_commit(call)
+
+    served(view)
+    assert not found(trace, TYPE)
+
+
+@pytest.mark.parametrize("attributes", [{"db.system": "sqlite"}, {"db.system.name": "sqlite", "db.namespace": "x"}])
+def test_no_false_positive_for_what_is_in_this_process(trace, attributes):
+    def view():
+        with transaction.atomic():
+            call(0.06, attributes, "SELECT")
+
+    served(view)
+    assert not found(trace, TYPE)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"db.system": "postgresql"},
+        {"db.system.name": "postgresql", "db.namespace": "test", "server.address": "127.0.0.1"},
+        {"db.system": "postgresql", "db.name": "test|public"},
+    ],
+)
+def test_no_false_positive_for_the_database_s_own_statements(trace, postgres, attributes):  # noqa: F811
+    def view():
+        with transaction.atomic("pg"):
+            call(0.06, attributes, "FETCH")
+
+    served(view)
+    assert not found(trace, TYPE)
+
+
+@pytest.mark.postgres
+def test_detects_another_database_of_the_same_kind(trace, postgres):  # noqa: F811
+    def view():
+        with transaction.atomic("pg"):
+            call(0.06, {"db.system": "postgresql", "db.name": "warehouse"}, "SELECT")
+
+    served(view)
+    assert len(found(trace, TYPE)) == 1
+
+
+def test_no_false_positive_for_a_cache_in_the_same_database(trace, settings):
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "clew_cache"}}
+    call_command("createcachetable", verbosity=0)
+
+    def view():
+        with transaction.atomic():
+            caches["default"].set("a", 1)
+            assert caches["default"].get("a") == 1
+
+    assert served(view).status_code == 200
     assert not found(trace, TYPE)

@@ -1,8 +1,9 @@
 """`duplicate_publish`: one request or task sends the same task with the same arguments twice.
 
-We stand before the publish and compare digests of the arguments; neither arguments nor digests are recorded. Only exact
-plain types can be compared: a subclass, a model, anything lazy makes a publish incomparable, and it is left alone.
-Meant to be sent twice, and not found: members of a group or chord, retries, the same task for another time or queue.
+We stand before the publish and compare digests of the arguments, as the task's parameters take them; neither arguments
+nor digests are recorded. Only exact plain types can be compared: a subclass, a model, anything lazy makes a publish
+incomparable, and it is left alone. Meant to be sent twice, and not found: members of a group or chord, retries, the
+same task for another time, queue, broker or app, or under an id of its own.
 If something was written between the two, both may be needed and it is only information: one that is sent after the
 last write (`transaction.on_commit`) would do.
 """
@@ -11,10 +12,14 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import functools
 import hashlib
+import inspect
 import uuid
+from types import FrameType
 from typing import Any
 
+from clew.engine import needs
 from clew.story import findings
 from clew.story.detector import Detector
 from clew.story.findings import INFORMATION, WARNING, Finding
@@ -22,12 +27,18 @@ from clew.story.local_trace import LocalTrace, Slot
 from clew.story.transactions import Publish
 
 _TYPE = "duplicate_publish"
+needs.declare(
+    __name__,
+    *needs.attributes("celery.app.base", "Celery", "_tasks"),
+    consequence="duplicate_publish does not see that positional and keyword arguments are the same",
+)
 _SENT: Slot[dict[bytes, tuple[str, int]]] = Slot()
 _MAX_SENT = 1000
 _MAX_ITEMS = 500
 _MAX_TEXT = 20_000
 _MAX_DEPTH = 6
 _MAX_LINES = 5
+_MAX_FRAMES = 5
 _SIMPLE = (
     type(None),
     bool,
@@ -42,7 +53,19 @@ _SIMPLE = (
     datetime.timedelta,
 )
 # What makes a publish another one, and what says that it belongs to something that is sent on purpose.
-_TELLING = ("countdown", "eta", "expires", "queue", "routing_key", "exchange", "priority", "headers", "link", "chain")
+_TELLING = (
+    "task_id",
+    "countdown",
+    "eta",
+    "expires",
+    "queue",
+    "routing_key",
+    "exchange",
+    "priority",
+    "headers",
+    "link",
+    "chain",
+)
 _INTENDED = ("group_id", "chord", "retries")
 
 
@@ -77,14 +100,60 @@ class _Reader:
 
 def _digest(publish: Publish) -> bytes | None:
     options = publish.options
-    if any(options.get(name) for name in _INTENDED):
+    if any(options.get(name) for name in _INTENDED) or (publish.is_eager and _is_in_chain(publish.frame)):
         return None
-    told = {name: options[name] for name in _TELLING if options.get(name) is not None}
+    told: dict[str, Any] = {name: options[name] for name in _TELLING if options.get(name) is not None}
+    if publish.is_eager:
+        told["task_id"] = _given_id(publish)
+    # Of the same process, so that an id is enough; another broker is given as one of these.
+    told["sender"] = [id(each) for each in (publish.app, options.get("connection"), options.get("producer"))]
     try:
-        said = _Reader().text([publish.task_name, list(publish.args or ()), dict(publish.kwargs or {}), told])
+        said = _Reader().text([publish.task_name, *_taken(publish), told])
     except (_IncomparableError, TypeError, ValueError):
         return None
     return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _is_in_chain(frame: FrameType | None) -> bool:
+    """Whether an eager chain runs its steps one after the other."""
+    for _ in range(_MAX_FRAMES):
+        if frame is None or frame.f_globals.get("__name__") not in ("celery.canvas", "celery.app.task"):
+            return False
+        if frame.f_code.co_name == "apply" and type(frame.f_locals.get("self")).__name__ == "_chain":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _given_id(publish: Publish) -> Any:
+    """The id the application gives; an eager run is always given one, by Celery."""
+    frame = publish.frame
+    is_asynchronous = frame is not None and frame.f_code.co_name == "apply_async"
+    return frame.f_locals.get("task_id") if is_asynchronous and frame is not None else None
+
+
+def _taken(publish: Publish) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments by the task's parameters, so that `f(1, 2)` and `f(1, b=2)` are the same."""
+    args, kwargs = list(publish.args or ()), dict(publish.kwargs or {})
+    task = publish.task if publish.task is not None else dict.get(publish.app._tasks, publish.task_name)
+    run = getattr(task, "run", None)
+    if run is None:
+        return args, kwargs
+    try:
+        signature = _signature(getattr(run, "__func__", run), hasattr(run, "__self__"))
+        taken = signature.bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):
+        return args, kwargs
+    for name, parameter in signature.parameters.items():
+        if type(parameter.default) in _SIMPLE:
+            taken.setdefault(name, parameter.default)
+    return [], dict(taken)
+
+
+@functools.lru_cache(maxsize=500)
+def _signature(function: Any, is_bound: bool) -> inspect.Signature:
+    found = inspect.signature(function)
+    return found.replace(parameters=list(found.parameters.values())[is_bound:])
 
 
 def _on_publish(publish: Publish) -> None:
@@ -139,7 +208,7 @@ DETECTOR = Detector(
     _TYPE,
     doc="The same task was sent with the same arguments more than once in one request or task.",
     fix="Send it once, after the last write.",
-    not_found="Groups, chords, retries, other times or queues, arguments that are not plain values, hooks that "
-    "`late_binding_on_commit` explains.",
+    not_found="Groups, chords, retries, other times, queues, brokers, apps or ids, arguments that are not plain "
+    "values, hooks that `late_binding_on_commit` explains.",
     on_publish=_on_publish,
 )

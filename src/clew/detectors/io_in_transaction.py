@@ -3,9 +3,10 @@
 Row locks and a connection are held for as long as that service takes, and what it did is not undone by a rollback. We
 stand at the end of the other instrumentations' CLIENT spans (HTTP, gRPC, caches, other stores), in the thread whose
 connection has the transaction, and at clew's own publishes. Known to be reported though it may be meant: a call that
-has to happen before the commit (a payment's authorisation). Not found: calls nothing instruments; those of unsampled
-requests, which have no spans; caches and brokers until they took `io_in_transaction_threshold_ms` together, because a
-millisecond each is what they are for.
+has to happen before the commit (a payment's authorisation). Not found: statements of the very database, whoever makes
+their spans, and what is in this process; calls nothing instruments; those of unsampled requests, which have no spans;
+caches and brokers until they took `io_in_transaction_threshold_ms` together, because a millisecond each is what they
+are for.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from clew.story.detector import Detector
 from clew.story.findings import INFORMATION, WARNING, Finding
 from clew.story.transactions import BROKER, REMOTE, STORE, Calls, Transaction
 
+_IN_PROCESS = ("sqlite", "duckdb", "locmem", "memory")
+_SYSTEMS = {"mysql": ("mariadb",), "oracle": ("oracle.db",), "microsoft": ("mssql", "microsoft.sql_server")}
 _STORES = ("redis", "memcached", "valkey", "pymemcache", "cache")
 
 
@@ -31,14 +34,32 @@ def _on_client_call(span: ReadableSpan) -> None:
     if not connections:
         return
     current: Any = get_current_span()
-    if getattr(current, "kind", None) is SpanKind.PRODUCER:
-        return  # the broker's client, below a publish that counts itself
+    if getattr(current, "kind", None) in (SpanKind.PRODUCER, SpanKind.CLIENT):
+        return  # the client below a publish or call that counts itself
     site = call_site(sys._getframe(1))
     took_ns = (span.end_time or 0) - (span.start_time or 0)
     for connection in connections:
         transaction = transactions.open_on(connection)
-        if transaction is not None and (span.start_time or 0) >= transaction.start_ns:
+        if transaction is None or (span.start_time or 0) < transaction.start_ns:
+            continue
+        if not _is_own(span, connection):
             transaction.called(_kind_of(span), took_ns, span.name, site)
+
+
+def _is_own(span: ReadableSpan, connection: Any) -> bool:
+    """Whether it is no other service: a statement of the very database (a driver's), or a store in this process."""
+    attributes: Any = span.attributes or {}
+    system = str(attributes.get("db.system.name") or attributes.get("db.system") or "")
+    if system in _IN_PROCESS:
+        return True
+    if not system or system not in (*_SYSTEMS.get(connection.vendor, ()), connection.vendor):
+        return False
+    settings = connection.settings_dict
+    name = attributes.get("db.namespace") or attributes.get("db.name")
+    host = attributes.get("server.address") or attributes.get("net.peer.name")
+    # PostgreSQL's namespace may have its schema behind.
+    is_same_name = not name or str(name).partition("|")[0] == str(settings.get("NAME"))
+    return is_same_name and (not host or not settings.get("HOST") or host == settings["HOST"])
 
 
 def _kind_of(span: ReadableSpan) -> str:
@@ -88,7 +109,8 @@ DETECTOR = Detector(
     "io_in_transaction",
     doc="The application waits for another service while a transaction is open.",
     fix="Call other services before the transaction, or in `transaction.on_commit(...)`.",
-    not_found="Quick calls to caches and brokers; calls that nothing instruments; unsampled requests.",
+    not_found="The database's own statements; quick calls to caches and brokers; calls that nothing instruments; "
+    "unsampled requests.",
     on_client_call=_on_client_call,
     on_transaction=_on_transaction,
 )

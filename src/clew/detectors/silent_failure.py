@@ -6,8 +6,10 @@ again hears of it. Or the task returned a coroutine: Celery does not await `asyn
 `ignore_result` that is a SUCCESS, with a result backend a failure to encode the coroutine, and it is said of both, but
 not where the application's own code was sending one. The
 coroutine itself is left alone: only its type is looked at, and Python's own warning comes as it would. Reported though
-it may be meant: an exception that is expected and logged as an error all the same. Not found: errors logged without
-their exception; tasks that fail, are tried again or ignored; coroutines that a library or the task's base class awaits.
+it may be meant: an exception that is expected and logged as an error all the same. Not found: errors that are handled
+besides (a fallback, a default, another attempt, an error that is kept or raised again: see `source/handlers.py`) or
+that a library logs; errors logged without their exception; tasks that fail, are tried again or ignored; coroutines that
+a library or the task's base class awaits.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any
 from clew import attributes as names
 from clew.engine import needs
 from clew.engine.redaction.exception_event import message_of
-from clew.source import frames
+from clew.source import frames, handlers
 from clew.source.call_site import CallSite
 from clew.source.code_location import code_attributes
 from clew.story import findings, logged_errors
@@ -47,10 +49,20 @@ def _on_task_end(run: TaskRun) -> None:
         errors = logged_errors.LOGGED.get(run.local)
         if errors is not None:
             for logged in errors:
-                _report_logged(run, logged)
+                if _is_lost(logged):
+                    _report_logged(run, logged)
     kind = _never_awaited(run)
     if kind:
         _report_coroutine(run, kind)
+
+
+def _is_lost(logged: LoggedError) -> bool:
+    """Whether nothing but the log knows of the error."""
+    fate = handlers.fate_inside(logged.steps)
+    if fate == handlers.NOT_CAUGHT and logged.is_librarys:
+        # A library that logs has gone on in its own way; Django's "robust" ones have not.
+        return logged.logger.startswith("django.")
+    return fate != handlers.HANDLED
 
 
 def _report_logged(run: TaskRun, logged: LoggedError) -> None:
@@ -131,7 +143,8 @@ DETECTOR = Detector(
     doc="A task logged an exception and succeeded all the same, or returned a coroutine that nobody awaits.",
     fix="Raise the error again or have the task tried again; call a coroutine with `asyncio.run` or `async_to_sync` "
     "inside a plain `def` task.",
-    not_found="Errors logged without their exception; tasks that fail, are tried again or ignored; coroutines that a "
-    "library or the task's base class awaits.",
+    not_found="Errors that are handled besides (a fallback, a default, another attempt, an error that is kept or "
+    "raised again) or that a library logs; errors logged without their exception; tasks that fail, are tried again or "
+    "ignored; coroutines that a library or the task's base class awaits.",
     on_task_end=_on_task_end,
 )

@@ -1,12 +1,14 @@
-"""Exceptions a task has logged as errors, by the line that logged them: strings only, nothing of them stays alive."""
+"""Exceptions a task has logged as errors, by the line that logged them; nothing of them stays alive."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from clew.engine.redaction.exception_event import exception_attributes, message_of, type_name
+from clew.source.source_tree import Step, steps_of
 from clew.story.local_trace import Slot
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ class LoggedError:
         raised_at: the application's line it was raised at, or came through.
         event: attributes of its `exception` event; None where nothing is recorded.
         time_ns: when it was logged first.
+        steps: the application's functions that were run then, innermost first.
+        is_librarys: a library logged it.
         count: how often.
     """
 
@@ -38,6 +42,8 @@ class LoggedError:
     raised_at: CallSite | None
     event: dict[str, Any] | None
     time_ns: int
+    steps: tuple[Step, ...] = ()
+    is_librarys: bool = False
     count: int = 1
 
 
@@ -54,7 +60,13 @@ class LoggedErrors:
         return iter(list(self._by_line.values()))
 
     def add(
-        self, error: BaseException, logger: str, site: CallSite, raised_at: CallSite | None, is_recording: bool
+        self,
+        error: BaseException,
+        logger: str,
+        site: CallSite,
+        raised_at: CallSite | None,
+        is_recording: bool,
+        is_librarys: bool,
     ) -> None:
         """Count an exception; what is to be said of it is worked out for the first of each line."""
         key = site.path, site.line, type_name(error)
@@ -67,7 +79,10 @@ class LoggedErrors:
             try:
                 message = " ".join(message_of(error).split())[:_MAX_MESSAGE]
                 event = exception_attributes(error, escaped=False) if is_recording else None
-                self._by_line[key] = LoggedError(key[2], message, logger, site, raised_at, event, time_ns())
+                steps = steps_of(sys._getframe(1))
+                self._by_line[key] = LoggedError(
+                    key[2], message, logger, site, raised_at, event, time_ns(), steps, is_librarys
+                )
             finally:
                 self._is_busy = False
 

@@ -6,6 +6,7 @@ only a repeated one is looked at, and only where it comes from the same place of
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics
@@ -36,7 +37,7 @@ class Queries:
         local: the request or task.
     """
 
-    __slots__ = ("aliases", "connections_opened", "local", "rows", "writes", "written", "written_on")
+    __slots__ = ("aliases", "connections_opened", "local", "routed", "rows", "writes", "written", "written_on")
 
     def __init__(self, local: LocalTrace) -> None:
         self.local = local
@@ -47,6 +48,8 @@ class Queries:
         # Tables written in this request or task, with the alias they were written on.
         self.written: dict[str, str] = {}
         self.written_on: set[tuple[str, str]] = set()
+        # Where the site's routers have sent writes, by table.
+        self.routed: dict[str, str] = {}
 
     @property
     def count(self) -> int:
@@ -158,15 +161,29 @@ class Queries:
         if query.rows > 0:
             self.count_rows(query, query.rows)
         statement = query.statement
-        if statement.is_write:
+        if query.has_written:
             self.writes += 1
             for table in statement.tables[:1]:
                 if len(self.written) < _MAX_STATEMENTS:
-                    self.written[table] = query.alias
-                    self.written_on.add((table, query.alias))
+                    self._note_written(table, query)
         elif self.written:
             for on_read in watchers.on_read:
                 on_read(query)
+
+    def _note_written(self, table: str, query: Query) -> None:
+        key = table, query.alias
+        if key not in self.written_on:
+            self.written_on.add(key)
+            if query.transaction is not None:
+                query.transaction.written += (key,)
+        self.written[table] = query.alias
+
+    def forget_written(self, keys: Iterable[tuple[str, str]]) -> None:
+        """What was written first in a transaction or savepoint that has been rolled back."""
+        for table, alias in keys:
+            self.written_on.discard((table, alias))
+            if self.written.get(table) == alias:
+                del self.written[table]
 
     def count_rows(self, query: Query, rows: int) -> None:
         """Take account of rows a query has returned so far."""

@@ -105,6 +105,8 @@ class Query:
     # A driver instrumentation's span for it.
     taken_by: Any = None
     is_over = False
+    # Whether it has changed a row, as far as the driver tells.
+    has_written = False
     transaction: Transaction | None = None
 
     def __init__(

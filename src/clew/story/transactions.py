@@ -18,8 +18,10 @@ from clew.source.call_site import CallSite, call_site
 if TYPE_CHECKING:
     from types import FrameType
 
+    from clew.source.source_tree import Step
     from clew.spans.light_span import LightSpan
     from clew.spans.scope import OpenSpan
+    from clew.sql.statement import Statement
     from clew.story.local_trace import LocalTrace
 
 COMMITTED, ROLLED_BACK, RELEASED = "committed", "rolled_back", "released"
@@ -78,8 +80,15 @@ class Transaction:
     # When the first row was locked (SELECT ... FOR UPDATE).
     locked_ns = 0
     outcome = reason = error_type = ""
-    # Class of the last error of a query in it.
+    # Class of the last error of a query in it, and where the application ran that.
     failure = ""
+    failed_in: tuple[Step, ...] = ()
+    # The first of its statements that changed a row, and its parameters; only ever compared.
+    first_write: tuple[Statement, Any] | None = None
+    # Tables, with their alias, that nothing in this request or task had written before it.
+    written: tuple[tuple[str, str], ...] = ()
+    # What rolled it back, while the detectors are told.
+    error: BaseException | None = None
     # The seam's: the block that is being left, and how many hooks were there before it.
     leaving: Any = None
     hooks_at = 0
@@ -103,6 +112,12 @@ class Transaction:
     def duration_ns(self) -> int:
         """Nanoseconds since it began, or until it ended."""
         return (self.end_ns or time_ns()) - self.start_ns
+
+    def forget_written(self, since: int = 0) -> None:
+        """It, or its savepoint that began after so many tables, has been rolled back."""
+        undone, self.written = self.written[since:], self.written[:since]
+        if undone and self.local is not None and self.local.queries is not None:
+            self.local.queries.forget_written(undone)
 
     def register(self, function: Any) -> None:
         """Remember which objects an on_commit hook's variables hold now."""

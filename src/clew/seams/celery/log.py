@@ -46,7 +46,8 @@ def _note(record: Any) -> None:
         errors = logged_errors.LOGGED.put(local, LoggedErrors())
         if local.is_recording:
             local.at_end.append(lambda: _say(local, errors))
-    errors.add(error, record.name, _line(record), raised_at(error.__traceback__), local.is_recording)
+    is_librarys = not frames.is_application(record.pathname)
+    errors.add(error, record.name, _line(record), raised_at(error.__traceback__), local.is_recording, is_librarys)
 
 
 def _is_not_the_tasks(record: Any) -> bool:

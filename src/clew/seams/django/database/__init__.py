@@ -104,10 +104,14 @@ def _end(query: Query, cursor: Any, error: BaseException | None) -> None:
     query.duration_ns = perf_counter_ns() - query.start_ns
     query.is_over = True
     local, statement = query.local, query.statement
+    if error is None:
+        if statement.is_select:
+            query.rows = cursor.cursor.rowcount
+        elif statement.is_write:
+            # What gives rows back has not counted them yet.
+            query.has_written = cursor.cursor.rowcount != 0 or "RETURNING" in statement.fingerprint
     if query.transaction is not None:
-        transaction_queries.count(query.transaction, statement, error)
-    if error is None and statement.is_select:
-        query.rows = cursor.cursor.rowcount
+        transaction_queries.count(query.transaction, query, error)
     if query.context is not None and query.taken_by is None:
         _emit(query, error)
     if local.queries is not None:
@@ -199,6 +203,15 @@ def _note_connection() -> None:
         local.of_queries().connections_opened += 1
 
 
+def _note_routed(router: Any, /, model: Any, keywords: dict[str, Any], result: Any) -> None:
+    """The site's routers have said where a model is written; one that is asked again might say something else."""
+    if not vars(router).get("routers") or (local := local_trace.current()) is None:
+        return
+    instance = keywords.get("instance")
+    if instance is None or instance._state.db != result:  # else it may only stay where it came from
+        local.of_queries().routed[model._meta.db_table] = result
+
+
 _CURSOR, _CONNECTION = "django.db.backends.utils", "django.db.backends.base.base"
 SEAM = Seam(
     "django.database",
@@ -206,11 +219,14 @@ SEAM = Seam(
         Patch(_CURSOR, "CursorWrapper._execute_with_wrappers", Around(_open, close=_close)),
         Patch(_CURSOR, "CursorWrapper.callproc", Around(_open_call, close=_close)),
         Patch(_CONNECTION, "BaseDatabaseWrapper.connect", Around(note=_note_connection)),
+        Patch("django.db.utils", "ConnectionRouter.db_for_write", Around(note=_note_routed)),
         database_rows.PATCH,
     ),
     needs=(
         *needs.attributes(_CURSOR, "CursorWrapper", "cursor", "db"),
         *needs.attributes(_CONNECTION, "BaseDatabaseWrapper", "alias", "autocommit", "settings_dict", "vendor"),
+        *needs.attributes("django.db.utils", "ConnectionRouter", "routers"),
+        *needs.attributes("django.db.models.base", "ModelState", "db"),
         *needs.attributes(database_rows.COMPILER, "SQLCompiler", "connection"),
     ),
     spans=(

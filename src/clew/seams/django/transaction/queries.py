@@ -18,8 +18,10 @@ from clew.engine.seam import Patch
 from clew.engine.wrapper import Around
 from clew.seams.django.transaction import span as transaction_span
 from clew.source.call_site import call_site
+from clew.source.source_tree import steps_of
 from clew.sql.statement import Statement
 from clew.story import local_trace, transactions
+from clew.story.query import Query
 from clew.story.transactions import CLOSED, COMMIT_FAILED, COMMITTED, EXPLICIT, ROLLED_BACK, Transaction
 
 _PARENT = "parent"
@@ -54,14 +56,18 @@ def begun(connection: Any, statement: Statement, frame: Any) -> Transaction | No
     return transaction
 
 
-def count(transaction: Transaction, statement: Statement, error: BaseException | None) -> None:
+def count(transaction: Transaction, query: Query, error: BaseException | None) -> None:
     """Take account of a query that has been run in a transaction."""
+    statement = query.statement
     if error is not None:
         transaction.queries += 1
         transaction.failure = type_name(error)
+        transaction.failed_in = steps_of(query.frame) if transaction.writes else ()
     elif not statement.is_control:
         transaction.queries += 1
-        if statement.is_write:
+        if query.has_written:
+            if not transaction.writes:
+                transaction.first_write = statement, query.params
             transaction.writes += 1
         elif statement.locks_rows and not transaction.locked_ns:
             transaction.locked_ns = time_ns()

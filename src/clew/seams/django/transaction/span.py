@@ -60,6 +60,7 @@ class Block:
         saved = connection.savepoint_ids
         self.has_savepoint = not is_outermost and bool(saved) and saved[-1] is not None
         self.queries, self.writes = transaction.queries, transaction.writes
+        self.written = len(transaction.written)
         # id of the last error that broke a transaction of this connection, while the connection holds it.
         self.broken_by = id(connection.rollback_exc)
 
@@ -109,6 +110,7 @@ def end_savepoint(block: Block) -> None:
     queries, writes = transaction.queries - block.queries, transaction.writes - block.writes
     if block.has_savepoint and block.outcome == transactions.ROLLED_BACK:
         transaction.writes, transaction.failure = block.writes, ""
+        transaction.forget_written(block.written)
     if span is not None:
         span.note(names.DJANGO_TRANSACTION_END_MS, (time_ns() - block.leaving_ns) / 1e6)
         outcome(span, block.outcome, block.reason, queries, writes)
@@ -135,6 +137,8 @@ def finish(connection: Any, transaction: Transaction, outcome: str, reason: str,
         transaction.error_type = type_name(error)
     elif outcome == transactions.ROLLED_BACK:
         transaction.error_type = transaction.failure
+    if outcome == transactions.ROLLED_BACK:
+        transaction.forget_written()
     transactions.drop(connection)
     span = transaction.span
     hooks = connection.run_on_commit[transaction.hooks_at :] if outcome == transactions.COMMITTED else ()
@@ -143,8 +147,10 @@ def finish(connection: Any, transaction: Transaction, outcome: str, reason: str,
             transaction.span_context = span.span.get_span_context()
         for on_commit_hooks in watchers.on_commit_hooks:
             on_commit_hooks(connection, hooks, transaction)
+    transaction.error = error
     for on_transaction in watchers.on_transaction:
         on_transaction(transaction)
+    transaction.error = None
     if span is not None:
         _describe(span, transaction)
         _end(span, transaction, error)
