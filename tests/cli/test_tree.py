@@ -438,6 +438,16 @@ def test_otlp_with_numbers_from_a_newer_version_and_without_ids():
             "GET /",
             ["answered by maintenance.Middleware"],
         ),
+        (
+            {
+                "django.view.denied_by": "django.contrib.auth.decorators.login_required",
+                "django.view.denied_reason": "redirected to /login/",
+                "django.view.reached": False,
+            },
+            "GET",
+            ["view not reached", "denied by decorators.login_required", "redirected to /login/"],
+        ),
+        ({"cache.hit": False, "django.cache.key": "user_{}"}, "GET", ["miss", "user_{}"]),
     ],
 )
 def test_a_request_says_its_path_where_it_has_no_route(attributes, shown, words):
