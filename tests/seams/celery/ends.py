@@ -80,10 +80,6 @@ def _replaced_tasks(app: Any) -> None:
     def errback(*args: Any) -> None:
         pass
 
-    @app.task(name="broken errback", shared=False)
-    def broken_errback(request: Any, error: Any, traceback: Any) -> None:
-        raise KeyError("of the callback")
-
 
 if "CELERY_SITE_BROKER" in os.environ:
     from tests.celery_site import app as site

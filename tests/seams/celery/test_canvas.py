@@ -201,19 +201,6 @@ def test_an_error_callback_that_celery_calls_itself_is_a_span_of_the_run(trace, 
     assert trace.named("errback errback").attributes["code.function.name"].endswith("errback")
 
 
-def events_of(span):
-    return [event.attributes["exception.type"] for event in span.events]
-
-
-def test_an_error_callback_that_raises_does_not_hide_the_tasks_own_exception(trace, app):
-    """Before Celery 5.7 it leaves the run instead of the task's; since then Celery logs it."""
-    (run,) = sent(trace, app.tasks["fail"].s().on_error(app.tasks["broken errback"].s()), "fail")
-    assert (run.attributes["error.type"], events_of(run)) == ("ValueError", ["ValueError"])
-    assert trace.named("errback broken errback").status.status_code is otel.StatusCode.ERROR
-    assert events_of(trace.named("errback broken errback")) == ["KeyError"]
-    assert run.attributes.get("celery.handling_error") == (None if celery.VERSION >= (5, 7) else "KeyError")
-
-
 @pytest.mark.parametrize(
     ("canvas", "name", "count"),
     [

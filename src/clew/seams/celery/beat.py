@@ -26,6 +26,7 @@ from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.source.code_location import code_attributes
 from clew.spans import scope as spans
+from clew.story.local_root import LocalRoot
 
 SCOPE = __name__
 _LONG_NS = 1_000_000_000
@@ -105,7 +106,7 @@ class _Sending:
         root: its span.
     """
 
-    def __init__(self, tick: Tick | None, root: spans.OpenSpan | None) -> None:
+    def __init__(self, tick: Tick | None, root: LocalRoot | None) -> None:
         self._tick, self._root = tick, root
 
     def close(self, error: BaseException | None) -> None:
@@ -127,7 +128,7 @@ def _send(positional: tuple[Any, ...], keywords: dict[str, Any]) -> _Sending | N
     return _Sending(tick, root)
 
 
-def _open(scheduler: Any, entry: Any, tick: Tick | None) -> spans.OpenSpan | None:
+def _open(scheduler: Any, entry: Any, tick: Tick | None) -> LocalRoot | None:
     if spans.pipeline() is None:
         return None
     found = _described(scheduler, entry)
@@ -138,11 +139,12 @@ def _open(scheduler: Any, entry: Any, tick: Tick | None) -> spans.OpenSpan | Non
         found[names.CELERY_BEAT_TICK_SPAN_ID] = format_span_id(above.span_id)
         links = (Link(above, _TO_TICK),)
     root = _start(f"beat entry {entry.name}", found, links)
-    if root is not None:
-        if tick is not None:
-            tick.link(str(entry.name), root.span.get_span_context())
-        root.enter(Context())
-    return root
+    if root is None:
+        return None
+    if tick is not None:
+        tick.link(str(entry.name), root.span.get_span_context())
+    root.enter(Context())
+    return LocalRoot(root, {names.CELERY_TASK_NAME: str(entry.task)})
 
 
 def _start(

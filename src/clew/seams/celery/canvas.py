@@ -25,12 +25,13 @@ from clew.seams.celery.message import chords
 from clew.seams.celery.message.headers import Chord
 from clew.source.code_location import code_attributes
 from clew.spans import scope as spans
+from clew.story.local_root import LocalRoot
 
 SCOPE = __name__
 ERRBACKS = spans.Scope(__name__)
 
 
-def _open_group(group: Any, /) -> spans.OpenSpan | None:
+def _open_group(group: Any, /) -> LocalRoot | None:
     if not _is_outside():
         return None
     # A subclass of list may be a generator's, which must not be used up.
@@ -38,7 +39,7 @@ def _open_group(group: Any, /) -> spans.OpenSpan | None:
     return None if is_one_message else _open("group")
 
 
-def _open_chord() -> spans.OpenSpan | None:
+def _open_chord() -> LocalRoot | None:
     return _open("chord") if _is_outside() else None
 
 
@@ -46,15 +47,16 @@ def _is_outside() -> bool:
     return not get_current_span().get_span_context().is_valid and not spans.is_suppressed()
 
 
-def _open(kind: str) -> spans.OpenSpan | None:
+def _open(kind: str) -> LocalRoot | None:
     pipeline = spans.pipeline()
     if pipeline is None:
         return None
     attributes = {names.CELERY_CANVAS: kind}
     span = spans.start_root(pipeline, SCOPE, f"canvas {kind}", SpanKind.INTERNAL, None, attributes)
-    if span is not None:
-        span.enter()
-    return span
+    if span is None:
+        return None
+    span.enter()
+    return LocalRoot(span, {})
 
 
 _calls_errbacks: ContextVar[bool] = ContextVar("clew_calls_errbacks", default=False)

@@ -33,6 +33,7 @@ from clew.seams.celery.message.attributes import Attributes, run_attributes
 from clew.seams.celery.message.headers import ids_of
 from clew.spans import scope as spans
 from clew.spans.pipeline import Pipeline
+from clew.story.local_root import LocalRoot
 
 SCOPE = "clew.seams.celery.fate"
 _MAX_REASON = 500
@@ -124,6 +125,9 @@ class FateReport:
     def enter(self) -> FateReport:
         """What Celery does from now on is below it."""
         self._inside.callback(detach, attach(set_span_in_context(self.above, self.origin.context)))
+        if self._root is not None:
+            where = {names.CELERY_TASK_NAME: str(vars(self._request).get("task"))}
+            self._inside.callback(LocalRoot(self._root, where).leave)
         self._inside.enter_context(attempting(self._request, self.origin.first, self.above))
         return self
 
