@@ -1,4 +1,4 @@
-"""A root of clew's own that is neither a request nor a run, but has the application's code below it: with a local trace.
+"""A root of clew's own, neither request nor run, that has the application's code below it: with a local trace.
 
 What Celery does for a dead task (its error callbacks, receivers, result backend), what an entry of beat's schedule or a
 canvas does before its messages are sent: queries, transactions and findings are told there as in a request.

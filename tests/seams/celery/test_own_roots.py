@@ -1,4 +1,4 @@
-"""Roots of clew's own below which the application's code runs: its queries, transactions and findings are told there."""
+"""Roots of clew's own: queries, transactions and findings of the application's code below them are told there."""
 
 from __future__ import annotations
 
