@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clew.engine.redaction import REDACTED, Redactor, redactor
+from tests.engine.redaction import nasty, ordinary
 
 C = "cAnary7x"
 
@@ -263,6 +264,18 @@ def test_secret_is_taken_out_and_the_rest_stays(message, readable):
     assert REDACTED in cleaned
     assert [part for part in readable if part not in cleaned] == []
     assert redactor.text(cleaned) == cleaned
+
+
+@pytest.mark.parametrize(("kind", "text", "secrets"), list(nasty.texts()))
+def test_no_secret_of_the_corpus_is_left(kind, text, secrets):
+    cleaned = redactor.text(text)
+    assert [secret for secret in secrets if secret in cleaned] == []
+    assert redactor.text(cleaned) == cleaned
+
+
+@pytest.mark.parametrize("text", ordinary.TEXTS)
+def test_texts_that_speak_of_secrets_stay_as_they_are(text):
+    assert redactor.text(text) == text
 
 
 def test_userinfo_without_a_scheme():

@@ -15,6 +15,7 @@ import pytest
 
 from clew.engine import redaction
 from clew.engine.redaction import (
+    command_lines,
     database_messages,
     secret_names,
     secret_pairs,
@@ -32,7 +33,16 @@ else:
     import sre_constants as constants
     import sre_parse as parser
 
-MODULES = (database_messages, redaction, secret_names, secret_pairs, secret_phrases, secret_shapes, secret_values)
+MODULES = (
+    command_lines,
+    database_messages,
+    redaction,
+    secret_names,
+    secret_pairs,
+    secret_phrases,
+    secret_shapes,
+    secret_values,
+)
 PATTERNS = [
     (f"{module.__name__}.{name}", value)
     for module in MODULES
@@ -104,6 +114,44 @@ HOSTILE = [
     "password '",
     "mysql -p",
     "curl -u a:",
+    "curl ",
+    "curl -u ",
+    "['curl', '-u', 'a:",
+    "https -a ",
+    "docker login -p ",
+    "htpasswd -b a b ",
+    "SELECT a FROM ",
+    "SELECT ",
+    "UPDATE a SET '",
+    "VALUES ('",
+    "; args=(",
+    "'name': 'password', 'value': '",
+    "<password a='b'>",
+    "<a b",
+    'form-data; name="password"\n\n',
+    "input_value=",
+    "input_value=1, input_type=",
+    "value 'a' for field token ",
+    "check_password('",
+    "token: str = '",
+    "Token(key='",
+    "token a1b2c3d4 ",
+    "session ",
+    "password to 'a' to 'b'",
+    "%3A%2F%2F",
+    "%3A%2F%2Fa%40",
+    "DE89 3704 ",
+    "DE89",
+    "4111 ",
+    "4111111111111111 ",
+    "argon2$",
+    "$2b$12$",
+    "hooks.slack.com/services/",
+    "jdbc:oracle:thin:a/",
+    "Private-Lines: 1\n",
+    "password: |\n  a\n",
+    "AUTH ",
+    "\nAUTH a",
     "mysql ",
     "<input",
     "<input name=password ",

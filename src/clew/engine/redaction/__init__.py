@@ -6,14 +6,15 @@ others. Linear: a hostile string costs no more than its length (see text_scan).
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from re import Match
 from typing import Any
 
 from clew.engine.redaction import database_messages
-from clew.engine.redaction.secret_names import IN_QUERY, WORD, SecretNames
-from clew.engine.redaction.secret_pairs import without_pairs
+from clew.engine.redaction.secret_names import IN_QUERY, ONLY_RANDOM, WORD, SecretNames
+from clew.engine.redaction.secret_pairs import RANDOM, without_pairs
 from clew.engine.redaction.secret_phrases import without_phrases
 from clew.engine.redaction.secret_shapes import REDACTED, without_shapes
 
@@ -28,10 +29,17 @@ class CleanAttributes(dict[str, Any]):
 
 # Below this a parameter's value is no key that is known by its look.
 _MAX_PLAIN = 20
-_OPTION = re.compile(r"(?<![\w-])(--[A-Za-z][\w\-]{1,40})([ ]{1,3})(?!-)[^\s\"',)]+")
-_SPOKEN = re.compile(
-    r"""\b(password|passphrase|passcode|passwd|api key|secret key) (["'])[^"'\n]{1,200}(?=\2)""", re.IGNORECASE
+_OPTION = re.compile(
+    r"""(?<![\w-])(--[A-Za-z][\w\-]{1,40})([ ]{1,3})(?!-)(?:"[^"\n]{1,1000}"|'[^'\n]{1,1000}'|[^\s"',)]+)"""
 )
+_SPOKEN = re.compile(
+    r"""\b(password|passphrase|passcode|passwd|api key|secret key) ((?:(?:to|from|is|was) |changed from )?["'`])"""
+    r"""[^"'`\n]{1,200}(?=["'`])""",
+    re.IGNORECASE,
+)
+_CHANGED = re.compile(r"""(\[redacted\]["'`] to (["'`]))(?!\[redacted)[^"'`\n]{1,200}(?=\2)""")
+_MAX_SHORT = 256
+_MAX_REMEMBERED = 2048
 # Of what stands in a log record's body.
 _MAX_DEPTH = 6
 # Celery puts a task's arguments into the message of its MaxRetriesExceededError.
@@ -48,6 +56,8 @@ class Redactor:
 
     def __init__(self, more_names: tuple[str, ...] = ()) -> None:
         self._degree = SecretNames(more_names).degree
+        # Names, routes, hosts, messages: what is short is mostly said again and again.
+        self._remembered = functools.lru_cache(maxsize=_MAX_REMEMBERED)(self._text)
 
     def is_secret_name(self, name: str) -> bool:
         """Whether a value under this name (an attribute, a header, a parameter) must not be recorded."""
@@ -55,12 +65,15 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """The text without values under secret names, credentials in URLs, keys, and values in database errors."""
-        if len(text) > MAX_TEXT:
-            text = text[:MAX_TEXT]
+        return self._remembered(text) if len(text) <= _MAX_SHORT else self._text(text[:MAX_TEXT])
+
+    def _text(self, text: str) -> str:
         lowered = text.lower()
         if _RETRIED in text:
             text = _ARGUMENTS.sub(rf"\g<1> args:{REDACTED} kwargs:{REDACTED}", text)
         text = without_shapes(text, lowered)
+        if database_messages.has_statement(text):
+            text = database_messages.without_literals(text)
         if database_messages.is_of_database(text):
             text = database_messages.without_values(text)
         if "=" in text or ":" in text or "%" in text or ">" in text or "'," in text or '",' in text:
@@ -69,7 +82,7 @@ class Redactor:
         if "--" in text:
             text = _OPTION.sub(self._option, text)
         if "pass" in lowered or " key " in lowered:
-            text = _SPOKEN.sub(rf"\g<1> \g<2>{REDACTED}", text)
+            text = _CHANGED.sub(rf"\g<1>{REDACTED}", _SPOKEN.sub(rf"\g<1> \g<2>{REDACTED}", text))
         return text
 
     def query(self, query: str) -> str:
@@ -79,7 +92,7 @@ class Redactor:
         parts = query[:MAX_TEXT].split("&")
         for at, part in enumerate(parts):
             name, sep, value = part.partition("=")
-            if value and self._degree(name) >= IN_QUERY:
+            if value and self._degree(name) >= IN_QUERY and (name not in ONLY_RANDOM or RANDOM.match(value)):
                 parts[at] = f"{name}={REDACTED}"
             elif len(part) > _MAX_PLAIN or "=" in value or "%" in part or ":" in part:
                 # A value may be a URL, JSON or a query string itself.

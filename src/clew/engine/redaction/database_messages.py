@@ -19,6 +19,14 @@ _WHOLE_LINE = re.compile(
     r"(?<![A-Za-z])(?:LINE \d{1,5}|QUERY|STATEMENT|CONTEXT|Failing row contains(?= \()|\[SQL|\[parameters)"
     r"(?::| (?=\()) ?"
 )
+# A statement within a text: its literals are values, whatever their column is called.
+_STATEMENT = re.compile(
+    r"\bINSERT INTO |\bREPLACE INTO |\bUPDATE \S{1,80} SET |\bDELETE FROM |\bSELECT [^\n]{1,300}? FROM |\bVALUES \("
+    r"|\bIDENTIFIED BY |\bPASSWORD ?\(|\bPARAMS = "
+)
+_SIGNS = ("INTO ", " SET ", "FROM ", "VALUES ", "IDENTIFIED ", "PASSWORD", "PARAMS ")
+_LITERAL = re.compile(r"""(?<![\w\]])'(?!\[redacted\]')(?:[^'\n]|''){1,1000}'""")
+_ARGUMENTS = re.compile(r"((?:; args=|\bPARAMS = )(?=[(\[{]))(?:[^\n;]|;(?! alias=)){1,4000}")
 _KEY = re.compile(r"(?:Key|key) \(")
 _MAX_VALUE = 1000
 _QUOTED = re.compile(r"""([\w.]{0,30})([:=]? |[:=]|@)(["'])""")
@@ -43,9 +51,23 @@ def is_of_database(text: str) -> bool:
         "uplicate " in text
         or "violates " in text
         or "SQL" in text
+        or "Violation" in text
+        or "out of range" in text
+        or "ncorrect " in text
+        or "ORA-" in text
         or ("Error" in text and _CLASSES.search(text) is not None)
         or (":" in text and _has_label(text))
     )
+
+
+def has_statement(text: str) -> bool:
+    """Whether a statement stands in it."""
+    return any(sign in text for sign in _SIGNS) and _STATEMENT.search(text) is not None
+
+
+def without_literals(text: str) -> str:
+    """A text with a statement in it, without strings and arguments."""
+    return _ARGUMENTS.sub(rf"\g<1>{REDACTED}", _LITERAL.sub(rf"'{REDACTED}'", text))
 
 
 def _has_label(text: str) -> bool:
@@ -55,6 +77,8 @@ def _has_label(text: str) -> bool:
         or "LINE 1:" in text
         or "[parameters:" in text
         or "invalid input" in text
+        or "QUERY:" in text
+        or "STATEMENT:" in text
     )
 
 

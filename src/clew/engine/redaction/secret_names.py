@@ -18,23 +18,29 @@ _ALWAYS = (
     "password", "passwd", "passphrase", "passcode", "secret", "token", "credential", "authorization", "cookie",
     "apikey", "accesskey", "privatekey", "signingkey", "encryptionkey", "authkey", "sharedkey", "sshkey", "passkey",
     "sessionid", "sessionkey", "jsessionid", "phpsessid", "samlresponse", "samlrequest", "samlart", "csrf",
-    "cardnumber", "creditcard", "pincode", "securitycode", "accountkey", "passwort", "connectionstring",
+    "cardnumber", "creditcard", "pincode", "securitycode", "accountkey", "connectionstring", "subscriptionkey",
+    "codeverifier", "rediscliauth",
+    "passwort", "motdepasse", "contraseña", "contrasena", "senha", "wachtwoord", "hasło", "haslo", "heslo", "salasana",
+    "lösenord", "losenord", "geheimnis", "пароль", "密码", "密碼", "パスワード", "비밀번호",
 )  # fmt: skip
 _WORDS = {
     "pass", "pw", "pwd", "pin", "otp", "totp", "ssn", "cvv", "cvv2", "cvc", "iban", "card", "sid", "sessid", "hmac",
-    "sig", "signature", "jwt", "bearer", "psk", "assertion",
+    "sig", "signature", "jwt", "bearer", "psk", "assertion", "parola", "clave",
 }  # fmt: skip
-_IN_QUERY = {"code", "ticket", "auth", "session"}
+_IN_QUERY = {"code", "ticket", "auth", "session", "state", "nonce"}
+# Of these only what looks like chance: `state=open` is a filter.
+ONLY_RANDOM = {"state", "nonce"}
 # A name that ends so tells something about a secret, not the secret.
 _ABOUT = {
     "age", "algorithm", "arn", "at", "attempts", "brand", "count", "counts", "domain", "enabled", "error", "errors",
-    "exception", "expired", "expires", "expiry", "failed", "failure", "field", "hasher", "hashers", "html", "httponly",
-    "invalid", "js", "len", "length", "limit", "max", "min", "missing", "name", "policy", "py", "required", "samesite",
-    "secure", "size", "timeout", "ttl", "type", "usage", "valid", "validator", "validators", "version", "warning",
+    "exception", "exist", "expired", "expires", "expiry", "failed", "failure", "field", "hasher", "hashers", "html",
+    "httponly", "invalid", "js", "len", "length", "limit", "max", "min", "missing", "name", "policy", "py", "required",
+    "samesite", "secure", "size", "timeout", "ttl", "type", "usage", "valid", "validator", "validators", "version",
+    "warning",
 }  # fmt: skip
 _NO_SECRETS = re.compile(r"secretar(?:y|ies|iat)|tokeni[sz]\w*")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_NO_WORD = re.compile(r"[^a-z0-9]+")
+_NO_WORD = re.compile(r"[\W_]+")
 _NUMBER = re.compile(r"\d[\d.]{0,20}(?:[\s,;&)}\]]|\Z)")
 _MAX_LENGTH = 300
 

@@ -11,25 +11,26 @@ from collections.abc import Callable
 from re import Match
 from typing import NamedTuple
 
-from clew.engine.redaction.secret_names import ALWAYS, IN_QUERY, NONE, WORD, is_count
+from clew.engine.redaction.secret_names import ALWAYS, IN_QUERY, NONE, ONLY_RANDOM, WORD, is_count
 from clew.engine.redaction.secret_shapes import REDACTED
 from clew.engine.redaction.secret_values import header_end, tag_end, value_end
 from clew.engine.redaction.text_scan import first, here
 
-_SEPARATOR = re.compile(r"""(?:[=\-]>|!={1,2}|:?={1,3}|:|%(?:25){0,3}3[aAdD]|(?<=["']),|(?<=\w)>)[ \t]{0,8}""")
+_SEPARATOR = re.compile(r"""(?:[=\-]>|!={1,2}|:?={1,3}|[:\uff1a]|%(?:25){0,3}3[aAdD]|(?<=["']),|(?<=\w)>)[ \t]{0,8}""")
 _MAX_NAME = 80
 # Read backwards from the separator: what closes the name, the name, what opens it.
 _BEFORE = re.compile(
-    r"""[ \t]{0,3}(["'\\\])]{0,8})([\w.\-%\[$]{1,80})(?::\w{1,20}(?=<))?([\\"']{0,8}[bBuU]?)(.?)(.?)""", re.DOTALL
+    r"""[ \t]{0,3}(["'\\\])*`]{0,8})([\w.\-%\[$]{1,80})(?::\w{1,20}(?=<))?([\\"'*`]{0,8}[bBuU]?)(.?)(.?)""", re.DOTALL
 )
 _WORDS_BEFORE = re.compile(r"[ \t]{0,3}[\w\-]{1,20} ([\w\-]{2,30}(?: [\w\-]{2,30})?)")
 # Words that follow a secret's name: `API key: ...`, `password provided: ...`.
 _TAILS = {
-    "code", "given", "id", "is", "key", "number", "provided", "received", "string", "supplied", "used", "value", "was",
+    "code", "given", "id", "is", "key", "number", "passe", "provided", "received", "string", "supplied", "used",
+    "value", "was",
 }  # fmt: skip
 _MORE_COOKIES = re.compile(r"(?:; ?[^\s;,)}\]\"']{1,4096}){0,50}")
 _TRIVIAL = re.compile(
-    r"""(?:none|null|true|false|yes|no|nan|undefined|str|bytes|int|bool|any|\*{2,80}|\[redacted\]|''|""|\(\)|\[\]|\{\}"""
+    r"""(?:%s|%\(\w{1,80}\)s|\?|\$\d{1,3}|:[a-z_]{1,40}|none|null|true|false|yes|no|nan|undefined|str|bytes|int|bool|any|\*{2,80}|\[redacted\]|''(?!')|""(?!")|\(\)|\[\]|\{\}"""
     r"""|optional\[\w{1,20}\])(?:[\s,;&)\]}>"'|.\\]|\Z)""",
     re.IGNORECASE,
 )
@@ -39,9 +40,12 @@ _SENTENCE = re.compile(
     r"|not|please|required|should|the|this|too|unable|unexpected|unknown|wrong|you|your)[.,]?(?:\s|\Z)",
     re.IGNORECASE,
 )
+_FORM_ERROR = re.compile(
+    r"""\[["'](?:An?|Ensure|Enter|Invalid|Must|Please|The|This|Your) [a-z][^"'\n]{3,200}[.!]["']"""
+)
 _PROSE = re.compile(r"[a-z]{1,30}[.,;:]?(?:\s|\Z)|\d{1,3}(?:[\s,.]|\Z)|[(<\[]")
 _SHORT_NUMBER = re.compile(r"\d{1,3}(?:\D|\Z)")
-_RANDOM = re.compile(r"""["']?(?=[^\d\s]{0,60}\d)(?=[^A-Za-z\s]{0,60}[A-Za-z])[\w\-./+=]{16}""")
+RANDOM = re.compile(r"""["']?(?=[^\d\s]{0,60}\d)(?=[^A-Za-z\s]{0,60}[A-Za-z])[\w\-./+=]{16}""")
 _FORM = "QueryDict: {"
 
 
@@ -100,7 +104,9 @@ def _name_before(text: str, at: int, last: int, degree_of: Callable[[str], int])
 def _is_harmless(text: str, match: Match[str], name: _Name, *, is_form: bool) -> bool:
     """Whether what follows is no value of this name: `password=None`, `Token: expected`, `/api/token: 404`, ..."""
     mark, at = match[0].strip(), match.end()
-    if here(_TRIVIAL, text, at) or is_count(name.text, text[at : at + 24]):
+    if mark == "=" and text.startswith(name.text, at) and not text[at + len(name.text) :][:1].isalnum():
+        return True  # a keyword argument in a line of code
+    if here(_TRIVIAL, text, at) or here(_FORM_ERROR, text, at) or is_count(name.text, text[at : at + 24]):
         return True
     if mark == ",":
         is_pair = name.is_quoted and (name.previous[:1] == "(" or name.text.startswith("--"))
@@ -127,19 +133,21 @@ def _is_of_query(text: str, match: Match[str], name: _Name, *, is_form: bool) ->
     if here(_SHORT_NUMBER, text, match.end()):
         return False
     if match[0].startswith("="):
+        if name.text in ONLY_RANDOM:
+            return here(RANDOM, text, match.end()) is not None
         if name.text == "auth" and text.startswith("(", match.end()):
             return True
-        return name.previous[:1] in ("?", "&") or here(_RANDOM, text, match.end()) is not None
+        return name.previous[:1] in ("?", "&") or here(RANDOM, text, match.end()) is not None
     if match[0].startswith("%"):
         return "%" in name.text
-    return name.is_quoted and (is_form or here(_RANDOM, text, match.end()) is not None)
+    return name.is_quoted and (is_form or here(RANDOM, text, match.end()) is not None)
 
 
 def _end(text: str, match: Match[str], name: _Name) -> int:
     start, mark = match.end(), match[0].strip()
     if mark == ">":
         return tag_end(text, start)
-    is_header = not name.is_quoted and name.text.lower().endswith(("authorization", "cookie"))
+    is_header = not name.is_quoted and name.text.lower().endswith(("authorization", "cookie", "-signature"))
     if is_header and mark == ":" and text[start : start + 1] not in ("'", '"', "[", "{", "("):
         return header_end(text, start, name.enclosing)
     end = value_end(text, start)

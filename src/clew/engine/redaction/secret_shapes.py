@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from re import Match
 
 from clew.engine.redaction.text_scan import end_of_line, find, first, here
@@ -12,8 +13,22 @@ REDACTED = "[redacted]"
 _JWT = re.compile(r"eyJ[\w\-]{10}[\w\-.]*")
 _KEY = re.compile(
     r"(?<![A-Za-z0-9])(?:(?:AKIA|ASIA)[A-Z0-9]{12}|(?:sk|pk|rk)_(?:live|test)_|sk-[\w\-]{16}|gh[pousr]_\w{16}"
-    r"|github_pat_|glpat-|xox[abeprs]-|AIza[\w\-]{20}|SG\.[\w\-]{16}|npm_\w{20}|pypi-\w{16}|hvs\.\w{16})[\w\-.]*"
+    r"|github_pat_|glpat-|xox[abeprs]-|AIza[\w\-]{20}|SG\.[\w\-]{16}|npm_\w{20}|pypi-\w{16}|hvs\.\w{16}"
+    r"|whsec_\w{16}|dop_v1_\w{16}|shp(?:at|ca|pa|ss)_\w{16}|hf_\w{16}|ya29\.\w{8}|1//0[\w\-]{20}|EAAC\w{16}"
+    r"|AGE-SECRET-KEY-1)[\w\-.]*"
 )
+_HASH = re.compile(
+    r"(?:\b(?:pbkdf2_\w{1,12}|argon2|bcrypt\w{0,12}|scrypt|md5|sha1)\$|(?<![\w$])\$(?:2[abxy]|[156y]|argon2\w{0,2})\$)"
+    r"[\w$./+=,\-]{16}[\w$./+=,\-]*"
+)
+_HOOK = re.compile(r"(hooks\.slack\.com/services/|discord(?:app)?\.com/api/webhooks/|api\.telegram\.org/bot)[\w/:\-]+")
+_ORACLE = re.compile(r"""(jdbc:oracle:\w{1,10}:[\w.$]{1,60}/)[^\s"'@]{1,200}(?=@)""")
+_ENCODED_USERINFO = re.compile(r"""(%(?:25){0,2}3[aA](?:%(?:25){0,2}2[fF]){2})[^\s&"'<>/]{1,300}?(?=%(?:25){0,2}40)""")
+_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b")
+_CARD = re.compile(
+    r"(?<![\w.\-])(?:3[47]\d{2}[ -]?\d{6}[ -]?\d{5}|(?:4\d|5[1-5]|2[2-7]|6[045])\d{2}(?:[ -]?\d{4}){3})(?![\w\-]|\.\d)"
+)
+_PUTTY = re.compile(r"(Private-Lines: \d{1,4}\s{1,2})[A-Za-z0-9+/=\s]+")
 _PEM = "-----BEGIN "
 _PEM_BODY = re.compile(r"[A-Z0-9 ]{1,40}-----(?:[A-Za-z0-9+/=\s\\:,]|-(?!-))*")
 _PEM_END = re.compile(r"-----END [A-Z0-9 ]{1,40}-----")
@@ -43,7 +58,19 @@ def without_shapes(text: str, lowered: str) -> str:
         text = _without_pem(text)
     if "_" in text or "-" in text or "A" in text or "SG." in text or "hvs." in text:
         text = _KEY.sub(REDACTED, text)
+    if "$" in text:
+        text = _HASH.sub(REDACTED, text)
+    if "%" in text and "40" in text:
+        text = _ENCODED_USERINFO.sub(rf"\g<1>{REDACTED}", text)
+    if ".com/" in text or "/bot" in text:
+        text = _HOOK.sub(rf"\g<1>{REDACTED}", text)
+    if _FOUR_DIGITS.search(text):
+        text = _CARD.sub(_if(_is_card), _IBAN.sub(_if(_is_iban), text))
+    if "Private-Lines" in text:
+        text = _PUTTY.sub(rf"\g<1>{REDACTED}", text)
     if "@" in text:
+        if "jdbc:" in text:
+            text = _ORACLE.sub(rf"\g<1>{REDACTED}", text)
         if "://" in text:
             text = _without_userinfo(text)
         text = _BARE_USERINFO.sub(f"{REDACTED}@", text)
@@ -53,6 +80,25 @@ def without_shapes(text: str, lowered: str) -> str:
         if sign in lowered:
             return _without_schemes(text)
     return text
+
+
+_FOUR_DIGITS = re.compile(r"\d{4}[ -]?\d{4}")
+
+
+def _if(is_secret: Callable[[str], bool]) -> Callable[[Match[str]], str]:
+    return lambda match: REDACTED if is_secret(match[0]) else match[0]
+
+
+def _is_iban(text: str) -> bool:
+    """By its check digits (ISO 7064)."""
+    plain = text.replace(" ", "")
+    return int("".join(str(int(char, 36)) for char in plain[4:] + plain[:4])) % 97 == 1
+
+
+def _is_card(text: str) -> bool:
+    """By its check digit (Luhn)."""
+    digits = [int(char) for char in reversed(text) if char.isdigit()]
+    return sum(digits[::2] + [sum(divmod(2 * each, 10)) for each in digits[1::2]]) % 10 == 0
 
 
 def _without_pem(text: str) -> str:

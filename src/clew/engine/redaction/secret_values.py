@@ -13,6 +13,9 @@ from clew.engine.redaction.text_scan import end_of_line, find, first, here
 _MAX_QUOTED = 4000
 _MAX_ESCAPES = 8
 _MAX_REPR = 400
+# YAML's text of several lines; what PHP's dump says before a string.
+_BLOCK = re.compile(r"[|>][+\-]?\n(?:[ \t]{1,40}[^\n]{0,1000}\n?){1,50}")
+_TYPED = re.compile(r"string\(\d{1,6}\) ")
 _QUOTE = re.compile(r"""[bBrRuUfF]{0,2}(\\{0,8})(["'])""")
 _BARE = re.compile(r"""[^\s&;,"'<>()\[\]{}\\]+""")
 _NEXT_PAIR = re.compile(r"""[,;]\s{0,3}["']?[A-Za-z_][\w.\-]{0,60}["']?\s{0,2}[=:]""")
@@ -24,6 +27,10 @@ def value_end(text: str, at: int) -> int:
     """End of the value that begins there."""
     if scheme := here(_SCHEME, text, at):
         at = scheme.end()
+    if block := here(_BLOCK, text, at):
+        return block.end()
+    if typed := here(_TYPED, text, at):
+        at = typed.end()
     if quote := here(_QUOTE, text, at):
         return _quoted_end(text, quote.end(), quote[2], escapes=len(quote[1]))
     if text.startswith("<", at):
@@ -40,6 +47,8 @@ def header_end(text: str, at: int, enclosing: str) -> int:
 
 def tag_end(text: str, at: int) -> int:
     """End of what an XML element holds."""
+    if text.startswith("<![CDATA[", at):
+        at += 1
     close = find(text, "<", at)
     return len(text) if close < 0 else close
 

@@ -1,0 +1,32 @@
+"""Secrets behind the options of tools that are called in processes, as a line or as the list of its words."""
+
+from __future__ import annotations
+
+import re
+
+from clew.engine.redaction.secret_shapes import REDACTED
+
+# Between two words: a space, or what a list has there.
+_GAP = r"""(?:[ ]{1,3}|["'], ["'])"""
+_ANY = r"""[^\n|;]{0,200}?"""
+_OPTION = re.compile(
+    rf"""\b((?:mysql(?:dump|admin|import)?|mariadb(?:-dump)?)\b{_ANY}{_GAP}-p(?![ "'])"""
+    rf"""|(?:mysql\w{{0,6}})\b{_ANY} -p(?=["'])"""
+    rf"""|(?:sshpass|mongo(?:sh|dump|restore)?|(?:docker|podman|helm registry) login|twine)\b{_ANY}"""
+    rf"""{_GAP}-p(?:{_GAP}|(?=["']\w))"""
+    rf"""|redis-cli\b{_ANY}{_GAP}-a{_GAP}|sqlcmd\b{_ANY}{_GAP}-P{_GAP}|ldap\w{{1,12}}\b{_ANY}{_GAP}-w{_GAP}"""
+    rf"""|openssl\b{_ANY}{_GAP}-[kK]{_GAP}"""
+    rf"""|htpasswd{_GAP}-\w{{0,4}}b\w{{0,4}}{_GAP}[\w./\-]{{1,100}}{_GAP}[\w.@\-]{{1,64}}{_GAP}"""
+    rf"""|(?:curl|wget|lftp)\b{_ANY}{_GAP}(?:-u|--user)(?:{_GAP}|(?=\w))["']?[\w.@\-]{{1,64}}[:,]"""
+    rf"""|https?{_GAP}{_ANY}(?:-a|--auth){_GAP}["']?[\w.@\-]{{1,64}}:|smbclient\b{_ANY}{_GAP}-U{_GAP}[\w.@\-]{{1,64}}%"""
+    rf"""|aws configure set \w{{0,30}}(?:secret|token)\w{{0,30}} )(?!["']?\[redacted)["']?[^\s"'|;,\]]{{3,200}}"""
+)
+# Redis' own command, which its instrumentations and its logs tell.
+_AUTH = re.compile(r"((?:\A|\n)AUTH (?:[\w.\-]{1,40} )?)(?!\[redacted)[^\s?\[]{3,200}(?=[ \t]{0,3}(?:\n|\Z))")
+
+
+def without_options(text: str) -> str:
+    """The text without such secrets."""
+    if " -" in text or "'-" in text or '"-' in text or "aws conf" in text:
+        text = _OPTION.sub(rf"\g<1>{REDACTED}", text)
+    return _AUTH.sub(rf"\g<1>{REDACTED}", text) if "AUTH " in text else text
