@@ -31,6 +31,7 @@ from clew.source.frames import (
     THREAD,
     kind_of,
 )
+from clew.source.owners import owner_of
 
 _MAX_FRAMES = 300
 _MAX_LINES = 10_000
@@ -88,13 +89,17 @@ class CallSite:
         held: keeps the code object alive whose id found it.
     """
 
-    __slots__ = ("_held", "function", "line", "path")
+    __slots__ = ("_held", "function", "is_applications", "line", "path", "what")
 
     def __init__(self, path: str, line: int, function: str, held: Any = None) -> None:
         self.path = path
         self.line = line
         self.function = function
         self._held = held
+        # Of a template: whether it is one of the application's.
+        self.is_applications = True
+        # Of a class: which, and its field.
+        self.what = ""
 
     def attributes(self) -> dict[str, Any]:
         """The `code.*` attributes."""
@@ -109,11 +114,13 @@ class CallSite:
     @property
     def short(self) -> str:
         """The file's last two parts and the line: enough for a sentence."""
-        return f"{'/'.join(self.path.replace(os.sep, '/').split('/')[-2:])}:{self.line}"
+        place = f"{'/'.join(self.path.replace(os.sep, '/').split('/')[-2:])}:{self.line}"
+        return f"{place} ({self.what})" if self.what else place
 
 
 _template_lines: dict[tuple[str, int], CallSite] = {}
 _lines: dict[int, CallSite] = {}
+_owners: dict[tuple[str, int, str], CallSite] = {}
 _places: dict[int, int] = {}
 
 
@@ -150,12 +157,13 @@ def awaiting_frames() -> list[FrameType]:
 
 
 def call_site(frame: FrameType | None) -> CallSite | None:
-    """The innermost line of the application or of a template; failing that, of a third-party library.
+    """The innermost line of the application, or of a template of its; failing that, the class of the application's
+    that a library works for, or the third-party library's line.
 
     Args:
         frame: where to begin, outwards.
     """
-    library: FrameType | None = None
+    start, library = frame, None
     kinds = frames.KINDS
     while frame is not None:
         kind = kinds.get(id(frame.f_code))
@@ -164,18 +172,31 @@ def call_site(frame: FrameType | None) -> CallSite | None:
         if kind:
             if kind == APPLICATION:
                 return _line(frame)
-            if kind == TEMPLATE_NODE:
-                return _template_line(frame)
-            if kind == JINJA:
-                return _jinja_line(frame)
-            if kind == THIRD_PARTY:
+            if kind in (TEMPLATE_NODE, JINJA):
+                site = _template_line(frame) if kind == TEMPLATE_NODE else _jinja_line(frame)
+                if site is None or site.is_applications:
+                    return site
+            elif kind == THIRD_PARTY:
                 library = library or frame
             elif kind >= FIRST_END:
-                if kind == THREAD:
-                    return _awaiting_site() or (_line(library) if library is not None else None)
+                if kind == THREAD and (awaiting := _awaiting_site()) is not None:
+                    return awaiting
                 break
         frame = frame.f_back
-    return _line(library) if library is not None else None
+    return _owner_site(start) or (_line(library) if library is not None else None)
+
+
+def _owner_site(start: FrameType | None) -> CallSite | None:
+    found = owner_of(start)
+    if found is None:
+        return None
+    site = _owners.get(found)
+    if site is None:
+        if len(_owners) >= _MAX_LINES:
+            _owners.clear()
+        site = _owners[found] = CallSite(*found)
+        site.what = ".".join(found[2].split(".")[-2:])
+    return site
 
 
 def raised_at(traceback: TracebackType | None) -> CallSite | None:
@@ -229,6 +250,8 @@ def _in_template(path: str, line: int) -> CallSite:
         if len(_template_lines) >= _MAX_LINES:
             _template_lines.clear()
         found = _template_lines[path, line] = CallSite(path, line, "")
+        # One that is made from a string has no file, and is as good as the code that makes it.
+        found.is_applications = not os.path.isabs(path) or frames.is_application(path)
     return found
 
 

@@ -149,17 +149,19 @@ def method_attributes(owner: type, method: str) -> dict[str, Any]:
     named = {names.CODE_FUNCTION_NAME: f"{dotted_name(owner)}.{method}"}
     code = getattr(function, "__code__", None)
     if code is None or not frames.is_application(code.co_filename):
-        module = sys.modules.get(owner.__module__)
-        path, line = getattr(module, "__file__", None), _class_line(owner, module)
-        if path and line and (code is None or frames.is_application(path)):
+        path, line = class_place(owner)
+        if line and (code is None or frames.is_application(path)):
             return {**named, names.CODE_FILE_PATH: path, names.CODE_LINE_NUMBER: line}
     return {**code_attributes(function), **named}
 
 
-def _class_line(owner: type, module: Any) -> int:
+def class_place(owner: type) -> tuple[str, int]:
+    """File and line of a class; "" or 0 where they cannot be told."""
+    module = sys.modules.get(owner.__module__)
+    path = getattr(module, "__file__", None) or ""
     line = vars(owner).get("__firstlineno__")  # from Python 3.13 on
     if type(line) is int:
-        return line
+        return path, line
     begins = re.compile(rf"\s*class\s+{re.escape(owner.__name__)}\b")
-    lines = linecache.getlines(getattr(module, "__file__", None) or "", getattr(module, "__dict__", None))
-    return next((number for number, text in enumerate(lines, 1) if begins.match(text)), 0)
+    lines = linecache.getlines(path, getattr(module, "__dict__", None)) if path else []
+    return path, next((number for number, text in enumerate(lines, 1) if begins.match(text)), 0)

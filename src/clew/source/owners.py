@@ -1,0 +1,85 @@
+"""Whose serializer, form, admin or view a library's code is at work for, where no line of the application is running.
+
+`class OrderSerializer(ModelSerializer)` is all that the application says; the query is then run by the library's own
+code, on an object of that class. Its line is the class's, and a serializer or form names the field it is at.
+"""
+
+from __future__ import annotations
+
+import weakref
+from types import FrameType
+from typing import Any
+
+from clew.source import frames
+from clew.source.code_location import class_place, dotted_name
+from clew.source.frames import FORM_FIELDS, SERIALIZER_FIELDS
+
+# Of whose classes applications derive their own.
+_BASES = (
+    "rest_framework.",
+    "django_filters.",
+    "django.forms.",
+    "django.contrib.admin.",
+    "django.contrib.auth.",
+    "django.views.generic.",
+)
+_MAX_KNOWN = 10_000
+# By the id of the code, which `frames` keeps alive.
+_has_owner: dict[int, bool] = {}
+_places: weakref.WeakKeyDictionary[type, tuple[str, int]] = weakref.WeakKeyDictionary()
+
+
+def owner_of(frame: FrameType | None) -> tuple[str, int, str] | None:
+    """File and line of the innermost class of the application that a library is at work for, and what it is called.
+
+    Args:
+        frame: where to begin, outwards; there is no line of the application before the end.
+    """
+    field = ""
+    while frame is not None:
+        kind = frames.kind_of(frame)
+        if kind >= frames.FIRST_END and kind != frames.VIEW:
+            return None
+        if _may_have_owner(frame):
+            held = frame.f_locals
+            owner = type(held.get("self"))
+            field = _field(kind, held) or field
+            path, line = _place(owner)
+            if line:
+                return path, line, f"{dotted_name(owner)}.{field}" if field else dotted_name(owner)
+            field = field if kind not in (SERIALIZER_FIELDS, FORM_FIELDS) else ""
+        if kind == frames.VIEW:
+            return None
+        frame = frame.f_back
+    return None
+
+
+def _may_have_owner(frame: FrameType) -> bool:
+    code = frame.f_code
+    found = _has_owner.get(id(code))
+    if found is None:
+        if len(_has_owner) >= _MAX_KNOWN:
+            _has_owner.clear()
+        module = frame.f_globals.get("__name__")
+        is_method = code.co_argcount > 0 and code.co_varnames[0] == "self"
+        found = _has_owner[id(code)] = is_method and type(module) is str and module.startswith(_BASES)
+    return found
+
+
+def _field(kind: int, held: Any) -> str:
+    if kind == FORM_FIELDS:
+        name = held.get("name")
+    elif kind == SERIALIZER_FIELDS:
+        name = getattr(held.get("field"), "__dict__", {}).get("field_name")
+    else:
+        return ""
+    return name if type(name) is str else ""
+
+
+def _place(owner: type) -> tuple[str, int]:
+    """Where a class of the application is; nowhere for others."""
+    found = _places.get(owner)
+    if found is None:
+        path, line = class_place(owner)
+        found = _places[owner] = (path, line) if path and frames.is_application(path) else ("", 0)
+    return found
