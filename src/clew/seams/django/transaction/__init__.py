@@ -29,6 +29,7 @@ from clew.seams.django.transaction import queries as transaction_queries
 from clew.seams.django.transaction import span as transaction_span
 from clew.seams.django.transaction.place import place_of
 from clew.seams.django.transaction.span import Block
+from clew.source.call_site import CallSite
 from clew.spans import scope as spans
 from clew.story import local_trace, transactions
 from clew.story.transactions import (
@@ -47,26 +48,67 @@ from clew.story.transactions import (
 _CODE = (names.CODE_FUNCTION_NAME, names.CODE_FILE_PATH, names.CODE_LINE_NUMBER)
 
 
-def _entering() -> int | None:
-    """When it is entered; None where nobody would be told."""
-    if local_trace.current() is not None or get_current_span().is_recording():
-        return time_ns()
-    return None
+class Entering:
+    """A block that is being entered.
+
+    Args:
+        connection: the one it is for.
+        kind: what it is going to be: transaction, savepoint or, "", neither.
+        start_ns: since when.
+    """
+
+    __slots__ = ("connection", "kind", "span", "start_ns")
+
+    def __init__(self, connection: Any, kind: str, start_ns: int) -> None:
+        self.connection, self.kind, self.start_ns = connection, kind, start_ns
+        # Current from now on: what a driver's instrumentation tells of BEGIN and SAVEPOINT is below it.
+        name, attributes = f"{kind} {connection.alias}", {names.DJANGO_DB_ALIAS: connection.alias}
+        self.span = transaction_span.open_span(name, attributes, start_ns) if kind else None
+
+    def taken_as(self, kind: str) -> Any:
+        """Its span, if it has become what it was going to be."""
+        span = None
+        if kind == self.kind:
+            span, self.span = self.span, None
+        return span
 
 
-def _entered(atomic: Any, /, opened: int, caller: Any) -> None:
-    local = local_trace.current() or local_trace.of_current_span()
-    if spans.pipeline() is None or (local is None and not get_current_span().is_recording()):
-        return
-    connection = _connection(atomic)
+def _entering(atomic: Any, /) -> Entering | None:
+    """None where nobody would be told."""
+    if spans.pipeline() is None or (local_trace.current() is None and not get_current_span().is_recording()):
+        return None
+    start_ns = time_ns()
+    try:
+        connection = _connection(atomic)
+    except Exception:  # noqa: BLE001 - there is no such database, as Django is going to say
+        return None
+    return Entering(connection, _foreseen(atomic, connection), start_ns)
+
+
+def _foreseen(atomic: Any, connection: Any) -> str:
+    blocks = connection.atomic_blocks
+    if atomic._from_testcase:
+        return ""
+    if connection.in_atomic_block and connection.commit_on_exit and all(each._from_testcase for each in blocks):
+        return "transaction"
+    if not connection.in_atomic_block:
+        is_open = connection.connection is not None
+        if connection.autocommit if is_open else connection.settings_dict["AUTOCOMMIT"]:
+            return "transaction"
+    return "savepoint" if atomic.savepoint and not connection.needs_rollback else ""
+
+
+def _entered(atomic: Any, /, opened: Entering, caller: Any) -> None:
+    connection = opened.connection
     blocks = connection.atomic_blocks
     if atomic._from_testcase or not blocks:
         return
+    local = local_trace.current() or local_trace.of_current_span()
     site, is_atomic_request = place_of(caller)
     is_first = len(blocks) == 1 or all(each._from_testcase for each in blocks[:-1])
     is_outermost = is_first and connection.commit_on_exit
     if is_outermost:
-        transaction = _begin(atomic, connection, local, site, opened)
+        transaction = _begin(atomic, connection, local, site, opened.start_ns)
         transaction.is_atomic_request = is_atomic_request
     elif (known := transactions.open_on(connection)) is not None:
         transaction = known
@@ -77,10 +119,30 @@ def _entered(atomic: Any, /, opened: int, caller: Any) -> None:
     block = Block(transaction, connection, site, is_outermost)
     transaction.blocks.append(block)
     if is_outermost or block.has_savepoint:
-        name = f"{'transaction' if is_outermost else 'savepoint'} {connection.alias}"
-        block.span = transaction_span.open_span(name, _attributes(atomic, transaction, is_outermost), site, opened)
+        block.span = _span_of(opened, block, _attributes(atomic, transaction, site, is_outermost))
         if is_outermost:
             transaction.span = block.span
+
+
+def _span_of(opened: Entering, block: Block, attributes: dict[str, Any]) -> Any:
+    kind = "transaction" if block.is_outermost else "savepoint"
+    span = opened.taken_as(kind)
+    if span is None:
+        return transaction_span.open_span(f"{kind} {opened.connection.alias}", attributes, opened.start_ns)
+    for key, value in attributes.items():
+        span.note(key, value)
+    return span
+
+
+def _not_entered(opened: Entering, error: BaseException | None) -> None:
+    """What was opened and is no transaction: the database refused it, or Django made nothing of the block."""
+    span = opened.span
+    if span is None:
+        return
+    if span.is_trivial:
+        span.discard()
+    else:
+        span.close(error)
 
 
 def _connection(atomic: Any) -> Any:
@@ -98,12 +160,14 @@ def _begin(atomic: Any, connection: Any, local: Any, site: Any, start_ns: int) -
     return transaction
 
 
-def _attributes(atomic: Any, transaction: Transaction, is_outermost: bool) -> dict[str, Any]:
+def _attributes(atomic: Any, transaction: Transaction, site: CallSite | None, is_outermost: bool) -> dict[str, Any]:
     found: dict[str, Any] = {names.DJANGO_DB_ALIAS: transaction.alias}
     if atomic.durable:
         found[names.DJANGO_TRANSACTION_DURABLE] = True
     if is_outermost and transaction.is_atomic_request:
         found[names.DJANGO_TRANSACTION_ATOMIC_REQUEST] = True
+    if site is not None:
+        found.update(site.attributes())
     return found
 
 
@@ -174,19 +238,27 @@ SEAM = Seam(
     on_install=lambda: setattr(transaction_queries.Counting, "is_on", True),
     on_uninstall=lambda: setattr(transaction_queries.Counting, "is_on", False),
     patches=(
-        Patch(_TRANSACTION, "Atomic.__enter__", Around(_entering, _entered, close=lambda: None)),
+        Patch(_TRANSACTION, "Atomic.__enter__", Around(_entering, _entered, close=_not_entered)),
         Patch(_TRANSACTION, "Atomic.__exit__", Around(_leaving, close=_left)),
         *transaction_queries.PATCHES,
         *on_commit.PATCHES,
     ),
     needs=(
         *needs.functions("django.db", "connections", "DEFAULT_DB_ALIAS"),
-        *needs.attributes(_TRANSACTION, "Atomic", "using", "durable", "_from_testcase"),
+        *needs.attributes(_TRANSACTION, "Atomic", "using", "savepoint", "durable", "_from_testcase"),
         *needs.attributes(
             transaction_queries.BASE,
             "BaseDatabaseWrapper",
             *("alias", "atomic_blocks", "autocommit", "closed_in_transaction", "commit_on_exit", "connection"),
-            *("in_atomic_block", "needs_rollback", "rollback_exc", "run_on_commit", "savepoint_ids", "vendor"),
+            *(
+                "in_atomic_block",
+                "needs_rollback",
+                "rollback_exc",
+                "run_on_commit",
+                "savepoint_ids",
+                "settings_dict",
+                "vendor",
+            ),
         ),
     ),
     spans=(

@@ -65,14 +65,12 @@ class Block:
         self.broken_by = id(connection.rollback_exc)
 
 
-def open_span(name: str, attributes: dict[str, Any], site: CallSite | None, start_ns: int) -> OpenSpan | None:
+def open_span(name: str, attributes: dict[str, Any], start_ns: int) -> OpenSpan | None:
     """Open the span of a block that was entered at `start_ns`, and make it current; None where nothing is recorded."""
     context = get_current()
     parent = parent_in(context)
     if parent is None or context.get(SUPPRESS):
         return None
-    if site is not None:
-        attributes.update(site.attributes())
     span = SCOPE.under(parent, name, attributes, context=context, start_ns=start_ns)
     if span is not None:
         span.enter(context)
