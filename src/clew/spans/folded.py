@@ -14,10 +14,12 @@ class Folded:
         took_ns: how long the first took.
     """
 
-    __slots__ = ("count", "first_ns", "last_ns", "total_ns")
+    __slots__ = ("count", "first_ns", "group", "last_ns", "total_ns")
 
     def __init__(self, took_ns: int) -> None:
         self.count, self.total_ns, self.first_ns, self.last_ns = 1, took_ns, took_ns, 0
+        # Where not all of them have been equal: what has their common name and attributes (`folding.FoldGroup`).
+        self.group: Any = None
 
     def attributes(self) -> dict[str, Any]:
         """What the span says of it when it ends."""

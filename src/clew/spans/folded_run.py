@@ -22,9 +22,9 @@ from clew.spans.current import SUPPRESS, attach, detach, get_current
 from clew.spans.identity import StaticAttributes
 from clew.spans.light_span import LightSpan
 
-# What ended in a run and was folded: the span that stands for it, its key, how long it took, when it ended, and what
-# ended in it.
-_Ended = tuple[LightSpan, Any, int, int, Any]
+# What ended in a run and was folded: the span that stands for it, the run, its key, how long it took, when it ended,
+# and what ended in it.
+_Ended = tuple[LightSpan, Any, Any, int, int, Any]
 
 
 class FoldedRun(Span):
@@ -49,6 +49,7 @@ class FoldedRun(Span):
         "_token",
         "attributes",
         "before",
+        "called",
         "key",
         "role",
         "what",
@@ -61,8 +62,10 @@ class FoldedRun(Span):
         self._ended: list[_Ended] | None = None
         self._outer: FoldedRun | None = None
         self._outer_context: Context | None = None
-        # What it is a run of, in which role, with which key and attributes; and what the caller counts.
+        # What it is a run of, and what that is called; in which role, with which key and attributes; what the caller
+        # counts.
         self.what: Any = None
+        self.called = first._name
         self.role: Any = None
         self.key: Any = None
         self.attributes: StaticAttributes | None = None
@@ -81,7 +84,7 @@ class FoldedRun(Span):
             local.dropped += not self._is_dropped
             self._is_dropped = True
             return above
-        self._span = span = _below(above, first, self.attributes, self._start_ns)
+        self._span = span = _below(above, first, self, self._start_ns)
         _move(self._ended, first, span)
         self._ended = None
         return span
@@ -111,7 +114,7 @@ class FoldedRun(Span):
             if outer is not None and outer._span is None:
                 if outer._ended is None:
                     outer._ended = []
-                outer._ended.append((first, self.key, took_ns, end_ns, self._ended))
+                outer._ended.append((first, self, self.key, took_ns, end_ns, self._ended))
         self._ended, self._is_open = None, False
         self._runs[id(self.what)] = self
 
@@ -203,7 +206,7 @@ def begin(what: Any, role: Any) -> FoldedRun | None:
     return run
 
 
-def enlist(what: Any, role: Any, key: Any, attributes: StaticAttributes) -> FoldedRun | None:
+def enlist(what: Any, role: Any, key: Any, attributes: StaticAttributes, name: str) -> FoldedRun | None:
     """`begin` the first run of what is folded below the current span already.
 
     Args:
@@ -211,6 +214,7 @@ def enlist(what: Any, role: Any, key: Any, attributes: StaticAttributes) -> Fold
         role: the part it plays.
         key: what equal spans fold by.
         attributes: those of the span it may become.
+        name: its name.
     """
     above: Any = get_current().get(_SPAN_KEY)
     if type(above) is FoldedRun:
@@ -225,34 +229,37 @@ def enlist(what: Any, role: Any, key: Any, attributes: StaticAttributes) -> Fold
     run: FoldedRun | None = first._run
     if run is None:
         first._run = run = FoldedRun(first)
+    elif run.called != name:
+        run = FoldedRun(first)  # each template of a group has its own
     if run._is_open:
         return None
+    folding.note_unequal(first, key, name)
     if holder._runs is None:
         holder._runs = {}
     if len(holder._runs) < first._pipeline.max_folds:
         holder._runs[id(what)] = run
-    run.what, run.role, run.key, run.attributes = what, role, key, attributes
+    run.what, run.called, run.role, run.key, run.attributes = what, name, role, key, attributes
     return begin(what, role)
 
 
-def _below(above: LightSpan, like: LightSpan, static: StaticAttributes | None, start_ns: int) -> LightSpan:
+def _below(above: LightSpan, like: LightSpan, run: FoldedRun, start_ns: int) -> LightSpan:
     local = local_spans.current()
     if local is not None:
         local.spans_left -= 1
     above._children += 1
     return LightSpan(
-        *(like._pipeline, like._instrumentation_scope, like._name, like._trace, above),
+        *(like._pipeline, like._instrumentation_scope, run.called, like._trace, above),
         kind=like._kind,
-        static=static,
+        static=run.attributes,
         start_ns=start_ns,
     )
 
 
 def _move(ended: list[_Ended] | None, first: LightSpan, span: LightSpan) -> None:
     """What ended in a run was counted below `first`; it belongs below the span that the run has become."""
-    for stands, key, took_ns, end_ns, inside in ended or ():
+    for stands, run, key, took_ns, end_ns, inside in ended or ():
         folding.uncount_repeat(stands, first, took_ns)
-        moved = _below(span, stands, stands._run.attributes, end_ns - took_ns)
+        moved = _below(span, stands, run, end_ns - took_ns)
         _move(inside, stands, moved)
         moved._end_time = end_ns
         folding.fold(moved, span, key)

@@ -11,10 +11,25 @@ from typing import Any
 
 from clew import attributes as names
 from clew.spans.folded import Folded
+from clew.spans.identity import StaticAttributes
 from clew.spans.light_span import LightSpan
 
 # What is the folded span's when it is taken together.
 _SUMMED = (names.DB_RESPONSE_RETURNED_ROWS, names.DJANGO_TEMPLATE_QUERY_COUNT)
+
+
+class FoldGroup:
+    """A key of siblings that fold although they are not equal, as a library's templates do.
+
+    Args:
+        name: what they are called together.
+        static: what they have in common.
+    """
+
+    __slots__ = ("name", "static")
+
+    def __init__(self, name: str, static: StaticAttributes) -> None:
+        self.name, self.static = name, static
 
 
 def close_folded(span: Any, parent: Any, key: Any, error: BaseException | None = None) -> None:
@@ -68,6 +83,7 @@ def fold(span: LightSpan, parent: LightSpan, key: Any) -> None:
         folds = parent._folds = {}
     first = folds.get(key)
     if first is not None:
+        note_unequal(first, key, span._name)
         _merge(first, Folded(took), span)
     elif len(folds) < span._pipeline.max_folds:
         span._folded = Folded(took)
@@ -76,12 +92,20 @@ def fold(span: LightSpan, parent: LightSpan, key: Any) -> None:
         span._finish()
 
 
+def note_unequal(first: LightSpan, key: Any, name: str) -> None:
+    """One of that name folds into `first`, which from now on may have to be called after their group."""
+    folded = first._folded
+    if type(key) is FoldGroup and folded is not None and first._name != name:
+        folded.group = key
+
+
 def _merge(first: LightSpan, more: Folded, other: LightSpan) -> None:
     folded = first._folded
     if folded is not None:
         folded.count += more.count
         folded.total_ns += more.total_ns
         folded.last_ns = more.last_ns or more.total_ns
+        folded.group = folded.group or more.group
     first._end_time = other._end_time
     if other._findings:
         for finding in other._findings:
@@ -102,6 +126,7 @@ def _take(span: LightSpan, others: dict[Any, LightSpan]) -> None:
     for key, other in others.items():
         first = folds.get(key)
         if first is not None and other._folded is not None:
+            note_unequal(first, key, other._name)
             _merge(first, other._folded, other)
         elif len(folds) < span._pipeline.max_folds:
             other.above = span

@@ -398,6 +398,8 @@ class LightSpan(Span):
         """The parent has ended, in which it waited for equals of its."""
         folded = self._folded
         if folded is not None and folded.count > 1:
+            if folded.group is not None:
+                self._name, self._static = folded.group.name, folded.group.static
             held = self._attributes  # not by `note`: it has ended, and a provider's limits have made it bounded
             for key, value in folded.attributes().items():
                 held[key] = value

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import django
 import pytest
-from django.template import Context, Engine, Template, TemplateDoesNotExist, base, loader_tags
+from django import forms
+from django.http import HttpResponse
+from django.template import Context, Engine, Template, TemplateDoesNotExist, base, engines, loader_tags
 from django.template.loader import render_to_string
-from django.test import Client, RequestFactory
+from django.test import Client, RequestFactory, override_settings
+from django.urls import path
 from django.utils.functional import SimpleLazyObject, lazystr
 from opentelemetry import context as otel_context
 from opentelemetry import trace as otel
@@ -269,3 +272,43 @@ def test_uninstalling_restores_the_identical_objects():
         during = [vars(owner)[name] for owner, name in PLACES]
     assert [vars(owner)[name] for owner, name in PLACES] == before
     assert all(here is not there for here, there in zip(before, during, strict=True))
+
+
+class NameForm(forms.Form):
+    name = forms.CharField()
+
+
+def library_page(request):
+    form = forms.Form()
+    for number in range(8):
+        kinds = (forms.CharField(), forms.BooleanField(), forms.ChoiceField(choices=[(1, "one"), (2, "two")]))
+        form.fields[f"field{number}"] = kinds[number % 3]
+    page = engines["django"].from_string("{% for field in form %}{{ field }}{% endfor %}{% include 't/card.html' %}")
+    return HttpResponse(page.render({"form": form}))
+
+
+def test_templates_of_a_library_in_a_page_are_one_span():
+    urls = type("urls", (), {"urlpatterns": [path("", library_page)]})
+    with override_settings(ROOT_URLCONF=urls, MIDDLEWARE=[]), tracing() as trace:
+        Client().get("/")
+    (page,) = [span for span in trace.spans if span.name == "template <string>"]
+    below = [span for span in trace.spans if span.parent and span.parent.span_id == page.context.span_id]
+    assert sorted(span.name for span in below) == ["template django/*", "template t/card.html"]
+    widgets = next(span for span in below if span.name == "template django/*")
+    assert widgets.attributes["django.template.name"] == "django/*"
+    assert widgets.attributes["clew.folded.count"] == 8
+    assert "code.file.path" not in widgets.attributes
+    inside = [span.name for span in trace.spans if span.parent and span.parent.span_id == widgets.context.span_id]
+    assert inside == ["template django/*"]
+
+
+def test_one_template_of_a_library_keeps_its_name():
+    def view(request):
+        return HttpResponse(engines["django"].from_string("{{ form.name }}").render({"form": NameForm()}))
+
+    urls = type("urls", (), {"urlpatterns": [path("", view)]})
+    with override_settings(ROOT_URLCONF=urls, MIDDLEWARE=[]), tracing() as trace:
+        Client().get("/")
+    assert [span.name for span in trace.spans if "django/" in span.name][
+        -1
+    ] == "template django/forms/widgets/text.html"

@@ -62,13 +62,21 @@ def _open_partial(partial: Any, /, context: Any) -> _Rendering | None:
 
 
 def _rendering(template: Any, role: str, facts: Facts) -> _Rendering | None:
-    attributes, key = facts.roles[role]
-    run = folded_run.enlist(template, role, key, attributes)
+    attributes, own_key = facts.roles[role]
+    group = facts.groups[role]
+    key: Any = group if group is not None and _is_part() else own_key
+    run = folded_run.enlist(template, role, key, attributes, facts.span_name)
     if run is not None:
         run.before = _query_count()
         return run
     span = SCOPE.open(facts.span_name, static=attributes)
     return None if span is None else (span, key, _query_count())
+
+
+def _is_part() -> bool:
+    """Whether it is rendered in another template, and not a page."""
+    above: Any = get_current_span()
+    return type(above) is FoldedRun or (type(above) is LightSpan and above.instrumentation_scope.name == SCOPE.name)
 
 
 def _query_count() -> int:
@@ -167,7 +175,7 @@ SEAM = Seam(
             "template page.html",
             "INTERNAL",
             "a template that is rendered, included or extended; equal ones below one span that have nothing under "
-            "them are one span",
+            "them are one span, and so are those of one library in a page (`template django/*`)",
             _TEMPLATE,
         ),
         SpanDoc(

@@ -6,12 +6,16 @@ import os
 from typing import Any
 
 from clew import attributes as names
+from clew.source import frames
+from clew.spans.folding import FoldGroup
 from clew.spans.identity import StaticAttributes
 
 ROLES = ("root", "include", "extends", "block", "import")
 # Name of a template made from a string: these have none, and their source must not become one.
 NAMELESS = "<string>"
 _MAX_KNOWN = 4096
+_PARTS = ("root", "include")
+_groups: dict[tuple[str, ...], FoldGroup] = {}
 
 
 class Facts:
@@ -23,7 +27,7 @@ class Facts:
         file: its file, or whatever stands for it.
     """
 
-    __slots__ = ("roles", "span_name")
+    __slots__ = ("groups", "roles", "span_name")
 
     def __init__(self, engine: str, name: str, file: str | None) -> None:
         self.span_name = f"template {name}"
@@ -34,6 +38,22 @@ class Facts:
         self.roles = {
             role: (StaticAttributes({**common, names.DJANGO_TEMPLATE_ROLE: role}), (name, file, role)) for role in ROLES
         }
+        # Of a library's, as form widgets are: what its templates fold by where they are parts of a page.
+        self.groups = {role: group_of(engine, name, file, role) for role in _PARTS}
+
+
+def group_of(engine: str, name: str, file: str | None, role: str) -> FoldGroup | None:
+    """The templates of the same library directory; None for one of the application, or one that has no directory."""
+    directory = name.partition("/")[0]
+    if file is None or directory == name or not os.path.isabs(file) or frames.is_application(file):
+        return None
+    key = (engine, file.removesuffix(name), directory, role)
+    found = _groups.get(key)
+    if found is None and len(_groups) < _MAX_KNOWN:
+        common = {names.DJANGO_TEMPLATE_NAME: f"{directory}/*", names.DJANGO_TEMPLATE_ENGINE: engine}
+        static = StaticAttributes({**common, names.DJANGO_TEMPLATE_ROLE: role})
+        found = _groups[key] = FoldGroup(f"template {directory}/*", static)
+    return found
 
 
 class KnownTemplates:
