@@ -173,6 +173,20 @@ CELERY_LINKED_SPAN_ID: Final = _name("celery.publish.span_id", "the publish span
 
 CLEW_FOLDED_COUNT: Final = _name("clew.folded.count", "how many equal spans without children this one stands for")
 CLEW_FOLDED_DURATION_MS: Final = _name("clew.folded.duration_ms", "their duration together")
+CLEW_FAN_OUT_FIRST_MESSAGE_ID: Final = _name(
+    "clew.fan_out.first_message_id", "id of the first of the tasks that one publish span stands for"
+)
+CLEW_FAN_OUT_LAST_MESSAGE_ID: Final = _name("clew.fan_out.last_message_id", "id of the last of them")
+CLEW_FAN_OUT_BODY_SIZE: Final = _name("clew.fan_out.body_size", "bytes of their messages' bodies together")
+CLEW_FAN_OUT_OWN_TRACES: Final = _name(
+    "clew.fan_out.own_traces", "how many of their runs begin a trace of their own, linked to this span"
+)
+CLEW_FAN_OUT_POSITION: Final = _name(
+    "clew.fan_out.position", "which send of its task in one request or task it was, where that were many"
+)
+CLEW_FAN_OUT_OWN_TRACE: Final = _name(
+    "clew.fan_out.own_trace", "true on a run that begins a trace of its own, because its sender's has `fan_out` others"
+)
 CLEW_CANCELLED: Final = _name("clew.cancelled", "true when the work under the span was cancelled")
 CLEW_SPANS_DROPPED: Final = _name("clew.spans.dropped", "spans over the limit of one trace in one process")
 CLEW_SPANS_LOST: Final = _name(

@@ -37,6 +37,9 @@ class Settings:
     task_parent: Literal["parent", "link"] = _doc(
         "parent", "parent: a task's run is a child of its publish span, and linked; link: a trace of its own, linked"
     )
+    fan_out: int = _doc(
+        200, "runs of tasks sent in loops that are in the trace of the request or task; more have a trace each, linked"
+    )
     middleware_threshold_us: int = _doc(100, "a middleware phase this long (microseconds) is a span")
     readable_routes: bool = _doc(
         True, "routes of re_path() as `orders/<code>/`; false: as regular expressions, as contrib has them"
@@ -53,6 +56,7 @@ class Settings:
     n_plus_one_threshold: int = _doc(5, "runs of one query from one place in the code that are an N+1")
     repeated_query_threshold: int = _doc(3, "runs of one query with the same parameters that are too many")
     write_in_loop_threshold: int = _doc(10, "single writes from one place in the code that should be one bulk write")
+    publish_in_loop_threshold: int = _doc(20, "sends of one task from one line that should be one message")
     slow_query_threshold_ms: float = _doc(500.0, "a query this long (milliseconds) is slow; 0: never")
     slow_queue_threshold_ms: float = _doc(
         10_000.0, "a task that waited this long in its queue (milliseconds) says `celery.queue_slow`; 0: never"

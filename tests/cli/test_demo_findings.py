@@ -29,6 +29,7 @@ LINES = {
     "publish_in_transaction": (TRANSACTIONS, "early", "send_invoice.delay("),
     "late_binding_on_commit": (TRANSACTIONS, "shipping", "transaction.on_commit(lambda"),
     "duplicate_publish": (TRANSACTIONS, "twice", "tell_warehouse.delay("),
+    "publish_in_loop": (TRANSACTIONS, "stocktaking", "tell_warehouse.delay("),
     "silent_failure": (TASKS, "count_points", "logger.exception("),
 }
 BY_NAME = {mistake.finding: mistake for mistake in MISTAKES}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -55,6 +56,46 @@ def test_wrong_use_is_said_with_exit_code_two(capsys, wrong):
     err = capsys.readouterr().err
     assert "usage: clew" in err
     assert wrong[-1] in err
+
+
+@pytest.mark.parametrize(
+    ("process", "name", "value", "said"),
+    [
+        ("worker", "CLEW_DEMO_BROKER", "nonsense://127.0.0.1", "CLEW_DEMO_BROKER is not redis://"),
+        ("beat", "CLEW_DEMO_BROKER", "nonsense", "CLEW_DEMO_BROKER is not redis://"),
+        ("web", "CLEW_DEMO_BROKER", "redis://clerk:secret@host:port/0", "CLEW_DEMO_BROKER is not redis://"),
+        ("worker", "CLEW_DEMO_BROKER", "amqp://host:99999//", "CLEW_DEMO_BROKER is not redis://"),
+        ("worker", "CLEW_DEMO_BROKER", "sqs://", "package that is missing"),
+        ("web", "CLEW_DEMO_DATABASE", "shop.db", "CLEW_DEMO_DATABASE is not postgres://"),
+        ("worker", "CLEW_DEMO_DATABASE", "mysql://me:secret@db/shop", "CLEW_DEMO_DATABASE is not postgres://"),
+        ("web", "CLEW_DEMO_DATABASE", "postgres://me:secret@db:port/shop", "CLEW_DEMO_DATABASE is not postgres://"),
+        ("web", "CLEW_DEMO_DATABASE", "postgres://me:secret@db/", "CLEW_DEMO_DATABASE is not postgres://"),
+        ("beat", "CLEW_DEMO_DATABASE", "postgres://[db/shop", "CLEW_DEMO_DATABASE is not postgres://"),
+        ("worker", "CLEW_DEMO_DIR", os.devnull, "CLEW_DEMO_DIR: no files can be made in"),
+        ("web", "--host", "nowhere.invalid", "cannot listen on nowhere.invalid"),
+    ],
+)
+def test_a_process_with_a_wrong_value_says_so_in_one_line(capsys, monkeypatch, tmp_path, process, name, value, said):
+    monkeypatch.setattr("clew.cli.demo.become", lambda *_: pytest.fail("it was started"))
+    monkeypatch.setenv("CLEW_DEMO_DIR", str(tmp_path))
+    arguments = [name, value, "--port", "0"] if name.startswith("--") else []
+    if not arguments:
+        monkeypatch.setenv(name, value)
+    assert clew.cli.main(["demo", process, *arguments]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert said in err
+    assert "secret" not in err
+
+
+@pytest.mark.parametrize("broker", ["redis://127.0.0.1/0", "amqp://guest@127.0.0.1//", "filesystem://"])
+def test_the_folder_of_the_database_is_made_whatever_the_broker(monkeypatch, tmp_path, broker):
+    """With Redis and no database: "unable to open database file"."""
+    monkeypatch.setenv("CLEW_DEMO_DIR", str(tmp_path / "not" / "there"))
+    monkeypatch.setenv("CLEW_DEMO_BROKER", broker)
+    monkeypatch.delenv("CLEW_DEMO_DATABASE", raising=False)
+    sqlite3.connect(environment.database()["NAME"]).close()
+    assert environment.problem() == ""
 
 
 @pytest.mark.parametrize("package", ["django", "celery"])

@@ -22,6 +22,7 @@ DETECTORS = (
     "publish_in_transaction",
     "late_binding_on_commit",
     "duplicate_publish",
+    "publish_in_loop",
     "no_consumer",
     "silent_failure",
     "redelivery_risk",

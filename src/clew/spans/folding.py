@@ -63,6 +63,42 @@ def uncount_repeat(first: LightSpan, parent: LightSpan, took_ns: int) -> None:
         parent._children -= 1
 
 
+def wait(span: LightSpan, error: BaseException | None = None) -> None:
+    """A span is over, but does not end until `end_waiting`: whoever keeps it has it stand for its equals."""
+    if error is not None:
+        span.fail(error)
+    span.restore()
+    span._end_time = time_ns()
+    if span._folded is None:
+        span._folded = Folded(span.elapsed_ns)
+    else:  # others, in other threads, were faster
+        span._folded.count += 1
+        span._folded.total_ns += span.elapsed_ns
+
+
+def stand_for(first: LightSpan, span: LightSpan) -> None:
+    """An open span, of nobody's interest but its time, is over; another stands for it."""
+    span.restore()
+    span._end_time = time_ns()
+    took_ns = span.elapsed_ns
+    if first._folded is None:
+        first._folded = Folded(took_ns)
+        return
+    first._folded.count += 1
+    first._folded.total_ns += took_ns
+    first._folded.last_ns = took_ns
+
+
+def stands_for_others(span: LightSpan) -> bool:
+    """Whether it stands for more than itself."""
+    return span._folded is not None and (span._folded.count > 1 or span.is_recording())
+
+
+def end_waiting(span: LightSpan) -> None:
+    """End a span that has waited."""
+    span._finish_folded()
+
+
 def is_foldable(span: LightSpan) -> bool:
     """Whether everything that was opened below `span` was folded, and nothing was said on it."""
     folds = span._folds

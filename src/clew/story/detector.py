@@ -29,6 +29,7 @@ class Detector:
         on_transaction: (transaction) when it is over (see story/transactions.py).
         on_commit_hooks: (connection, hooks, transaction) before the on_commit hooks of a transaction are run.
         on_publish: (publish) before a task is sent.
+        on_sent: (publish) after a task was sent, with how long that took and the bytes of its body.
         on_queue: (queue) after a task was sent to a queue nobody reads (see story/unread_queue.py).
         on_client_call: (span) after a call to another service, by anybody's instrumentation.
         on_cache: (operation, log) after an operation on a cache (see story/cache_operation.py).
@@ -48,6 +49,7 @@ class Detector:
     on_transaction: Callable[..., None] | None = None
     on_commit_hooks: Callable[..., None] | None = None
     on_publish: Callable[..., None] | None = None
+    on_sent: Callable[..., None] | None = None
     on_queue: Callable[..., None] | None = None
     on_client_call: Callable[..., None] | None = None
     on_cache: Callable[..., None] | None = None
@@ -64,6 +66,7 @@ HOOKS = (
     "on_transaction",
     "on_commit_hooks",
     "on_publish",
+    "on_sent",
     "on_queue",
     "on_client_call",
     "on_cache",
@@ -83,6 +86,7 @@ class Watchers:
     on_transaction: tuple[Callable[..., None], ...] = ()
     on_commit_hooks: tuple[Callable[..., None], ...] = ()
     on_publish: tuple[Callable[..., None], ...] = ()
+    on_sent: tuple[Callable[..., None], ...] = ()
     on_queue: tuple[Callable[..., None], ...] = ()
     on_client_call: tuple[Callable[..., None], ...] = ()
     on_cache: tuple[Callable[..., None], ...] = ()

@@ -175,7 +175,21 @@ class Publish:
         frame: where in the stack it is sent from; None once it is sent.
     """
 
-    __slots__ = ("_site", "app", "args", "frame", "is_eager", "kwargs", "local", "options", "span", "task", "task_name")
+    __slots__ = (
+        "_site",
+        "app",
+        "args",
+        "body_bytes",
+        "frame",
+        "is_eager",
+        "kwargs",
+        "local",
+        "options",
+        "span",
+        "task",
+        "task_name",
+        "took_ns",
+    )
 
     def __init__(self, local: LocalTrace, task_name: str, task: Any, is_eager: bool, frame: FrameType | None) -> None:
         self.local = local
@@ -189,7 +203,9 @@ class Publish:
         self.options: dict[str, Any] = {}
         # The Celery app that sends it.
         self.app: Any = None
-        # The PRODUCER span.
+        # How long it took, and the bytes of its body; once it is sent.
+        self.took_ns = self.body_bytes = 0
+        # The PRODUCER span; once it is sent, the one that stands for it.
         self.span: OpenSpan | None = None
         self._site: CallSite | None = None
 

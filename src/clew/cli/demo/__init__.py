@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import socket
+import sys
 from typing import Any
 
 from clew.cli.demo.processes import become
@@ -70,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
     Returns:
         0 when the traces of both processes arrived and were shown, and nothing that clew should find in them was
-        missing; else 1.
+        missing; else 1. 2 when a process of the demo is given values that it cannot use.
     """
     # Asked now, it is a line; asked by the processes, it would be two tracebacks.
     for package in _NEEDED:
@@ -80,11 +82,28 @@ def run(args: argparse.Namespace) -> int:
     if os.name != "posix":
         raise SystemExit("clew demo: a prefork worker needs Linux or macOS; on Windows, use WSL or docker compose")
     if args.process:
+        from clew.cli.demo_site.environment import problem
+
+        if said := problem() or _host_problem(args):
+            print(f"clew demo: {said}", file=sys.stderr)
+            return 2
         become(args.process, getattr(args, "host", ""), args.port)
     # Not for a process of the demo, which would take the imports along.
     from clew.cli.demo.runner import run_demo
 
     return run_demo(args)
+
+
+def _host_problem(args: argparse.Namespace) -> str:
+    host = getattr(args, "host", None)
+    if host is None:
+        return ""
+    try:
+        socket.create_server((host, args.port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        return f"cannot listen on {host} port {args.port}: {reason}"
+    return ""
 
 
 def _port(text: str) -> int:

@@ -55,6 +55,7 @@ MISTAKES = (
     ),
     Mistake("late_binding_on_commit", "shipping", "POST", "Ship four orders", "lambdas that all ship the last one"),
     Mistake("duplicate_publish", "twice", "POST", "Pack an order", "two helpers that each send the same task"),
+    Mistake("publish_in_loop", "stocktaking", "POST", "Pack all orders", "forty tasks that one line sends: one span"),
     Mistake(
         "silent_failure", "points", "POST", "Count the points", "a task that fails, and that Celery says succeeded"
     ),

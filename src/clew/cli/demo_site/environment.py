@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -27,20 +28,25 @@ def database() -> dict[str, Any]:
     """The entry of `DATABASES`.
 
     Raises:
-        ValueError: the URL is not one of PostgreSQL.
+        ValueError: the URL is not one of PostgreSQL, or has no database or no port that is one.
     """
-    url = urlsplit(os.environ.get("CLEW_DEMO_DATABASE", ""))
-    if not url.scheme:
+    given = os.environ.get("CLEW_DEMO_DATABASE", "")
+    if not given:
         return _file("shop")
-    if url.scheme not in ("postgres", "postgresql"):
-        raise ValueError(f"CLEW_DEMO_DATABASE: {url.scheme}:// is not postgres://user:password@host:port/name")
+    try:
+        url = urlsplit(given)
+        name, port = unquote(url.path.lstrip("/")), url.port
+    except ValueError:
+        url, name, port = urlsplit(""), "", None
+    if url.scheme not in ("postgres", "postgresql") or not name:
+        raise ValueError("CLEW_DEMO_DATABASE is not postgres://user:password@host:port/name")
     return {
         "ENGINE": "django.db.backends.postgresql",
-        "NAME": unquote(url.path.lstrip("/")),
+        "NAME": name,
         "USER": unquote(url.username or ""),
         "PASSWORD": unquote(url.password or ""),
         "HOST": url.hostname or "",
-        "PORT": str(url.port or ""),
+        "PORT": str(port or ""),
     }
 
 
@@ -50,9 +56,44 @@ def replica() -> dict[str, Any]:
 
 
 def _file(name: str) -> dict[str, Any]:
+    directory().mkdir(parents=True, exist_ok=True)
     # Web and worker write to one file: better to wait for each other than to fail.
     options = {"timeout": 20}
     return {"ENGINE": "django.db.backends.sqlite3", "NAME": directory() / f"{name}.sqlite3", "OPTIONS": options}
+
+
+def problem() -> str:
+    """What keeps a process from starting with these values, in one line; "" where nothing does."""
+    return _broker_problem() or _database_problem()
+
+
+def _broker_problem() -> str:
+    from kombu import Connection
+
+    name, separator, _ = broker().partition("://")
+    try:
+        if not separator:
+            raise ValueError
+        Connection(broker()).get_transport_cls()
+    except ImportError as error:
+        return f"CLEW_DEMO_BROKER: {name} needs a Python package that is missing ({error})"
+    except Exception:  # noqa: BLE001 - each transport has exceptions of its own
+        return "CLEW_DEMO_BROKER is not redis://host:port/number, amqp://user:password@host:port// or the like"
+    return ""
+
+
+def _database_problem() -> str:
+    try:
+        found = database()
+        broker_options()
+        replica()
+    except ValueError as error:
+        return str(error)
+    except OSError as error:
+        return f"CLEW_DEMO_DIR: no files can be made in {directory()} ({error.strerror})"
+    needed = ("psycopg", "psycopg2") if "postgresql" in found["ENGINE"] else ("sqlite3",)
+    is_there = any(importlib.util.find_spec(each) is not None for each in needed)
+    return "" if is_there else f"CLEW_DEMO_DATABASE needs the Python package {needed[0]}"
 
 
 def broker_options() -> dict[str, Any]:

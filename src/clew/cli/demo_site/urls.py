@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib.auth.views import LoginView, LogoutView
-from django.urls import include, path
+from django.urls import include, path, re_path
 
 from clew.cli.demo_site import views
 
@@ -14,6 +14,9 @@ urlpatterns = [
     path("orders/", views.orders, name="orders"),
     path("orders/new/", views.new_order, name="new_order"),
     path("orders/<int:number>/", views.order, name="order"),
+    # As sites wrote them before Django 2; the trace says `invoices/<number>.txt`.
+    re_path(r"^invoices/(?P<number>[0-9]+)\.txt$", views.invoice, name="invoice"),
+    re_path(r"^archive/(?:(?P<year>[0-9]{4})/)?$", views.archive, name="archive"),
     path("closed/", views.never, name="closed"),
     path("rates/", views.rates, name="rates"),
     path("broken/", views.broken, name="broken"),

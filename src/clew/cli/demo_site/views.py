@@ -34,6 +34,7 @@ PAGES = (
     Page("login", "Log in", "two authentication backends, asked in order"),
     Page("orders", "Orders", "a page made of templates that extend and include others"),
     Page("orders", "Place an order", "a form that sends a task, which sends another: one trace, three processes"),
+    Page("archive", "The archive", "a route that is a regular expression, as one reads it"),
     Page("closed", "The closed shop", "a middleware answers; why the view never runs"),
     Page("rates", "Exchange rates", "an async view"),
     Page("broken", "A broken page", "an error, and the line it comes from"),
@@ -74,6 +75,21 @@ def order(request: HttpRequest, number: int) -> HttpResponse:
     """One order, and how far the tasks have come with it."""
     found = get_object_or_404(Order.objects.select_related("customer"), pk=number)
     return render(request, "shop/order.html", {"order": found})
+
+
+@require_GET
+@login_required
+def invoice(request: HttpRequest, number: str) -> HttpResponse:
+    """The invoice of an order, as the task has written it."""
+    return HttpResponse(get_object_or_404(Order, pk=number).invoice, content_type="text/plain")
+
+
+@require_GET
+@login_required
+def archive(request: HttpRequest, year: str | None = None) -> HttpResponse:
+    """How many orders there were in a year, or ever."""
+    found = Order.objects.filter(created__year=year) if year else Order.objects.all()
+    return JsonResponse({"orders": found.count()})
 
 
 @require_GET

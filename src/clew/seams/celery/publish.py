@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from opentelemetry import propagate
+from opentelemetry.context import set_value
 from opentelemetry.trace import SpanKind, get_current_span
 
 from clew import attributes as names
@@ -23,14 +24,16 @@ from clew.engine import isolation
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.seams.celery.contrib import TakeOver
-from clew.seams.celery.message import chords, metrics
+from clew.seams.celery.message import chords, fan_out, metrics
 from clew.seams.celery.message.attempts import attempts_header, is_next_attempt, is_others_chord
 from clew.seams.celery.message.attributes import message_attributes, publishing_broker, route_attributes
-from clew.seams.celery.message.headers import ATTEMPTS, CHORD, PUBLISHED_AT, RECEIVED
+from clew.seams.celery.message.fan_out import Sending
+from clew.seams.celery.message.headers import ATTEMPTS, CHORD, FAN_OUT, PUBLISHED_AT, RECEIVED
 from clew.seams.celery.message.waiting import eta_attributes
 from clew.seams.celery.receivers import Receivers
 from clew.source.call_site import call_site
 from clew.spans import scope as spans
+from clew.spans.current import SUPPRESS, attach, detach
 from clew.spans.light_span import LightSpan
 from clew.story import local_trace, transactions
 from clew.story.detector import watchers
@@ -71,16 +74,19 @@ def _open(
     keywords: dict[str, Any],
     original: Any,
     caller: FrameType,
-) -> spans.OpenSpan | None:
+) -> Sending | None:
     broker = publishing_broker(app, connection)
+    local = _local()  # before the span is current: asking for its context would look like a child of it
     span = _start(name, broker)
-    if span is not None:
-        metrics.sending(str(name), broker)
-        if local := _told():
-            publish = Publish(local, str(name), task_type, False, caller)
-            publish.app, publish.span = app, span
-            _tell(publish, original, positional, keywords)
-    return span
+    if span is None:
+        return None
+    metrics.sending(str(name), broker)
+    sending = Sending(span, str(name), local, caller)
+    if local is not None and (watchers.on_publish or watchers.on_sent):
+        sending.publish = publish = Publish(local, str(name), task_type, False, caller)
+        publish.app, publish.span = app, span
+        _tell(publish, original, positional, keywords)
+    return sending
 
 
 def _open_eager(
@@ -96,16 +102,17 @@ def _open_eager(
     if (retries and is_next_attempt(task_id, retries)) or not task.app.conf.task_always_eager:
         return None  # the next attempt of an eager run is not sent
     span = _start(task.name, {names.CELERY_EAGER: True})
-    if span is not None and (local := _told()):
+    local = _local() if span is not None and watchers.on_publish else None
+    if local is not None:
         publish = Publish(local, str(task.name), task, True, caller)
         publish.app, publish.span = task.app, span
         _tell(publish, original, positional, keywords)
     return span
 
 
-def _told() -> LocalTrace | None:
-    """The request or task that sends, if a detector wants to know."""
-    return (local_trace.current() or local_trace.of_current_span()) if watchers.on_publish else None
+def _local() -> LocalTrace | None:
+    """The request or task that sends."""
+    return local_trace.current() or local_trace.of_current_span()
 
 
 def _tell(publish: Publish, original: Any, positional: tuple[Any, ...], keywords: dict[str, Any]) -> None:
@@ -133,13 +140,19 @@ def _defaults(original: Any) -> dict[str, Any]:
     return {name: parameter.default for name, parameter in inspect.signature(original).parameters.items()}
 
 
-def _sent(opened: Any, error: BaseException | None, caller: FrameType) -> None:
-    """Tell the transactions that were open meanwhile how long they have waited for the broker."""
+def _sent(opened: Sending, error: BaseException | None, caller: FrameType) -> None:
+    """Tell the detectors; and the transactions that were open meanwhile how long they have waited for the broker."""
     metrics.sent(error)
+    span = opened.span
+    took_ns = span.elapsed_ns if type(span) is LightSpan else 0
+    publish = opened.publish
+    if publish is not None and error is None:
+        publish.took_ns, publish.body_bytes, publish.span = took_ns, opened.body_bytes, opened.standing
+        for on_sent in watchers.on_sent:
+            on_sent(publish)
     for connection in transactions.open_connections():
         transaction = transactions.open_on(connection)
         if transaction is not None:
-            took_ns = opened.elapsed_ns if type(opened) is LightSpan else 0
             transaction.called(transactions.BROKER, took_ns, "publish", call_site(caller))
 
 
@@ -156,7 +169,6 @@ def _before_publish(
     chords.tell_message(headers, body)
     if aliases := transactions.open_aliases():
         headers[PUBLISHED_HEADER] = aliases
-    propagate.inject(headers)
     metrics.sending_to(exchange, routing_key)
     span: Any = get_current_span()
     if span.is_recording() and _is_ours(span) and not spans.is_suppressed():
@@ -169,11 +181,14 @@ def _before_publish(
         note = getattr(span, "note", span.set_attribute)
         for key, value in attributes.items():
             note(key, value)
+        if (sending := fan_out.current()) is not None:
+            sending.told(headers, body, aliases)
+    propagate.inject(headers)
 
 
 def _renew(headers: dict[str, Any], body: Any) -> None:
     """A retry brings the headers of the message before it; those of ours must not stay."""
-    for name in ("tracestate", PUBLISHED_HEADER, RECEIVED, ATTEMPTS):
+    for name in ("tracestate", PUBLISHED_HEADER, RECEIVED, ATTEMPTS, FAN_OUT):
         headers.pop(name, None)
     headers[PUBLISHED_AT] = str(time_ns())
     about = body if isinstance(body, dict) else headers
@@ -181,6 +196,16 @@ def _renew(headers: dict[str, Any], body: Any) -> None:
         del headers[CHORD]
     if about.get("retries") and (attempts := attempts_header(about.get("id"), about["retries"])):
         headers[ATTEMPTS] = attempts
+
+
+def _transfer(body: Any) -> Any:
+    """The message is serialised, and goes to the broker."""
+    sending = fan_out.current()
+    if sending is None:
+        return None
+    sending.body_bytes = len(body) if isinstance(body, (str, bytes)) else 0
+    # No driver's span below the one that stands for a thousand: `clew.folded.duration_ms` says what they took.
+    return attach(set_value(SUPPRESS, True)) if sending.is_folded else None
 
 
 def _is_ours(span: Any) -> bool:
@@ -202,6 +227,7 @@ SEAM = Seam(
     patches=(
         Patch("celery.app.base", "Celery.send_task", Around(_open, _sent)),
         Patch("celery.app.task", "Task.apply", Around(_open_eager)),
+        Patch("kombu.messaging", "Producer._publish", Around(_transfer, close=lambda opened: detach(opened))),
         *RECEIVERS.patches,
         *CONTRIB.patches,
     ),
@@ -225,6 +251,10 @@ SEAM = Seam(
                 names.CELERY_EAGER,
                 names.CELERY_PUBLISHED_IN_TRANSACTION,
                 names.CELERY_HAS_CONSUMERS,
+                names.CLEW_FAN_OUT_FIRST_MESSAGE_ID,
+                names.CLEW_FAN_OUT_LAST_MESSAGE_ID,
+                names.CLEW_FAN_OUT_BODY_SIZE,
+                names.CLEW_FAN_OUT_OWN_TRACES,
                 names.MESSAGING_SYSTEM,
                 names.MESSAGING_OPERATION_NAME,
                 names.MESSAGING_OPERATION_TYPE,

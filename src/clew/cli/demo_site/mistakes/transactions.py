@@ -17,7 +17,7 @@ from clew.cli.demo_site.models import Customer, Order, Stock
 from clew.cli.demo_site.tasks import count_points, send_invoice, tell_warehouse
 
 logger = logging.getLogger(__name__)
-_REELS = 3
+_REELS, _ORDERS = 3, 40
 
 
 @require_POST
@@ -85,6 +85,17 @@ def twice(request: HttpRequest) -> HttpResponse:
     # Wrong: closing the order has sent this already: `duplicate_publish`, on the second of the two.
     tell_warehouse.delay(order.pk)
     return _thank(request, order)
+
+
+@require_POST
+def stocktaking(request: HttpRequest) -> HttpResponse:
+    """Have many orders packed."""
+    numbers = list(Order.objects.values_list("pk", flat=True)[:_ORDERS])
+    for order_id in numbers:
+        # Wrong: a message and a run for each: `publish_in_loop`, on the span that stands for most of them.
+        # tell_warehouse.chunks([(order_id,), ...], 100).apply_async() sends one.
+        tell_warehouse.delay(order_id)
+    return render(request, "shop/mistakes/said.html", {"said": f"{len(numbers)} orders are being packed."})
 
 
 @require_POST

@@ -19,6 +19,7 @@ urlpatterns = [
     path("early/", transactions.early, name="early"),
     path("shipping/", transactions.shipping, name="shipping"),
     path("twice/", transactions.twice, name="twice"),
+    path("stocktaking/", transactions.stocktaking, name="stocktaking"),
     path("points/", transactions.points, name="points"),
     path("carrier/", carrier.answer, name="carrier"),
 ]

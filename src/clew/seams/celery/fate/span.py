@@ -172,7 +172,10 @@ def telling(task: Any, request: Any, fate: Fate, over: Ended | None = None) -> F
     origin, ids = origin_of(request, attributes), ids_of(request)
     name, kind = f"{KINDS[fate.outcome].verb}/{task.name}", SpanKind.CONSUMER
     start_ns = None if fate.started is None else int(fate.started * 1e9)
-    root = spans.start_root(pipeline, SCOPE, name, kind, origin.context, attributes, origin.links, start_ns, ids)
+    root = spans.start_root(
+        *(pipeline, SCOPE, name, kind, origin.context, attributes, origin.links, start_ns, ids),
+        is_own_trace=origin.is_own_trace,
+    )
     if root is None:
         return None
     found = FateReport(request, origin, root, root.span, fate)
@@ -190,14 +193,15 @@ def below_run(request: Any) -> FateReport | None:
     Returns:
         What makes it current; None where the run's span is not known.
     """
-    pipeline, span_id = spans.pipeline(), ids_of(request)[1]
+    pipeline, (own_trace_id, span_id) = spans.pipeline(), ids_of(request)
     if pipeline is None or not span_id or not pipeline.allows_light_roots:
         return None
     origin = origin_of(request, {})
     above = get_current_span(origin.context).get_span_context()
     if not above.is_valid:
         return _below_root(request, origin, pipeline)
-    run = SpanContext(above.trace_id, span_id, True, above.trace_flags, above.trace_state)
+    trace_id = own_trace_id if origin.is_own_trace else above.trace_id
+    run = SpanContext(trace_id, span_id, True, above.trace_flags, above.trace_state)
     return FateReport(request, origin, None, NonRecordingSpan(run))
 
 

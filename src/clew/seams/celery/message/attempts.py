@@ -39,7 +39,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from clew import attributes as names
 from clew.engine import configuration, needs
 from clew.seams.celery import contrib
-from clew.seams.celery.message.headers import ATTEMPTS, CHORD, read_attempts, write_attempts
+from clew.seams.celery.message.headers import ATTEMPTS, CHORD, FAN_OUT, read_attempts, read_place, write_attempts
+from clew.spans import scope as spans
 
 Attributes = dict[str, Any]
 needs.declare(
@@ -89,12 +90,16 @@ class Origin(NamedTuple):
     Args:
         context: that it starts in, with its parent and the baggage.
         links: to its publish, and to the attempt before.
-        first: the publish of the first attempt; None where nobody knows.
+        first: the publish of the first attempt; None where nobody knows, or where it is in another trace.
+        is_own_trace: it begins a trace of its own, decided on as if it were below its parent.
+        is_member: it is one of many in its sender's trace.
     """
 
     context: Context
     links: tuple[Link, ...]
     first: SpanContext | None
+    is_own_trace: bool = False
+    is_member: bool = False
 
 
 class _Attempt(NamedTuple):
@@ -192,9 +197,20 @@ def origin_of(request: Any, attributes: Attributes) -> Origin:
     if first is not None and first.span_id != published.span_id:
         links = (_link(first, "first_publish"), *links)
         context = set_span_in_context(NonRecordingSpan(first), context)
+    place = None if request.retries else read_place(header(request, FAN_OUT))
+    if place is not None:
+        attributes[names.CLEW_FAN_OUT_POSITION] = place.position
     if configuration.settings.task_parent == "link" or contrib.State.use_span_links:
         context = set_span_in_context(INVALID_SPAN, context)
-    return Origin(context, links, first or published)
+    elif place is not None and place.is_own_trace and _allows_own_traces():
+        attributes[names.CLEW_FAN_OUT_OWN_TRACE] = True
+        return Origin(context, links, None, is_own_trace=True)
+    return Origin(context, links, first or published, is_member=place is not None)
+
+
+def _allows_own_traces() -> bool:
+    pipeline = spans.pipeline()
+    return pipeline is not None and pipeline.allows_light_roots
 
 
 def _extracted(request: Any) -> Context:

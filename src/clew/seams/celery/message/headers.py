@@ -18,6 +18,8 @@ ATTEMPTS = "clew-attempts"
 CHORD = "clew-chord"
 # Not in a message: what a worker's main process tells the child of this delivery.
 RECEIVED = "clew-received"
+# Which of many sends of its task in one request or task a message is, and whether its run begins a trace of its own.
+FAN_OUT = "clew-fan-out"
 _CONTEXT_LENGTH = 32 + 16 + 2
 # Anybody may write a message: longer ones, later times and larger groups than these are none of ours.
 _MAX_LENGTH, _LAST_NS, _MAX_TASKS = 500, 1 << 62, 1 << 31
@@ -70,6 +72,22 @@ class Chord(NamedTuple):
         return self.trace_id or derived[0], derived[1]
 
 
+class Place(NamedTuple):
+    """Which of many sends a message is.
+
+    Args:
+        position: of this task, in the request or task that sends it, from 1.
+        is_own_trace: its run begins a trace of its own.
+    """
+
+    position: int
+    is_own_trace: bool
+
+    def text(self) -> str:
+        """As the message says it."""
+        return f"{self.position}:{int(self.is_own_trace)}"
+
+
 def read_received(text: Any) -> Received | None:
     """What `Received.text` made; None for anything else."""
     try:
@@ -97,6 +115,16 @@ def read_chord(text: Any) -> Chord | None:
         trace_id, size, nesting, group_id = _bounded(text).split(":", 3)
         found = Chord(group_id, int(size), int(trace_id, 16), int(nesting))
         return found if found.trace_id < 1 << 128 and 0 <= found.size < _MAX_TASKS and found.nesting >= 0 else None
+    except (AttributeError, TypeError, ValueError):
+        return None
+
+
+def read_place(text: Any) -> Place | None:
+    """What `Place.text` made; None for anything else."""
+    try:
+        position, is_own = _bounded(text).split(":")
+        found = Place(int(position), bool(int(is_own)))
+        return found if 0 < found.position < _MAX_TASKS else None
     except (AttributeError, TypeError, ValueError):
         return None
 

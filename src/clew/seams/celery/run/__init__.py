@@ -3,7 +3,7 @@
 We stand at the two signals because they also work in a worker whose tasks' tracers were built before us (set-up in
 `worker_process_init`), and because Celery sends the second one in a `finally`: it sees every end, the exception that is
 on its way included (SystemExit, a propagated eager error). Its parent is the publish span, and it is linked to it; with
-`task_parent="link"` it starts a trace of its own. Baggage comes along either way.
+`task_parent="link"`, or as one of very many (`fan_out`), it starts a trace of its own. Baggage comes along either way.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from clew.seams.celery import contrib
 from clew.seams.celery.message import attempts, metrics
 from clew.seams.celery.message.attempts import chord_of, header, origin_of
 from clew.seams.celery.message.attributes import consuming_broker, run_attributes
+from clew.seams.celery.message.fan_out import MAX_HEADER_LINKS
 from clew.seams.celery.message.headers import read_chord, received_of
 from clew.seams.celery.message.waiting import waits
 from clew.seams.celery.receive import derives_chord_ids
@@ -29,7 +30,6 @@ from clew.story.transactions import PUBLISHED_HEADER
 
 SCOPE = __name__
 _MAX_RUNNING = 10_000
-_MAX_HEADER_LINKS = 100
 _running: dict[int, RunningTask] = {}
 
 
@@ -42,7 +42,7 @@ def _to_header(request: Any, attributes: dict[str, Any], pipeline: Pipeline) -> 
     if not derives_chord_ids(pipeline, chord.nesting):
         return ()
     kind, flags, found = {names.CLEW_LINK_KIND: "chord_header"}, TraceFlags(TraceFlags.SAMPLED), []
-    for index in range(min(chord.size, _MAX_HEADER_LINKS)):
+    for index in range(min(chord.size, MAX_HEADER_LINKS)):
         found.append(Link(SpanContext(*chord.run_ids(index), is_remote=True, trace_flags=flags), kind))
     return tuple(found)
 
@@ -63,7 +63,11 @@ def _prerun(task: Any, **_: Any) -> None:
         attributes.update(run_attributes(task, request))
         links = (*origin.links, *_to_header(request, attributes, pipeline))
     name, ids = f"run/{task.name}", received[2:4] if received is not None else (0, 0)
-    root = spans.start_root(pipeline, SCOPE, name, SpanKind.CONSUMER, origin.context, attributes, links, ids=ids)
+    root = spans.start_root(
+        *(pipeline, SCOPE, name, SpanKind.CONSUMER, origin.context, attributes, links),
+        ids=ids,
+        is_own_trace=origin.is_own_trace,
+    )
     if root is None:
         return
     if len(_running) >= _MAX_RUNNING:
@@ -73,7 +77,7 @@ def _prerun(task: Any, **_: Any) -> None:
     running = RunningTask(task, request, root, pipeline.max_spans_per_trace)
     root.enter(origin.context)
     _running[id(request)] = running
-    running.begin(waited, attributes, origin.first)
+    running.begin(waited, attributes, origin)
     if aliases := header(request, PUBLISHED_HEADER):
         running.note_published_in(str(aliases))
 
@@ -152,6 +156,8 @@ SEAM = Seam(
                 names.CELERY_MAPPED_COUNT,
                 names.CELERY_LINKED_TRACE_ID,
                 names.CELERY_LINKED_SPAN_ID,
+                names.CLEW_FAN_OUT_POSITION,
+                names.CLEW_FAN_OUT_OWN_TRACE,
                 names.CODE_FUNCTION_NAME,
                 names.CODE_FILE_PATH,
                 names.CODE_LINE_NUMBER,

@@ -16,7 +16,7 @@ from clew import attributes as names
 from clew.engine import isolation
 from clew.engine.redaction.exception_event import exception_attributes, type_name
 from clew.seams.celery import contrib
-from clew.seams.celery.message import attempts, metrics
+from clew.seams.celery.message import attempts, fan_out, metrics
 from clew.seams.celery.message.waiting import Waited
 from clew.seams.celery.run.outcome import describe, outcome_of, own_error
 from clew.spans import scope as spans
@@ -68,19 +68,21 @@ class RunningTask:
         # Attributes of the broker and the queue, for the metrics.
         self._known: dict[str, Any] = {}
 
-    def begin(self, waited: Waited, attributes: dict[str, Any], first: SpanContext | None) -> None:
+    def begin(self, waited: Waited, attributes: dict[str, Any], origin: attempts.Origin) -> None:
         """It has begun: its times, and whose next attempt a retry is.
 
         Args:
             waited: how long it waited.
             attributes: of its span.
-            first: the publish of the first attempt.
+            origin: where it comes from.
         """
         run = self.run
         run.published_ns, run.eta_ns, run.received_ns, run.started_ns, self._waits_ms = waited
         run.system = attributes.get(names.MESSAGING_SYSTEM, "")
-        self._first = first
-        self._attempt = attempts.enter(run.request, first, self._root.span)
+        self._first = origin.first
+        self._attempt = attempts.enter(run.request, origin.first, self._root.span)
+        if origin.is_member:
+            fan_out.join(self._local)
         self._is_metered = metrics.is_metered()
         if self._is_metered:
             self._known = dict(attributes)
