@@ -213,6 +213,10 @@ DB_RESPONSE_STATUS_CODE: Final = _name("db.response.status_code", "the database'
 DB_RESPONSE_RETURNED_ROWS: Final = _name("db.response.returned_rows", "rows the query returned")
 DJANGO_DB_ALIAS: Final = _name("django.db.alias", "key in DATABASES")
 DJANGO_TEMPLATE_QUERY_COUNT: Final = _name("django.template.query_count", "queries run while it was rendered")
+DJANGO_TEMPLATE_LOAD_MS: Final = _name(
+    "django.template.load_ms",
+    "milliseconds it took to find, read and compile it; on its first span after that, mostly once in a process",
+)
 CLEW_DB_PHASE: Final = _name(
     "clew.db.phase", "what ran the query: middleware, view, template, serializer, signal, hook or task"
 )

@@ -46,6 +46,7 @@ class Settings:
     )
     resolve_threshold_ms: float = _doc(1.0, "URL resolving this long (milliseconds) is a span")
     block_threshold_ms: float = _doc(1.0, "a template block this long (milliseconds) is a span")
+    template_load_threshold_ms: float = _doc(5.0, "loading and compiling a template for this long (ms) is a span")
     max_spans_per_trace: int = _doc(2000, "clew's spans of one request or task; more are counted, not recorded")
     flush_timeout_ms: int = _doc(
         8000, "how long a process that leaves may wait for a collector that answers slowly (milliseconds)"

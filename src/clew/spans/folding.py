@@ -15,7 +15,7 @@ from clew.spans.identity import StaticAttributes
 from clew.spans.light_span import LightSpan
 
 # What is the folded span's when it is taken together.
-_SUMMED = (names.DB_RESPONSE_RETURNED_ROWS, names.DJANGO_TEMPLATE_QUERY_COUNT)
+_SUMMED = (names.DB_RESPONSE_RETURNED_ROWS, names.DJANGO_TEMPLATE_QUERY_COUNT, names.DJANGO_TEMPLATE_LOAD_MS)
 
 
 class FoldGroup:

@@ -15,7 +15,8 @@ from clew import attributes as names
 from clew.engine import needs
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
-from clew.seams.django.jinja2.rendering import Rendering, begin, current, enter
+from clew.seams.django.jinja2.rendering import KNOWN, SCOPE, Rendering, begin, current, enter
+from clew.seams.django.template import loading
 
 _ROOT = "root_render_func"
 _ENVIRONMENT = "jinja2.environment"
@@ -84,6 +85,7 @@ SEAM = Seam(
         Patch(_ENVIRONMENT, "Template.generate_async", _LAZY),
         Patch(_ENVIRONMENT, "Template.make_module", _MODULE),
         Patch(_ENVIRONMENT, "Template.make_module_async", _MODULE),
+        Patch("jinja2.loaders", "BaseLoader.load", loading.patch(SCOPE, KNOWN)),
         Patch("jinja2.nativetypes", "NativeTemplate.render", _WHOLE),
         Patch("jinja2.nativetypes", "NativeTemplate.render_async", _WHOLE),
     ),
@@ -94,6 +96,18 @@ SEAM = Seam(
             "INTERNAL",
             "a Jinja2 template that is rendered, included, extended or imported; equal ones below one span that have "
             "nothing under them are one span",
+            (
+                names.DJANGO_TEMPLATE_NAME,
+                names.DJANGO_TEMPLATE_ENGINE,
+                names.DJANGO_TEMPLATE_ROLE,
+                names.CODE_FILE_PATH,
+                names.DJANGO_TEMPLATE_LOAD_MS,
+            ),
+        ),
+        SpanDoc(
+            "load template page.html",
+            "INTERNAL",
+            "a Jinja2 template is found, read and compiled, where that takes 5 ms or more: mostly once in a process",
             (
                 names.DJANGO_TEMPLATE_NAME,
                 names.DJANGO_TEMPLATE_ENGINE,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextvars import ContextVar, Token
 from typing import Any
 
+from clew.seams.django.template import loading
 from clew.seams.django.template.facts import KnownTemplates
 from clew.spans.folding import close_folded
 from clew.spans.scope import OpenSpan, Scope
@@ -91,4 +92,7 @@ def begin(template: Any, role: str, context: Any, *, is_lazy: bool) -> Rendering
     facts = KNOWN.facts(template.name, template.filename)
     attributes, key = facts.roles[role]
     span = SCOPE.open(facts.span_name, static=attributes)
-    return None if span is None else Rendering(template, span, key, context, is_lazy=is_lazy)
+    if span is None:
+        return None
+    loading.tell(template, span.note)
+    return Rendering(template, span, key, context, is_lazy=is_lazy)

@@ -15,6 +15,7 @@ from clew import attributes as names
 from clew.engine import configuration, needs
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
+from clew.seams.django.template import loading
 from clew.seams.django.template.facts import NAMELESS, Facts, KnownTemplates, plain
 from clew.spans import folded_run
 from clew.spans.folded_run import FoldedRun
@@ -70,7 +71,10 @@ def _rendering(template: Any, role: str, facts: Facts) -> _Rendering | None:
         run.before = _query_count()
         return run
     span = SCOPE.open(facts.span_name, static=attributes)
-    return None if span is None else (span, key, _query_count())
+    if span is None:
+        return None
+    loading.tell(template, span.note)
+    return span, key, _query_count()
 
 
 def _is_part() -> bool:
@@ -114,6 +118,7 @@ def _note_parent(result: Any) -> None:
     note = span.note if isinstance(span, LightSpan) else span.set_attribute
     for key, value in facts.roles["extends"][0].mapping.items():
         note(key, value)
+    loading.tell(result, note)
 
 
 def _open_block(node: Any, /, context: Any) -> tuple[OpenSpan, Any] | None:
@@ -157,6 +162,7 @@ SEAM = Seam(
     patches=(
         Patch(_BASE, "Template.render", Around(_open_template, close=_close_template)),
         Patch(_BASE, "PartialTemplate.render", Around(_open_partial, close=_close_template), since="6.0"),
+        Patch("django.template.loaders.base", "Loader.get_template", loading.patch(SCOPE, KNOWN)),
         Patch(_TAGS, "ExtendsNode.render", Around(_open_extends)),
         Patch(_TAGS, "ExtendsNode.get_parent", Around(note=_note_parent)),
         Patch(_TAGS, "BlockNode.render", Around(_open_block, close=_close_block)),
@@ -176,7 +182,13 @@ SEAM = Seam(
             "INTERNAL",
             "a template that is rendered, included or extended; equal ones below one span that have nothing under "
             "them are one span, and so are those of one library in a page (`template django/*`)",
-            _TEMPLATE,
+            (*_TEMPLATE, names.DJANGO_TEMPLATE_LOAD_MS),
+        ),
+        SpanDoc(
+            "load template page.html",
+            "INTERNAL",
+            "a template is found, read and compiled, where that takes 5 ms or more: mostly once in a process",
+            _TEMPLATE[:-1],
         ),
         SpanDoc(
             "block content",
@@ -185,4 +197,5 @@ SEAM = Seam(
             (*_TEMPLATE, names.CODE_LINE_NUMBER),
         ),
     ),
+    on_uninstall=loading.forget,
 )

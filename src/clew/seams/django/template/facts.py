@@ -10,7 +10,7 @@ from clew.source import frames
 from clew.spans.folding import FoldGroup
 from clew.spans.identity import StaticAttributes
 
-ROLES = ("root", "include", "extends", "block", "import")
+ROLES = ("root", "include", "extends", "block", "import", "load")
 # Name of a template made from a string: these have none, and their source must not become one.
 NAMELESS = "<string>"
 _MAX_KNOWN = 4096
