@@ -324,6 +324,7 @@ def _watch(settings: Settings) -> None:
         threshold=settings.n_plus_one_threshold,
         slow_ms=settings.slow_query_threshold_ms,
         many_rows=settings.unbounded_fetch_threshold_rows,
+        write_threshold=settings.write_in_loop_threshold,
     )
 
 

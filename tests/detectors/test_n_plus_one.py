@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import connection
 from django.utils.functional import SimpleLazyObject
 
@@ -177,3 +178,28 @@ def test_does_not_evaluate_what_is_lazy(found):
 @pytest.mark.parametrize("name", KNOWN_TO_BE_MISSED)
 def test_known_to_be_missed(found, name):
     assert not found(KNOWN_TO_BE_MISSED[name])
+
+
+async def six_lines():
+    await Author.objects.aget(name="author 1")
+    await Author.objects.aget(name="author 2")
+    await Author.objects.aget(name="author 3")
+    await Author.objects.aget(name="author 4")
+    await Author.objects.aget(name="author 5")
+    await Author.objects.aget(name="author 6")
+
+
+async def one_line():
+    for n in range(6):
+        await Author.objects.aget(name=f"author {n}")
+
+
+def test_detects_async_loops_below_a_root_of_others(found):
+    (finding,) = found(lambda: async_to_sync(one_line)())
+    assert finding["clew.finding.query_count"] == 6
+    assert finding["site"].function.endswith("one_line")
+
+
+def test_no_false_positive_async_lines_below_a_root_of_others(found):
+    assert not found(lambda: async_to_sync(six_lines)())
+    assert not found(lambda: async_to_sync(six_lines)(), n_plus_one_threshold=2)

@@ -236,3 +236,41 @@ def test_digest_takes_subclasses_of_int_and_str_for_what_they_are():
 def test_digest_of_unknown_types_is_none():
     assert digest_of(object()) is None
     assert digest_of(decimal.Decimal("sNaN")) is None
+
+
+def test_detects_from_the_first_run_after_a_write_on(repeated):
+    def ask():
+        Author.objects.update(bio="new")
+        return [Author.objects.count() for _ in range(3)]
+
+    (found,) = repeated(ask)
+    assert found["clew.finding.query_count"] == 3
+
+
+def test_detects_what_is_read_between_writes_elsewhere(repeated):
+    def ask():
+        Author.objects.update(bio="new")
+        for _ in range(3):
+            Author.objects.count()
+            Job.objects.update(state="done")
+
+    (found,) = repeated(ask)
+    assert found["clew.finding.query_count"] == 3
+
+
+def test_no_false_positive_a_write_before_each_run(repeated):
+    def ask():
+        for _ in range(4):
+            Author.objects.count()
+            Author.objects.update(bio="new")
+
+    assert not repeated(ask)
+
+
+def test_no_false_positive_a_write_before_the_second_run(repeated):
+    def ask():
+        Author.objects.count()
+        Author.objects.update(bio="new")
+        return Author.objects.count(), Author.objects.count()
+
+    assert not repeated(ask)

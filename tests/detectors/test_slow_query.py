@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 from django.db import connection
 
+from clew.detectors import slow_query
+from clew.sql.statement import statement
 from clew.testing import tracing
 from tests.detectors.served import get
 from tests.detectors.shared import found, unsampled
@@ -68,3 +71,43 @@ def test_no_false_positive_when_it_is_switched_off():
         with tracing(**settings) as trace:
             get(lambda: sleep(0.01))
         assert found(trace, "slow_query") == []
+
+
+def advice(sql: str, error: BaseException | None = None) -> str:
+    return slow_query._fix(SimpleNamespace(statement=statement(sql, True, True), error=error))
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        'UPDATE "shop_item" SET "stock" = %s WHERE "shop_item"."id" = %s',
+        "UPDATE `shop_item` SET `stock` = %s WHERE `shop_item`.`id` = %s",
+        'DELETE FROM "shop_item" WHERE "shop_item"."id" = %s',
+        'INSERT INTO "shop_item" ("name", "stock") VALUES (%s, %s) RETURNING "shop_item"."id"',
+        'SELECT "shop_item"."id" FROM "shop_item" WHERE "shop_item"."id" = %s FOR UPDATE',
+        "SELECT pg_advisory_lock(%s)",
+        "SELECT GET_LOCK(%s, 10)",
+        "LOCK TABLE shop_item IN EXCLUSIVE MODE",
+    ],
+)
+def test_a_wait_for_a_lock_gets_no_advice_on_plans(sql):
+    assert "lock" in advice(sql)
+    assert "EXPLAIN" not in advice(sql).upper()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        'UPDATE "shop_item" SET "stock" = %s WHERE "shop_item"."name" = %s',
+        'INSERT INTO "shop_item" ("name") VALUES (%s), (%s)',
+        'SELECT "shop_item"."id" FROM "shop_item" WHERE "shop_item"."id" = %s',
+    ],
+)
+def test_work_gets_advice_on_plans(sql):
+    assert "EXPLAIN" in advice(sql).upper()
+
+
+def test_a_refused_lock_is_told_by_its_code():
+    error, cause = ValueError(), ValueError()
+    cause.sqlstate, error.__cause__ = "55P03", cause
+    assert "lock" in advice('UPDATE "shop_item" SET "stock" = %s WHERE "shop_item"."name" = %s', error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth.models import Group
+from django.db.models import Count
 
 from clew.testing import tracing
 from tests.detectors.served import get
@@ -43,8 +44,10 @@ def test_detects_all_rows_of_a_table():
         lambda: Group.objects.count(),
         lambda: Group.objects.filter(name="group 1").first(),
         lambda: Group.objects.all(),
+        lambda: list(Group.objects.filter(pk__in=list(range(1, 100_000, 1))[:900])),
+        lambda: list(Group.objects.values("name").annotate(number=Count("pk"))),
     ],
-    ids=["slice", "iterator", "chunks", "count", "first", "never evaluated"],
+    ids=["slice", "iterator", "chunks", "count", "first", "never evaluated", "keys", "groups"],
 )
 def test_no_false_positive(body):
     assert findings(body)[0] == []
@@ -54,3 +57,16 @@ def test_no_false_positive(body):
 def test_no_false_positive_below_the_threshold_or_without_one():
     assert findings(lambda: list(Group.objects.all()), 251)[0] == []
     assert findings(lambda: list(Group.objects.all()), 0)[0] == []
+
+
+@pytest.mark.usefixtures("groups")
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda: list(Group.objects.filter(name__in=["x", "y"]) | Group.objects.exclude(pk__in=[-1, -2])),
+        lambda: list(Group.objects.annotate(number=Count("permissions"))),
+    ],
+    ids=["few values", "a count for each"],
+)
+def test_detects_what_neither_keys_nor_groups_bound(body):
+    assert len(findings(body)[0]) == 1

@@ -2,8 +2,21 @@ from __future__ import annotations
 
 import pytest
 from django.db import connection
+from django.db.models import F
 
-from tests.detectors.corpus.models import Author, Comment, Country, Job, Post, Restaurant, Tag, Translation
+from tests.detectors.corpus.models import (
+    Author,
+    Category,
+    Comment,
+    Country,
+    Genre,
+    Job,
+    Post,
+    Restaurant,
+    Tag,
+    Track,
+    Translation,
+)
 from tests.detectors.corpus.rows import DAY
 
 
@@ -155,3 +168,137 @@ def test_no_false_positive_different_lines(written):
         Comment.objects.create(post=post, author=author, text="3")
 
     assert not written(seed, write_in_loop_threshold=2)
+
+
+def test_detects_rows_that_are_written_several_times(written):
+    def touch_each():
+        for tag in Tag.objects.all():
+            for step in range(3):
+                tag.name = f"{tag.name}{step}"
+                tag.save(update_fields=["name"])
+
+    (found,) = written(touch_each)
+    assert found["clew.finding.query_count"] == 36
+    assert 'Tag.objects.bulk_update([...], ["name"])' in found["clew.finding.fix"]
+
+
+def test_detects_computed_updates(written):
+    (found,) = written(lambda: [Track.objects.filter(pk=each.pk).update(seconds=F("seconds") + 1) for each in tracks()])
+    assert "Track.objects.filter(pk__in=[...]).update(seconds=...)" in found["clew.finding.fix"]
+
+
+def tracks():
+    return list(Track.objects.all())
+
+
+def test_names_the_manager_and_the_table_between(written):
+    (found,) = written(lambda: [Genre.live.create(name=f"new {n}") for n in range(10)])
+    assert "Genre.live.bulk_create([...])" in found["clew.finding.fix"]
+    (found,) = written(add)
+    assert "Post.tags.through.objects.bulk_create([...])" in found["clew.finding.fix"]
+
+
+def add():
+    tag = Tag.objects.first()
+    for post in Post.objects.all():
+        post.tags.add(tag)
+
+
+def test_upserts_name_their_fields(written):
+    def ensure():
+        for n in range(12):
+            Translation.objects.update_or_create(key=f"key {n}", defaults={"text": "new"})
+
+    (found,) = written(ensure)
+    assert 'unique_fields=["key"], update_fields=["text"]' in found["clew.finding.fix"]
+
+
+def test_upserts_of_what_is_not_unique_are_told_no_conflicts(written):
+    (found,) = written(lambda: [Tag.objects.get_or_create(name=f"tag {n}") for n in range(12)])
+    assert "conflicts" not in found["clew.finding.fix"]
+
+
+def progress():
+    job = Job.objects.first()
+    for n in range(30):
+        Job.objects.filter(pk=job.pk).update(state=str(n))
+
+
+def progress_by_save():
+    job = Job.objects.first()
+    for n in range(30):
+        job.state = str(n)
+        job.save(update_fields=["state"])
+
+
+def heartbeats_of_three_jobs():
+    for _ in range(10):
+        for job in Job.objects.all()[:3]:
+            Job.objects.filter(pk=job.pk).update(due=DAY)
+
+
+def chunks_of_updates():
+    keys = list(Post.objects.values_list("pk", flat=True))
+    for start in range(0, 12, 1):
+        Post.objects.filter(pk__in=[keys[start], keys[start - 1]]).update(body="x")
+
+
+def chunks_of_deletes():
+    Tag.objects.bulk_create([Tag(name="old") for _ in range(40)])
+    while keys := list(Tag.objects.filter(name="old").values_list("pk", flat=True)[:3]):
+        Tag.objects.filter(pk__in=keys).delete()
+
+
+def updates_of_groups():
+    Post.objects.update(author=Author.objects.first())
+    for n in range(12):
+        Post.objects.filter(author=Author.objects.first()).update(body=str(n))
+
+
+def queue():
+    while job := Job.objects.filter(state="new").order_by("pk").first():
+        job.state = "done"
+        job.save(update_fields=["state"])
+
+
+def queue_with_locks():
+    for job in Job.objects.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)[:12]:
+        job.state = "done"
+        job.save()
+
+
+def claims():
+    for job in Job.objects.all():
+        if Job.objects.filter(pk=job.pk, state="new").update(state="running"):
+            job.name = "claimed"
+
+
+def tree():
+    parent = None
+    for n in range(12):
+        parent = Category.objects.create(name=str(n), parent=parent)
+
+
+def tree_numbers():
+    for n in range(12):
+        Track.objects.filter(position__gte=1).update(position=F("position") + n)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        progress,
+        progress_by_save,
+        heartbeats_of_three_jobs,
+        chunks_of_updates,
+        chunks_of_deletes,
+        updates_of_groups,
+        queue,
+        queue_with_locks,
+        claims,
+        tree,
+        tree_numbers,
+    ],
+)
+def test_no_false_positive_rows_not_statements(written, function):
+    assert not written(function)

@@ -100,7 +100,7 @@ def _on_repeat(query: Query, place: Place) -> None:
         return
     same = log.by_digest.get(key)
     writes = query.local.queries.writes if query.local.queries is not None else 0
-    if same is None or (same.writes != writes and _is_written(query)):
+    if same is None or (same.writes != writes and _is_written_since(query, same.writes)):
         if same is None and len(log.by_digest) >= _MAX_DIGESTS:
             return
         same = log.by_digest[key] = Same(writes, query.site)
@@ -114,7 +114,7 @@ def _begun(query: Query, repeats: Repeats) -> Log:
     """A log that knows of the first run, which no detector was told of."""
     log = Log(repeats)
     # With a threshold of 2 the first run is told too, and counts by itself.
-    if not log.is_over and repeats.count == 2 and not _is_written(query):
+    if not log.is_over and repeats.count == 2 and not _is_written_since(query, repeats.first_writes):
         key = digest(repeats.statement, repeats.first_params)
         if key is not None:
             writes = query.local.queries.writes if query.local.queries is not None else 0
@@ -123,10 +123,10 @@ def _begun(query: Query, repeats: Repeats) -> Log:
     return log
 
 
-def _is_written(query: Query) -> bool:
-    """Whether one of its tables has been written at all; when, is not kept."""
+def _is_written_since(query: Query, writes: int) -> bool:
+    """Whether one of its tables has been written after that many writes."""
     queries = query.local.queries
-    return queries is not None and any(table in queries.written for table in query.statement.tables)
+    return queries is not None and any(queries.written_at.get(table, 0) > writes for table in query.statement.tables)
 
 
 def _judge(query: Query, place: Place, log: Log, key: int) -> None:

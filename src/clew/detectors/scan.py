@@ -8,11 +8,12 @@ never taken for one.
 from __future__ import annotations
 
 import re
+from types import FrameType
 
 from clew.detectors import walks
 from clew.detectors.relation import Load
 from clew.source import call_site, frames
-from clew.story.query import Query
+from clew.story.query import Place, Query
 
 _LIMIT = re.compile(r"\b(?:LIMIT|FETCH FIRST|TOP)\s+\(?(\d+|%s|\?)", re.IGNORECASE)
 _OFFSET = re.compile(r"\bOFFSET\s+(?:\d+|%s|\?)", re.IGNORECASE)
@@ -22,6 +23,31 @@ _RANGE = re.compile(r"([\w\".`\[\]]+)\s*[<>]=?\s*\(?(?:%s|\?|%\()", re.IGNORECAS
 _WAITS = frozenset(("sleep", "wait", "asleep"))
 _MAX_LOOPS = 3
 _LOOKS_FOR_A_NAME = frozenset(("exists", "count", "contains"))
+
+
+def is_queue(query: Query, place: Place) -> bool:
+    """Whether the row that is written was fetched alone, as the next one to be done, or from rows others skip."""
+    if any("skip_locked" in _keywords(frame) for frame in walks.application_frames(query)):
+        return True
+    found = walks.innermost_loop(query)
+    is_while = found is not None and not found[1].is_for
+    queries, table = query.local.queries, query.statement.tables[:1]
+    for log in queries.aliases.values() if queries is not None else ():
+        for each in log.repeats.values():
+            statement = each.statement
+            if not statement.is_select or not set(table) <= set(statement.tables):
+                continue
+            if "SKIP LOCKED" in statement.text:
+                return True
+            limit = _LIMIT.search(statement.text)
+            is_next = statement.locks_rows or (is_while and limit is not None and limit[1] != "21")
+            if is_next and each.count >= place.count - 1:
+                return True
+    return False
+
+
+def _keywords(frame: FrameType) -> list[str]:
+    return [name for each in frame.f_code.co_consts if type(each) is tuple for name in each if type(name) is str]
 
 
 def is_scan(query: Query, load: Load) -> bool:

@@ -1,12 +1,15 @@
 """`unbounded_fetch`: a query without LIMIT returned `unbounded_fetch_threshold_rows` or more.
 
 We stand where the rows are counted: the driver's own count, or Django's fetching (SQLite, server-side cursors). Not
-found: `.iterator()` and chunks, which are the remedy; aggregates; queries with a LIMIT, however large; what management
-commands read, which have no request or task around them; rows a raw cursor reads on a driver that does not count.
+found: `.iterator()` and chunks, which are the remedy; aggregates, and a row for each group; queries with a LIMIT,
+however large; no more rows than the caller gave keys, and prefetches; what management commands read, which have no
+request or task around them; rows a raw cursor reads on a driver that does not count.
 """
 
 from __future__ import annotations
 
+import re
+import sys
 from types import FrameType
 
 from clew.detectors import orm_frames
@@ -22,7 +25,8 @@ def _on_rows(query: Query) -> None:
     statement = query.statement
     if not statement.is_select or statement.is_limited or statement.is_aggregate or query.is_chunked:
         return
-    if query.frame is not None and any(_is_iterator(frame) for frame in call_site.stack(query.frame)):
+    # Where Django has read the rows itself, the stack is that of the reading.
+    if any(map(_is_bounding, call_site.stack(query.frame or sys._getframe()))) or _is_bounded(query):
         return
     site = query.site or (call_site.call_site(query.frame) if query.frame is not None else None)
     key = ("unbounded_fetch", statement.fingerprint, query.alias, str(site))
@@ -40,8 +44,24 @@ def _on_rows(query: Query) -> None:
             query.findings.append(finding)
 
 
-def _is_iterator(frame: FrameType) -> bool:
-    return frame.f_code.co_name == "_iterator" and orm_frames.meaning(frame) == orm_frames.CHUNKS
+def _is_bounding(frame: FrameType) -> bool:
+    """Whether it is `.iterator()`, the remedy, or a prefetch, which the caller's objects bound."""
+    return frame.f_code.co_name in _BOUNDING and orm_frames.meaning(frame) in (orm_frames.CHUNKS, orm_frames.PREFETCH)
+
+
+def _is_bounded(query: Query) -> bool:
+    """Whether the caller's keys bound it, or it has a row for each group."""
+    params = query.params
+    count = len(params) if type(params) in (tuple, list) else query.parameter_count
+    if count and query.rows <= count:
+        return True
+    grouped = _GROUPS.search(query.statement.text)
+    return grouped is not None and grouped[1].strip('"`[]').lower() not in ("id", "uuid", "pk")
+
+
+_BOUNDING = frozenset(("_iterator", "prefetch_one_level"))
+# The last part of the first column that is grouped by; a count for each object groups by its key.
+_GROUPS = re.compile(r"\bGROUP BY (?:[^\s,]+\.)?([^\s,.]+)", re.IGNORECASE)
 
 
 def _put_into_words(finding: Finding) -> None:
@@ -58,6 +78,6 @@ DETECTOR = Detector(
     "unbounded_fetch",
     doc="A query without LIMIT returned `unbounded_fetch_threshold_rows` rows or more.",
     fix="Paginate, slice, or go through all rows with `.iterator()`.",
-    not_found="`.iterator()`, aggregates, queries with any LIMIT.",
+    not_found="`.iterator()`, aggregates, groups, queries with any LIMIT, prefetches, no more rows than given keys.",
     on_rows=_on_rows,
 )

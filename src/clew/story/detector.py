@@ -101,8 +101,10 @@ class Watchers:
     threshold = never
     # How often an unsampled request looks where one repeated query comes from.
     looks = 0
-    # What was found at a place of the code before, by the place.
-    verdicts: dict[int, str]
+    # The same for one that writes.
+    write_looks = 0
+    # What was found at a place of the code before, and from which run on, by the place.
+    verdicts: dict[int, tuple[str, int]]
 
     def __init__(self) -> None:
         self.verdicts = {}
@@ -117,19 +119,27 @@ def watch(
     threshold: int = 5,
     slow_ms: float = 0,
     many_rows: int = 0,
+    write_threshold: int = 10,
     is_thorough: bool = False,
 ) -> None:
     """Have these detectors told; an error of one is reported, never raised into the application.
 
     Args:
         threshold: runs of one query from one place that make an N+1.
+        write_threshold: the same for one that writes.
         slow_ms, many_rows: from when on a query is slow, a result large; 0: never.
         is_thorough: look at a query's place from its first run on.
     """
     found = list(detectors)
     silenced.listen(
         functools.partial(
-            watch, found, threshold=threshold, slow_ms=slow_ms, many_rows=many_rows, is_thorough=is_thorough
+            watch,
+            found,
+            threshold=threshold,
+            slow_ms=slow_ms,
+            many_rows=many_rows,
+            write_threshold=write_threshold,
+            is_thorough=is_thorough,
         )
     )
     watching = [each for each in found if each.type not in silenced.types]
@@ -142,6 +152,7 @@ def watch(
     watchers.many_rows = many_rows if many_rows and watchers.on_rows else Watchers.never
     watchers.threshold = max(threshold, 1)
     watchers.looks = watchers.threshold + 3 if watchers.on_repeat else 0
+    watchers.write_looks = write_threshold + 3 if watchers.on_repeat else 0
     # Called for every repeated query: guarded once for all of them, where they are called.
     watchers.on_repeat = tuple(each.on_repeat for each in watching if each.on_repeat is not None)
     watchers.look_from = Watchers.never if not watchers.on_repeat else 1 if is_thorough or threshold <= 2 else 2

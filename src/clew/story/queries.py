@@ -37,7 +37,17 @@ class Queries:
         local: the request or task.
     """
 
-    __slots__ = ("aliases", "connections_opened", "local", "routed", "rows", "writes", "written", "written_on")
+    __slots__ = (
+        "aliases",
+        "connections_opened",
+        "local",
+        "routed",
+        "rows",
+        "writes",
+        "written",
+        "written_at",
+        "written_on",
+    )
 
     def __init__(self, local: LocalTrace) -> None:
         self.local = local
@@ -47,6 +57,8 @@ class Queries:
         self.connections_opened = 0
         # Tables written in this request or task, with the alias they were written on.
         self.written: dict[str, str] = {}
+        # The number of the last write to each.
+        self.written_at: dict[str, int] = {}
         self.written_on: set[tuple[str, str]] = set()
         # Where the site's routers have sent writes, by table.
         self.routed: dict[str, str] = {}
@@ -78,7 +90,7 @@ class Queries:
             repeats = Repeats(statement, log)
             if len(log.repeats) < _MAX_STATEMENTS:
                 log.repeats[statement.fingerprint] = repeats
-                repeats.first_params = params
+                repeats.first_params, repeats.first_writes = params, self.writes
         repeats.count += 1
         return repeats
 
@@ -92,7 +104,9 @@ class Queries:
             found = repeats.places[key] = Place(repeats)
             found.site = call_site(query.frame)
             # The first run was not looked at; it counts where it came from the same line.
-            if watchers.look_from > 1 and _is_same(repeats.first_site, found.site):
+            # An unsampled request has not noted it: with one run before, it is taken for the loop's first.
+            is_first_known = self.local.is_recording or repeats.count != 2
+            if watchers.look_from > 1 and (not is_first_known or _is_same(repeats.first_site, found.site)):
                 found.count, repeats.first_site = 1, None
         found.count += 1
         query.place = found
@@ -105,20 +119,20 @@ class Queries:
     def _judge(self, query: Query, found: Place, key: int) -> None:
         """Tell the detectors of an unsampled query; what they said of its place in another request holds here too."""
         verdict = watchers.verdicts.get(key)
-        if verdict is not None and found.count > 1:
+        if verdict is not None and found.count >= verdict[1]:
             found.repeats.looks_left = 0
-            findings.report(self.local, findings.Finding(verdict, "", "", found.site), (verdict, key))
+            findings.report(self.local, findings.Finding(verdict[0], "", "", found.site), (verdict, key))
             return
         before = 0 if self.local.findings is None else len(self.local.findings)
         self._tell(query, found)
-        if found.count >= watchers.threshold:
+        if found.count >= watchers.threshold and query.statement.is_select:
             found.repeats.looks_left = 0
         if (
             self.local.findings is not None
             and len(self.local.findings) > before
             and len(watchers.verdicts) < _MAX_VERDICTS
         ):
-            watchers.verdicts[key] = self.local.findings.last.type
+            watchers.verdicts[key] = self.local.findings.last.type, found.count
 
     def _tell(self, query: Query, found: Place) -> None:
         try:
@@ -127,13 +141,13 @@ class Queries:
         except Exception as error:  # noqa: BLE001 - ours must not reach the application
             isolation.report(error, "a detector")
 
-    def count_only(self, alias: str, statement: Statement) -> Repeats | None:
+    def count_only(self, alias: str, statement: Statement, params: Any) -> Repeats | None:
         """Count a query of an unsampled request that needs no look; None: it needs one, and was not counted."""
         log = self.aliases.get(alias)
         repeats = None if log is None else log.repeats.get(statement.fingerprint)
         if repeats is None:
-            return self.seen(alias, statement, None)
-        if repeats.looks_left and repeats.count + 1 >= watchers.threshold:
+            return None if watchers.look_from <= 1 else self.seen(alias, statement, params)
+        if repeats.looks_left and repeats.count + 1 >= watchers.look_from:
             return None
         repeats.count += 1
         repeats.log.count += 1
@@ -141,7 +155,7 @@ class Queries:
 
     def is_worth_a_look(self, repeats: Repeats) -> bool:
         """Whether an unsampled request looks where this repeated query comes from: often enough to find, no more."""
-        if not repeats.looks_left or repeats.count < watchers.threshold:
+        if not repeats.looks_left:
             return False
         repeats.looks_left -= 1
         return True
@@ -163,9 +177,12 @@ class Queries:
         statement = query.statement
         if query.has_written:
             self.writes += 1
+            if query.place is not None and query.affected > 0:
+                query.place.affected += query.affected
             for table in statement.tables[:1]:
                 if len(self.written) < _MAX_STATEMENTS:
                     self._note_written(table, query)
+                    self.written_at[table] = self.writes
         elif self.written:
             for on_read in watchers.on_read:
                 on_read(query)

@@ -24,13 +24,15 @@ class Place:
         repeats: all runs of that query in this request or task.
     """
 
-    __slots__ = ("count", "duration_ns", "memo", "repeats", "site")
+    __slots__ = ("affected", "count", "duration_ns", "memo", "repeats", "site")
 
     def __init__(self, repeats: Repeats) -> None:
         self.repeats = repeats
         self.site: CallSite | None = None
         self.count = 0
         self.duration_ns = 0
+        # Rows its runs have written.
+        self.affected = 0
         # What a detector keeps from one run to the next, by its type.
         self.memo: dict[str, Any] = {}
 
@@ -48,6 +50,7 @@ class Repeats:
         "duration_ns",
         "first_params",
         "first_site",
+        "first_writes",
         "log",
         "looks_left",
         "memo",
@@ -64,8 +67,10 @@ class Repeats:
         # Parameters of the first run; only ever compared, never recorded.
         self.first_params: Any = None
         self.first_site: CallSite | None = None
+        # How many writes of the request or task came before it.
+        self.first_writes = 0
         # How often an unsampled request still looks where it comes from.
-        self.looks_left = watchers.looks
+        self.looks_left = watchers.write_looks if statement.is_write else watchers.looks
         self.places: dict[int, Place] = {}
         self.memo: dict[str, Any] = {}
         # How the last run came from the application.
@@ -98,6 +103,10 @@ class Query:
     duration_ns = 0
     # Rows it returned; -1 while nobody knows.
     rows = -1
+    # Rows it wrote, and parameters it had; told once it is over.
+    affected = 0
+    parameter_count = 0
+    error: BaseException | None = None
     # Whether its rows are read chunk by chunk, as `.iterator()` does.
     is_chunked = False
     # Its span, or the one it was folded into; None until it is over, and where nothing is recorded.

@@ -43,7 +43,7 @@ def _open(cursor: Any, /, sql: Any, params: Any, many: Any, caller: Any) -> Quer
     local = local_trace.current() or local_trace.of_current_span()
     if local is None:
         return None
-    if not local.is_recording and (counted := count(local, cursor, sql)) is not None:
+    if not local.is_recording and (counted := count(local, cursor, sql, params)) is not None:
         return counted
     context = get_current()
     if context.get(SUPPRESS):
@@ -104,12 +104,15 @@ def _end(query: Query, cursor: Any, error: BaseException | None) -> None:
     query.duration_ns = perf_counter_ns() - query.start_ns
     query.is_over = True
     local, statement = query.local, query.statement
-    if error is None:
-        if statement.is_select:
-            query.rows = cursor.cursor.rowcount
-        elif statement.is_write:
-            # What gives rows back has not counted them yet.
-            query.has_written = cursor.cursor.rowcount != 0 or "RETURNING" in statement.fingerprint
+    if error is not None:
+        query.error = error
+    elif statement.is_select:
+        query.rows = cursor.cursor.rowcount
+        query.parameter_count = len(query.params) if type(query.params) in (tuple, list) else 0
+    elif statement.is_write:
+        query.affected = cursor.cursor.rowcount
+        # What gives rows back has not counted them yet.
+        query.has_written = query.affected != 0 or "RETURNING" in statement.fingerprint
     if query.transaction is not None:
         transaction_queries.count(query.transaction, query, error)
     if query.context is not None and query.taken_by is None:

@@ -20,7 +20,7 @@ from clew.story.query import Query, Repeats
 Counted = tuple[Repeats, int]
 
 
-def count(local: LocalTrace, cursor: Any, sql: Any) -> Counted | None:
+def count(local: LocalTrace, cursor: Any, sql: Any, params: Any) -> Counted | None:
     """Count a query that is about to be run, if counting is enough; None: it goes the long way, and is not counted."""
     queries = local.queries
     if queries is None or queries.written or type(sql) is not str:
@@ -28,7 +28,7 @@ def count(local: LocalTrace, cursor: Any, sql: Any) -> Counted | None:
     statement = KNOWN_FROM_ORM.get(sql) or KNOWN_WITH_PARAMETERS.get(sql) or KNOWN_RAW.get(sql)
     if statement is None or not statement.is_select or not cursor.db.autocommit:
         return None
-    repeats = queries.count_only(cursor.db.alias, statement)
+    repeats = queries.count_only(cursor.db.alias, statement, params)
     return None if repeats is None else (repeats, perf_counter_ns())
 
 
