@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.detectors.corpus.models import Author, Job, Post, Tag
 from tests.detectors.corpus.rows import DAY
 from tests.detectors.served import get
