@@ -19,7 +19,7 @@ from clew.detectors.parameters import digest
 from clew.detectors.relation import Load
 from clew.engine import configuration
 from clew.story import findings
-from clew.story.detector import Detector
+from clew.story.detector import SETTLED, Detector
 from clew.story.findings import Finding
 from clew.story.local_trace import Slot
 from clew.story.query import Place, Query
@@ -51,18 +51,19 @@ class Watch:
         self.is_over = not query.statement.is_select
 
 
-def _on_repeat(query: Query, place: Place) -> None:
+def _on_repeat(query: Query, place: Place) -> bool:
     watch: Watch | None = place.memo.get(TYPE)
     if watch is None:
         watch = place.memo[TYPE] = Watch(query, place)
     if watch.is_over:
-        return
+        return SETTLED
     if not watch.differs:
         watch.differs = digest(query.statement, query.params) != watch.first
     threshold = configuration.settings.n_plus_one_threshold
     # Before the last run, because the same parameters can still be those of two objects.
     if place.count >= threshold - (not watch.differs):
         _judge(watch, query, place, threshold)
+    return watch.is_over
 
 
 def _judge(watch: Watch, query: Query, place: Place, threshold: int) -> None:

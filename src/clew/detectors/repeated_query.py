@@ -18,7 +18,7 @@ from clew.engine import configuration
 from clew.source import call_site, frames
 from clew.source.call_site import CallSite
 from clew.story import findings
-from clew.story.detector import Detector
+from clew.story.detector import SETTLED, Detector
 from clew.story.findings import Finding
 from clew.story.query import Place, Query, Repeats
 
@@ -87,27 +87,28 @@ class Log:
         )
 
 
-def _on_repeat(query: Query, place: Place) -> None:
+def _on_repeat(query: Query, place: Place) -> bool:
     repeats = place.repeats
     log: Log | None = repeats.memo.get(TYPE)
     if log is None:
         log = repeats.memo[TYPE] = _begun(query, repeats)
     # The detector before this one has named the place; what its rows have in common is no second problem.
     if log.is_over or n_plus_one.is_judged(place):
-        return
+        return SETTLED
     key = digest(query.statement, query.params)
     if key is None:
-        return
+        return not SETTLED
     same = log.by_digest.get(key)
     writes = query.local.queries.writes if query.local.queries is not None else 0
     if same is None or (same.writes != writes and _is_written_since(query, same.writes)):
         if same is None and len(log.by_digest) >= _MAX_DIGESTS:
-            return
+            return not SETTLED
         same = log.by_digest[key] = Same(writes, query.site)
     same.writes = writes
     same.add(query.site, place)
     if same.count >= configuration.settings.repeated_query_threshold and log.reported is None:
         _judge(query, place, log, key)
+    return not SETTLED
 
 
 def _begun(query: Query, repeats: Repeats) -> Log:

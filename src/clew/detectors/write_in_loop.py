@@ -21,7 +21,7 @@ from clew.detectors.written_rows import Rows
 from clew.engine import configuration, needs
 from clew.source import call_site, frames
 from clew.story import findings
-from clew.story.detector import Detector
+from clew.story.detector import SETTLED, Detector
 from clew.story.findings import Finding
 from clew.story.query import Place, Query
 
@@ -37,22 +37,23 @@ needs.declare(
 _UPSERTS = frozenset(("get_or_create", "update_or_create"))
 
 
-def _on_repeat(query: Query, place: Place) -> None:
+def _on_repeat(query: Query, place: Place) -> bool:
     statement, threshold = query.statement, configuration.settings.write_in_loop_threshold
     if query.is_many or not (statement.is_write or statement.is_select):
-        return
+        return SETTLED
     if statement.is_write:
         rows: Rows | None = place.memo.get(TYPE)
         if rows is None:
             rows = place.memo[TYPE] = Rows(place)
         if rows.is_over or not rows.add(query, place, threshold):
-            return
+            return rows.is_over
         rows.is_over = True
     elif place.count != threshold:
-        return
+        return place.count > threshold
     write = _classify(query)
     if write is not None and not scan.is_queue(query, place):
         _report(query, place, write)
+    return SETTLED
 
 
 def _classify(query: Query) -> Write | None:

@@ -18,8 +18,8 @@ from clew.spans.light_span import _UNSET, LightSpan
 _pack = struct.Struct("<2s16s2s8s2s8s2sIcQcQ").pack
 _pack_first = struct.Struct("<2s16s2s8s2sIcQcQ").pack
 _read = attrgetter(
-    *("_trace", "_id", "_parent_id", "_parent", "_start_time", "_end_time", "_name", "_kind", "_status"),
-    *("_attributes", "_static", "_events", "_links"),
+    *("trace", "_id", "_parent_id", "_parent", "start_time", "end_time", "name", "kind", "status"),
+    *("held", "static", "_events", "_links"),
 )
 _LOCAL_PARENT = 0x100
 _MAX_HEADS = 4096

@@ -15,15 +15,18 @@ from opentelemetry.attributes import BoundedAttributes
 
 from clew.engine import isolation
 
-# Together they bound the bytes: about 4 MB for each kind of value at the very worst.
-MAX_KEPT = 4096
+# Together they bound the bytes: about 3 MB for pairs, and for names, at the very worst.
+MAX_KEPT = 8192
 MAX_KEPT_BYTES = 256
 # Protobuf readers give up at 100 messages inside each other; a mapping is three, and the event takes seven.
 MAX_NESTING = 30
 
 _pack_double = struct.Struct("<cd").pack
-# By type, since 1 == 1.0 == True. Only dict operations that are atomic, so threads share them without a lock.
-_pairs: dict[type, dict[tuple[str, Any], bytes]] = {str: {}, int: {}, bool: {}}
+# By type, too, since 1 == 1.0 == True. Only dict operations that are atomic, so threads share them without a lock.
+_pairs: dict[tuple[tuple[str, Any], type], bytes] = {}
+# What may be hashed: the hash of any other value may be the application's code. The first three are kept.
+_KEPT = frozenset((str, int, bool))
+_KNOWN = _KEPT | {float, type(None)}
 _names: dict[str, bytes] = {}
 
 
@@ -53,15 +56,19 @@ def attributes(given: Any) -> list[bytes]:
     if kind is BoundedAttributes or kind is dict:
         # One atomic step in C, where iterating BoundedAttributes is a Python call for every key.
         given = given.copy()
-    found = []
-    for item in given.items():
-        known = _pairs.get(type(item[1]))
-        pair = None if known is None else known.get(item)
-        if pair is None:
-            pair = _new_pair(item, known)
-        if pair:
-            found.append(pair)
+    if not _KNOWN.issuperset(map(type, given.values())):
+        return [pair for item in given.items() if (pair := _pair(item))]
+    # All look-ups in C: a span has some fifteen attributes, and nearly all of them have been said before.
+    found: list[Any] = list(map(_pairs.get, zip(given.items(), map(type, given.values()), strict=True)))
+    if None in found:
+        found = [pair for item, known in zip(given.items(), found, strict=True) if (pair := known or _new_pair(item))]
     return found
+
+
+def _pair(item: tuple[str, Any]) -> bytes:
+    kind = type(item[1])
+    known = _pairs.get((item, kind)) if kind in _KEPT else None
+    return _new_pair(item) if known is None else known
 
 
 def name(given: str | None) -> bytes:
@@ -112,7 +119,7 @@ def _new_name(given: Any) -> bytes:
     return body
 
 
-def _new_pair(item: tuple[str, Any], known: dict[tuple[str, Any], bytes] | None) -> bytes:
+def _new_pair(item: tuple[str, Any]) -> bytes:
     key, value = item
     try:
         body = _any_value(value, 0)
@@ -123,8 +130,8 @@ def _new_pair(item: tuple[str, Any], known: dict[tuple[str, Any], bytes] | None)
         what = f"{key!r} ({type(value).__name__})"
         isolation.warn(f"clew: attribute {what} is not exported, OTLP cannot carry it: {type(error).__name__}")
         return b""
-    if known is not None and type(key) is str:
-        _keep(known, item, pair)
+    if type(value) in _KEPT and type(key) is str:
+        _keep(_pairs, (item, type(value)), pair)
     return pair
 
 

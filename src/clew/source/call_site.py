@@ -163,7 +163,12 @@ def call_site(frame: FrameType | None) -> CallSite | None:
     Args:
         frame: where to begin, outwards.
     """
-    start, library = frame, None
+    return searched(frame)[0]
+
+
+def searched(frame: FrameType | None) -> tuple[CallSite | None, Trail | None]:
+    """The `call_site`, and how to find it again; None where it is found by what frames hold."""
+    start, library, depth, is_plain = frame, None, -1, True
     kinds = frames.KINDS
     while frame is not None:
         kind = kinds.get(id(frame.f_code))
@@ -171,19 +176,23 @@ def call_site(frame: FrameType | None) -> CallSite | None:
             kind = frames.learn(frame)
         if kind:
             if kind == APPLICATION:
-                return _line(frame)
+                site = _line(frame)
+                is_plain = is_plain and depth >= 0 and start is not None
+                return site, Trail(start, depth, frame, site) if is_plain else None  # type: ignore[arg-type]
             if kind in (TEMPLATE_NODE, JINJA):
-                site = _template_line(frame) if kind == TEMPLATE_NODE else _jinja_line(frame)
-                if site is None or site.is_applications:
-                    return site
+                written = _template_line(frame) if kind == TEMPLATE_NODE else _jinja_line(frame)
+                if written is None or written.is_applications:
+                    return written, None
+                is_plain = False
             elif kind == THIRD_PARTY:
                 library = library or frame
             elif kind >= FIRST_END:
                 if kind == THREAD and (awaiting := _awaiting_site()) is not None:
-                    return awaiting
+                    return awaiting, None
                 break
+        depth += 1
         frame = frame.f_back
-    return _owner_site(start) or (_line(library) if library is not None else None)
+    return (_owner_site(start) or (_line(library) if library is not None else None)), None
 
 
 def _owner_site(start: FrameType | None) -> CallSite | None:
@@ -197,6 +206,62 @@ def _owner_site(start: FrameType | None) -> CallSite | None:
         site = _owners[found] = CallSite(*found)
         site.what = ".".join(found[2].split(".")[-2:])
     return site
+
+
+class Trail:
+    """How the application's line was found the last time a query was run, so that it is found at once the next time.
+
+    Args:
+        start: where the search began.
+        depth: frames from there to the one the application called.
+        caller: the application's frame.
+        site: its line.
+    """
+
+    __slots__ = ("_called", "_called_at", "_caller", "_caller_at", "_epoch", "_middle", "depth", "half_way", "site")
+
+    def __init__(self, start: FrameType, depth: int, caller: FrameType, site: CallSite) -> None:
+        self.depth, self.half_way, self.site = depth, depth // 2, site
+        self._caller, self._caller_at = caller.f_code, caller.f_lasti
+        called = start
+        for step in range(depth + 1):
+            if step == self.half_way:
+                self._middle = called.f_code
+            self._called, self._called_at = called.f_code, called.f_lasti
+            called = called.f_back or caller
+        self._epoch = frames.epoch
+
+    def leads_to(self, called: FrameType, middle: FrameType) -> bool:
+        """Whether the same line of the application has called the same, which is as far inside as it was then."""
+        caller = called.f_back
+        return (
+            caller is not None
+            and called.f_code is self._called
+            and caller.f_code is self._caller
+            and called.f_lasti == self._called_at
+            and caller.f_lasti == self._caller_at
+            and middle.f_code is self._middle
+            and self._epoch is frames.epoch
+        )
+
+
+def site_by_trail(start: FrameType | None, depth: int, trail: Trail | None) -> tuple[CallSite | None, Trail | None]:
+    """The `call_site`, and the way to it.
+
+    Args:
+        start: where to begin, outwards.
+        depth: of `start`, below the caller.
+        trail: the way a run of the same query took before.
+    """
+    if trail is not None:
+        depth += 1
+        try:
+            called, middle = sys._getframe(depth + trail.depth), sys._getframe(depth + trail.half_way)
+        except ValueError:
+            return searched(start)  # the stack is not that deep
+        if trail.leads_to(called, middle):
+            return trail.site, trail
+    return searched(start)
 
 
 def raised_at(traceback: TracebackType | None) -> CallSite | None:
@@ -320,6 +385,70 @@ def place_by_path(start: FrameType | None, depth: int, way: CallPath | None) -> 
         if outer is not None and way.is_of(called) and frames.KINDS.get(id(outer.f_code)) == APPLICATION:
             return _walked(outer, way.inner.copy())[0], way
     return _walked(start, [])
+
+
+class Route:
+    """All lines a query came by, as far as they tell one place from another, to be known again without a walk.
+
+    Args:
+        depth: frames from where a search begins to the one the application, or a template's node, called.
+        inner: of what lies before it, what is told apart by who it is: index, kind, who.
+        outer: from there on outwards: code object, instruction, kind or 0, who.
+        end: the code object the walk ends at.
+    """
+
+    __slots__ = ("_depth", "_end", "_inner", "_outer")
+
+    def __init__(self, depth: int, inner: list[tuple[Any, ...]], outer: list[tuple[Any, ...]], end: Any) -> None:
+        self._depth, self._inner, self._outer, self._end = depth, inner, outer, end
+
+    def is_taken(self, depth: int) -> bool:
+        """Whether the stack has the same lines.
+
+        Args:
+            depth: of where the search begins, below the caller.
+        """
+        depth += 1
+        try:
+            frame: FrameType | None = sys._getframe(depth + self._depth)
+            for index, code, kind, who in self._inner:
+                inner = sys._getframe(depth + index)
+                if inner.f_code is not code or (kind and _who(kind, inner.f_locals) != who):
+                    return False
+        except ValueError:
+            return False  # the stack is not that deep
+        for code, at, kind, who in self._outer:
+            if frame is None or frame.f_lasti != at or frame.f_code is not code:
+                return False
+            if kind and _who(kind, frame.f_locals) != who:
+                return False
+            frame = frame.f_back
+        return frame is not None and frame.f_code is self._end
+
+
+def route_from(frame: FrameType | None) -> Route | None:
+    """The route a query takes that is run at `frame`; None where not all of it is on this thread's stack."""
+    walked: list[tuple[Any, ...]] = []
+    first = -1
+    while frame is not None:
+        kind = kind_of(frame)
+        if kind >= FIRST_END:
+            break
+        if first < 0 and kind in (APPLICATION, TEMPLATE_NODE, JINJA):
+            first = max(len(walked) - 1, 0)
+        is_told_apart = TEMPLATE_NODE <= kind < JINJA
+        who = _who(kind, frame.f_locals) if is_told_apart else 0
+        walked.append((frame.f_code, frame.f_lasti, kind if is_told_apart else 0, who))
+        frame = frame.f_back
+    if frame is None or kind_of(frame) == THREAD or first < 0:
+        return None
+    # Half way to the application one more is looked at: another way there might be as long.
+    inner = [
+        (index, code, kind, who)
+        for index, (code, _, kind, who) in enumerate(walked[:first])
+        if kind or index == first // 2
+    ]
+    return Route(first, inner, walked[first:], frame.f_code)
 
 
 def _walked(frame: FrameType | None, walked: list[int]) -> tuple[int, CallPath | None]:

@@ -111,6 +111,8 @@ needs.declare(
 # By id; and the code objects themselves, so that their ids stay theirs.
 KINDS: dict[int, int] = {}
 _held: dict[int, CodeType] = {}
+# Another one as soon as what is known of frames no longer holds.
+epoch = object()
 _CALL, _PRECALL = dis.opmap.get("CALL", -1), dis.opmap.get("PRECALL", -2)
 
 
@@ -161,6 +163,8 @@ def _before_caches(text: bytes, at: int) -> int:
 
 def forget() -> None:
     """Work everything out anew: the project's settings may be known only now."""
+    global epoch
+    epoch = object()
     KINDS.clear()
     _held.clear()
     _project.cache_clear()

@@ -39,5 +39,7 @@ def _reset(token: Token[Context]) -> None:
 get_current: Callable[[], Context] = api.get_current
 attach: Callable[[Context], Token[Context]] = api.attach
 detach: Callable[[Token[Context]], None] = api.detach
+# As `detach`, with a ValueError where the token is of another context.
+reset: Callable[[Token[Context]], None] = api.detach
 if isinstance(_variable, ContextVar):
-    get_current, attach, detach = _variable.get, _variable.set, _reset
+    get_current, attach, detach, reset = _variable.get, _variable.set, _reset, _variable.reset

@@ -18,7 +18,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.trace.status import Status, StatusCode
 
 from clew.spans import folding, local_spans
-from clew.spans.current import SUPPRESS, attach, detach, get_current
+from clew.spans.current import SUPPRESS, attach, get_current, reset
 from clew.spans.identity import StaticAttributes
 from clew.spans.light_span import LightSpan
 
@@ -44,28 +44,31 @@ class FoldedRun(Span):
         "_outer",
         "_outer_context",
         "_runs",
-        "_span",
         "_start_ns",
         "_token",
         "attributes",
         "before",
         "called",
+        "identity",
         "key",
         "role",
+        "span",
         "what",
     )
 
     def __init__(self, first: LightSpan) -> None:
         self._first = first
         self._is_open = self._is_dropped = False
-        self._span: LightSpan | None = None
+        # What it has become, if it has.
+        self.span: LightSpan | None = None
         self._ended: list[_Ended] | None = None
         self._outer: FoldedRun | None = None
         self._outer_context: Context | None = None
-        # What it is a run of, and what that is called; in which role, with which key and attributes; what the caller
-        # counts.
+        # What it is a run of, its id, and what it is called; in which role, with which key and attributes; what the
+        # caller counts.
         self.what: Any = None
-        self.called = first._name
+        self.identity = 0
+        self.called = first.name
         self.role: Any = None
         self.key: Any = None
         self.attributes: StaticAttributes | None = None
@@ -73,8 +76,8 @@ class FoldedRun(Span):
 
     def resolve(self) -> LightSpan:
         """Its span, made when first asked for; the one above, where the limit of the trace is reached."""
-        if self._span is not None:
-            return self._span
+        if self.span is not None:
+            return self.span
         if not self._is_open:
             return self._first  # asked for by what has outlived the run
         first = self._first
@@ -84,39 +87,43 @@ class FoldedRun(Span):
             local.dropped += not self._is_dropped
             self._is_dropped = True
             return above
-        self._span = span = _below(above, first, self, self._start_ns)
+        self.span = span = _below(above, first, self, self._start_ns)
         _move(self._ended, first, span)
         self._ended = None
         return span
 
-    @property
-    def is_span(self) -> bool:
-        """Whether it has become a span."""
-        return self._span is not None
-
     def close(self, error: BaseException | None = None) -> None:
         """The run is over: it is counted, or its span ends."""
-        token = self._token
-        if token is not None:
-            detach(token)
-        if self._span is None and error is not None:
-            self.resolve()
-        span = self._span
-        if span is not None:
-            folding.close_folded(span, span.above, self.key, error)
-            self._is_open, self._span = False, None
-            self._runs[id(self.what)] = self
+        try:
+            reset(self._token)
+        except ValueError:  # begun in another context: there is nothing to restore in this one
+            pass
+        if self.span is not None or error is not None:
+            self._close_span(error)
+        else:
+            end_ns = time_ns()
+            took_ns = end_ns - self._start_ns
+            first, outer = self._first, self._outer
+            if not self._is_dropped:
+                folded: Any = first.folded
+                folded.count += 1
+                folded.total_ns += took_ns
+                folded.last_ns = took_ns
+                if outer is not None and outer.span is None:
+                    if outer._ended is None:
+                        outer._ended = []
+                    outer._ended.append((first, self, self.key, took_ns, end_ns, self._ended))
+            self._ended = None
+        self._is_open = False
+        self._runs[self.identity] = self
+
+    def _close_span(self, error: BaseException | None) -> None:
+        span = self.resolve()
+        if self.span is None:
+            self._ended = None  # there can be no span for the error
             return
-        end_ns = time_ns()
-        first, outer, took_ns = self._first, self._outer, end_ns - self._start_ns
-        if not self._is_dropped:
-            folding.count_repeat(first, self._holder, took_ns, end_ns)
-            if outer is not None and outer._span is None:
-                if outer._ended is None:
-                    outer._ended = []
-                outer._ended.append((first, self, self.key, took_ns, end_ns, self._ended))
-        self._ended, self._is_open = None, False
-        self._runs[id(self.what)] = self
+        folding.close_folded(span, span.above, self.key, error)
+        self.span = None
 
     # The Span interface, for whoever asks for the current span.
 
@@ -165,7 +172,7 @@ class FoldedRun(Span):
     name = property(lambda self: self._first.name, doc="Name of the span it would be.")
     kind = property(lambda self: self._first.kind, doc="Kind of the span it would be.")
 
-    _token: Token[Context] | None
+    _token: Token[Context]
     _holder: LightSpan
     _runs: dict[int, Any]
     _context: Context
@@ -181,23 +188,23 @@ def begin(what: Any, role: Any) -> FoldedRun | None:
     context = get_current()
     above: Any = context.get(_SPAN_KEY)
     outer = None
-    if type(above) is FoldedRun and above._is_open:
-        outer, holder = (above, above._first) if above._span is None else (None, above._span)
-    elif type(above) is LightSpan and above._end_time is None:
+    if type(above) is LightSpan:
         holder = above
+    elif type(above) is FoldedRun and above._is_open:
+        outer, holder = (above, above._first) if above.span is None else (None, above.span)
     else:
         return None
+    runs = holder.runs
     # Taken out for as long as it runs: in another thread the same may begin at the same time.
-    runs = holder._runs
     run: FoldedRun | None = None if runs is None else runs.pop(id(what), None)
     if run is None or runs is None:
         return None
-    if run.what is not what or run.role is not role:
-        runs[id(what)] = run
+    if run.what is not what or run.role is not role or (outer is None and holder.end_time is not None):
+        runs[run.identity] = run
         return None
     if run._outer_context is not context:
-        if context.get(SUPPRESS) or run._first._pipeline._starters:
-            runs[id(what)] = run
+        if context.get(SUPPRESS) or run._first.pipeline.starters:
+            runs[run.identity] = run
             return None
         run._outer_context, run._context = context, Context({**context, _SPAN_KEY: run})
     run._is_open, run._is_dropped, run._outer, run._holder, run._runs = True, False, outer, holder, runs
@@ -218,27 +225,28 @@ def enlist(what: Any, role: Any, key: Any, attributes: StaticAttributes, name: s
     """
     above: Any = get_current().get(_SPAN_KEY)
     if type(above) is FoldedRun:
-        holder = above._first if above._span is None else above._span
+        holder = above._first if above.span is None else above.span
     elif type(above) is LightSpan:
         holder = above
     else:
         return None
-    first = None if holder._folds is None else holder._folds.get(key)
+    first = None if holder.folds is None else holder.folds.get(key)
     if first is None:
         return None
-    run: FoldedRun | None = first._run
+    run: FoldedRun | None = first.run
     if run is None:
-        first._run = run = FoldedRun(first)
+        first.run = run = FoldedRun(first)
     elif run.called != name:
         run = FoldedRun(first)  # each template of a group has its own
     if run._is_open:
         return None
     folding.note_unequal(first, key, name)
-    if holder._runs is None:
-        holder._runs = {}
-    if len(holder._runs) < first._pipeline.max_folds:
-        holder._runs[id(what)] = run
-    run.what, run.called, run.role, run.key, run.attributes = what, name, role, key, attributes
+    if holder.runs is None:
+        holder.runs = {}
+    if len(holder.runs) < first.pipeline.max_folds:
+        holder.runs[id(what)] = run
+    run.what, run.identity, run.called = what, id(what), name
+    run.role, run.key, run.attributes = role, key, attributes
     return begin(what, role)
 
 
@@ -246,10 +254,10 @@ def _below(above: LightSpan, like: LightSpan, run: FoldedRun, start_ns: int) -> 
     local = local_spans.current()
     if local is not None:
         local.spans_left -= 1
-    above._children += 1
+    above.children += 1
     return LightSpan(
-        *(like._pipeline, like._instrumentation_scope, run.called, like._trace, above),
-        kind=like._kind,
+        *(like.pipeline, like.instrumentation_scope, run.called, like.trace, above),
+        kind=like.kind,
         static=run.attributes,
         start_ns=start_ns,
     )
@@ -258,8 +266,8 @@ def _below(above: LightSpan, like: LightSpan, run: FoldedRun, start_ns: int) -> 
 def _move(ended: list[_Ended] | None, first: LightSpan, span: LightSpan) -> None:
     """What ended in a run was counted below `first`; it belongs below the span that the run has become."""
     for stands, run, key, took_ns, end_ns, inside in ended or ():
-        folding.uncount_repeat(stands, first, took_ns)
+        folding.uncount_repeat(stands, took_ns)
         moved = _below(span, stands, run, end_ns - took_ns)
         _move(inside, stands, moved)
-        moved._end_time = end_ns
+        moved.end_time = end_ns
         folding.fold(moved, span, key)

@@ -39,28 +39,25 @@ def close_folded(span: Any, parent: Any, key: Any, error: BaseException | None =
         span.close(error)
         return
     span.restore()
-    span._end_time = time_ns()
+    span.end_time = time_ns()
     fold(span, parent, key)
 
 
-def count_repeat(first: LightSpan, parent: LightSpan, took_ns: int, end_ns: int) -> None:
-    """An equal of `first` below `parent` came and went; it was never a span."""
-    folded = first._folded
+def count_repeat(first: LightSpan, took_ns: int) -> None:
+    """An equal of `first` came and went; it was never a span."""
+    folded = first.folded
     if folded is not None:
         folded.count += 1
         folded.total_ns += took_ns
         folded.last_ns = took_ns
-        first._end_time = end_ns
-        parent._children += 1
 
 
-def uncount_repeat(first: LightSpan, parent: LightSpan, took_ns: int) -> None:
-    """What `count_repeat` has counted belongs elsewhere."""
-    folded = first._folded
+def uncount_repeat(first: LightSpan, took_ns: int) -> None:
+    """What has been counted belongs elsewhere."""
+    folded = first.folded
     if folded is not None:
         folded.count -= 1
         folded.total_ns -= took_ns
-        parent._children -= 1
 
 
 def wait(span: LightSpan, error: BaseException | None = None) -> None:
@@ -68,104 +65,99 @@ def wait(span: LightSpan, error: BaseException | None = None) -> None:
     if error is not None:
         span.fail(error)
     span.restore()
-    span._end_time = time_ns()
-    if span._folded is None:
-        span._folded = Folded(span.elapsed_ns)
+    span.end_time = time_ns()
+    if span.folded is None:
+        span.folded = Folded(span.elapsed_ns)
     else:  # others, in other threads, were faster
-        span._folded.count += 1
-        span._folded.total_ns += span.elapsed_ns
+        span.folded.count += 1
+        span.folded.total_ns += span.elapsed_ns
 
 
 def stand_for(first: LightSpan, span: LightSpan) -> None:
     """An open span, of nobody's interest but its time, is over; another stands for it."""
     span.restore()
-    span._end_time = time_ns()
+    span.end_time = time_ns()
     took_ns = span.elapsed_ns
-    if first._folded is None:
-        first._folded = Folded(took_ns)
+    if first.folded is None:
+        first.folded = Folded(took_ns)
         return
-    first._folded.count += 1
-    first._folded.total_ns += took_ns
-    first._folded.last_ns = took_ns
+    first.folded.count += 1
+    first.folded.total_ns += took_ns
+    first.folded.last_ns = took_ns
 
 
 def stands_for_others(span: LightSpan) -> bool:
     """Whether it stands for more than itself."""
-    return span._folded is not None and (span._folded.count > 1 or span.is_recording())
+    return span.folded is not None and (span.folded.count > 1 or span.is_recording())
 
 
 def end_waiting(span: LightSpan) -> None:
     """End a span that has waited."""
-    span._finish_folded()
+    span.finish_folded()
 
 
 def is_foldable(span: LightSpan) -> bool:
     """Whether everything that was opened below `span` was folded, and nothing was said on it."""
-    folds = span._folds
-    below = sum([_count(each) for each in folds.values()]) if folds else 0
-    said = span._events or span._links or span._is_touched
-    return span._children == below and not said and span.has_no_status
-
-
-def _count(span: LightSpan) -> int:
-    return span._folded.count if span._folded is not None else 0
+    said = span._events or span._links or span.is_touched
+    return span.children == (len(span.folds) if span.folds else 0) and not said and span.has_no_status
 
 
 def fold(span: LightSpan, parent: LightSpan, key: Any) -> None:
     """Put an ended span to its equals below `parent`."""
     took = span.elapsed_ns
-    folds = parent._folds
+    folds = parent.folds
     if folds is None:
-        folds = parent._folds = {}
+        folds = parent.folds = {}
     first = folds.get(key)
     if first is not None:
-        note_unequal(first, key, span._name)
+        note_unequal(first, key, span.name)
+        parent.children -= 1
         _merge(first, Folded(took), span)
-    elif len(folds) < span._pipeline.max_folds:
-        span._folded = Folded(took)
+    elif len(folds) < span.pipeline.max_folds:
+        span.folded = Folded(took)
         folds[key] = span
     else:
-        span._finish()
+        span.finish()
 
 
 def note_unequal(first: LightSpan, key: Any, name: str) -> None:
     """One of that name folds into `first`, which from now on may have to be called after their group."""
-    folded = first._folded
-    if type(key) is FoldGroup and folded is not None and first._name != name:
+    folded = first.folded
+    if type(key) is FoldGroup and folded is not None and first.name != name:
         folded.group = key
 
 
 def _merge(first: LightSpan, more: Folded, other: LightSpan) -> None:
-    folded = first._folded
+    folded = first.folded
     if folded is not None:
         folded.count += more.count
         folded.total_ns += more.total_ns
         folded.last_ns = more.last_ns or more.total_ns
         folded.group = folded.group or more.group
-    first._end_time = other._end_time
-    if other._findings:
-        for finding in other._findings:
+    first.end_time = other.end_time
+    if other.findings:
+        for finding in other.findings:
             finding.span = first
-        first._findings = (*first._findings, *other._findings)
+        first.findings = (*first.findings, *other.findings)
     for name in _SUMMED:
-        if name in other._attributes:
-            first.add(name, other._attributes[name])
-    if other._folds:
-        _take(first, other._folds)
-    other._give_back()
+        if name in other.held:
+            first.add(name, other.held[name])
+    if other.folds:
+        _take(first, other.folds)
+    other.give_back()
 
 
 def _take(span: LightSpan, others: dict[Any, LightSpan]) -> None:
-    folds = span._folds
+    folds = span.folds
     if folds is None:
-        folds = span._folds = {}
+        folds = span.folds = {}
     for key, other in others.items():
         first = folds.get(key)
-        if first is not None and other._folded is not None:
-            note_unequal(first, key, other._name)
-            _merge(first, other._folded, other)
-        elif len(folds) < span._pipeline.max_folds:
+        if first is not None and other.folded is not None:
+            note_unequal(first, key, other.name)
+            _merge(first, other.folded, other)
+        elif len(folds) < span.pipeline.max_folds:
             other.above = span
             folds[key] = other
         else:
-            other._give_back()
+            other.give_back()

@@ -87,7 +87,7 @@ class Pipeline:
         self._scopes: dict[str, InstrumentationScope] = {}
         self._processors: Any = ()
         self._others: tuple[Any, ...] = ()
-        self._starters: tuple[Any, ...] = ()
+        self.starters: tuple[Any, ...] = ()
         self._enders: tuple[Any, ...] = ()
 
     def new_span_id(self) -> int:
@@ -125,7 +125,7 @@ class Pipeline:
 
     def start(self, span: Any, context: Any) -> None:
         """Tell the processors that want to know of it; their errors stay out of the application."""
-        for processor in self._starters:
+        for processor in self.starters:
             try:
                 processor.on_start(span, parent_context=context)
             except Exception as error:  # noqa: BLE001 - someone else's processor
@@ -151,16 +151,27 @@ class Pipeline:
 
     def wants_starts(self) -> bool:
         """Whether a processor wants to know of starts: those clew and the SDK bring do not."""
-        multi = getattr(self.provider, "_active_span_processor", None)
-        processors = getattr(multi, "_span_processors", None)
-        if processors is None or processors is not self._processors:
+        try:
+            processors = self.provider._active_span_processor._span_processors
+        except AttributeError:
+            self._sort(None)
+        else:
+            if processors is not self._processors:
+                self._sort(processors)
+        return bool(self.starters)
+
+    def _sort(self, processors: Any) -> None:
+        """What the provider's processors, which may change at any time, want to be told of."""
+        if processors is None:
             # Where they cannot be told apart, the provider's own processor stands for all.
-            everyone = ((multi,) if multi is not None else ()) if processors is None else processors
-            self._others = tuple(p for p in everyone if not getattr(p, "is_silent_on_light_spans", False))
-            self._starters = tuple(p for p in self._others if _method(p, "on_start") not in _SILENT)
-            self._enders = tuple(p for p in self._others if _method(p, "_on_ending") not in _SILENT_ENDING)
-            self._processors = processors
-        return bool(self._starters)
+            multi = getattr(self.provider, "_active_span_processor", None)
+            everyone: Any = () if multi is None else (multi,)
+        else:
+            everyone = processors
+        self._others = tuple(p for p in everyone if not getattr(p, "is_silent_on_light_spans", False))
+        self.starters = tuple(p for p in self._others if _method(p, "on_start") not in _SILENT)
+        self._enders = tuple(p for p in self._others if _method(p, "_on_ending") not in _SILENT_ENDING)
+        self._processors = processors
 
 
 def _random_id() -> bytes:

@@ -55,7 +55,7 @@ class SdkSpan:
 
     def __init__(self, span: Span) -> None:
         self.span = span
-        self._token: Any = None
+        self.token: Any = None
         # One locked, cleaned write to the SDK's span at the end instead of one for each attribute.
         self._notes: dict[str, Any] = {}
 
@@ -65,11 +65,11 @@ class SdkSpan:
 
     def enter(self, context: Context | None = None) -> None:
         """Make it the current span, in `context` or in what is current."""
-        self._token = attach(trace.set_span_in_context(self.span, context))
+        self.token = attach(trace.set_span_in_context(self.span, context))
 
     def restore(self) -> None:
         """Make the span that was current before `enter` current again."""
-        token, self._token = self._token, None
+        token, self.token = self.token, None
         if token is not None:
             detach(token)
 
@@ -110,8 +110,8 @@ class SdkSpan:
         """End it; the SDK's spans cannot be taken back."""
         self.close()
 
-    def update_name(self, name: str) -> None:
-        """Rename the span."""
+    def rename(self, name: str) -> None:
+        """Give it another name."""
         self.span.update_name(name)
 
 
@@ -192,9 +192,9 @@ class Scope:
             return self._sdk_span(pipeline, parent, name, held, kind, start_ns)
         scope = self.instrumentation_scope
         if type(parent) is LightSpan:
-            parent._children += 1
+            parent.children += 1
             span = LightSpan(
-                pipeline, scope, name, parent._trace, parent, None, None, attributes, kind, static, start_ns
+                pipeline, scope, name, parent.trace, parent, None, None, attributes, kind, static, start_ns
             )
         else:
             above = parent.get_span_context()
@@ -204,7 +204,7 @@ class Scope:
             span = LightSpan(pipeline, scope, name, trace_of, None, above, None, attributes, kind, static, start_ns)
         if pipeline.wants_starts():
             pipeline.start(span, context)
-            span._children, span._is_touched = 0, False
+            span.children, span.is_touched = 0, False
         return span
 
     def _sdk_span(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from clew.sql.facts import Facts, facts
 from clew.sql.tokens import MAX_READ, normalized, recordable, sanitized, without_strings
@@ -38,6 +38,7 @@ class Statement:
         locks_rows: a SELECT that locks the rows it reads.
         is_limited: says how many rows at most, at the top level.
         is_aggregate: returns one row, of aggregates or of whether there is any.
+        trail: how the line was found that ran it last (see source/call_site.py).
     """
 
     __slots__ = (
@@ -54,6 +55,7 @@ class Statement:
         "summary",
         "tables",
         "text",
+        "trail",
     )
 
     def __init__(self, text: str, found: Facts) -> None:
@@ -70,6 +72,7 @@ class Statement:
         self.locks_rows = found.locks_rows
         self.is_limited = found.is_limited
         self.is_aggregate = found.is_aggregate
+        self.trail: Any = None
 
 
 def _short(summary: str) -> str:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from clew.engine import isolation, silenced
 from clew.story import local_trace
+
+# What a detector's `on_repeat` says of a place it has seen enough of.
+SETTLED: Final = True
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class Detector:
     Args:
         type: the finding's type.
         doc: what it finds, for docs/findings.md; `fix` and `not_found` what to do and what it leaves alone.
-        on_repeat: (query, place) before a query that has been run before is run again.
+        on_repeat: (query, place) before a query that has been run before is run again; what it gives is SETTLED when no
+            further run from that place can tell it anything.
         on_slow: (query) after one that took `slow_query_threshold_ms`.
         on_rows: (query) after one that returned `unbounded_fetch_threshold_rows`.
         on_read: (query) after a query that only reads, once something has been written.
@@ -42,7 +46,7 @@ class Detector:
     doc: str = ""
     fix: str = ""
     not_found: str = ""
-    on_repeat: Callable[..., None] | None = None
+    on_repeat: Callable[..., bool] | None = None
     on_slow: Callable[..., None] | None = None
     on_rows: Callable[..., None] | None = None
     on_read: Callable[..., None] | None = None
@@ -79,7 +83,7 @@ HOOKS = (
 class Watchers:
     """Who is told what, and from which measure on; written by `watch`, read by seams and processors."""
 
-    on_repeat: tuple[Callable[..., None], ...] = ()
+    on_repeat: tuple[Callable[..., bool], ...] = ()
     on_slow: tuple[Callable[..., None], ...] = ()
     on_rows: tuple[Callable[..., None], ...] = ()
     on_read: tuple[Callable[..., None], ...] = ()

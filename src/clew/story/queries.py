@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _MAX_STATEMENTS = 5_000
 # Where the walk begins: the caller of Django's wrapper, as `look` sees it.
-_DEPTH = 3
+_DEPTH = 4
 _MAX_PLACES = 200
 _MAX_VERDICTS = 10_000
 
@@ -40,9 +40,12 @@ class Queries:
     __slots__ = (
         "aliases",
         "connections_opened",
+        "count",
+        "known",
         "local",
         "routed",
         "rows",
+        "unread",
         "writes",
         "written",
         "written_at",
@@ -52,6 +55,8 @@ class Queries:
     def __init__(self, local: LocalTrace) -> None:
         self.local = local
         self.aliases: dict[str, AliasLog] = {}
+        # Queries so far, of all aliases; and which of them has rows that nobody has counted yet.
+        self.count = self.unread = 0
         self.rows = 0
         self.writes = 0
         self.connections_opened = 0
@@ -62,11 +67,8 @@ class Queries:
         self.written_on: set[tuple[str, str]] = set()
         # Where the site's routers have sent writes, by table.
         self.routed: dict[str, str] = {}
-
-    @property
-    def count(self) -> int:
-        """Queries so far, of all aliases."""
-        return sum([each.count for each in self.aliases.values()])
+        # By text: queries that come again and need no more than a clock and a counter; the seam's.
+        self.known: dict[str, Any] = {}
 
     @property
     def duration_ns(self) -> int:
@@ -84,13 +86,13 @@ class Queries:
         log = self.aliases.get(alias)
         if log is None:
             log = self.aliases[alias] = AliasLog()
-        log.count += 1
         repeats = log.repeats.get(statement.fingerprint)
         if repeats is None:
-            repeats = Repeats(statement, log)
-            if len(log.repeats) < _MAX_STATEMENTS:
-                log.repeats[statement.fingerprint] = repeats
-                repeats.first_params, repeats.first_writes = params, self.writes
+            if len(log.repeats) >= _MAX_STATEMENTS:
+                log.forget_oldest()
+            repeats = log.repeats[statement.fingerprint] = Repeats(statement)
+            repeats.first_params, repeats.first_writes = params, self.writes
+        self.count += 1
         repeats.count += 1
         return repeats
 
@@ -136,8 +138,8 @@ class Queries:
 
     def _tell(self, query: Query, found: Place) -> None:
         try:
-            for on_repeat in watchers.on_repeat:
-                on_repeat(query, found)
+            told = [on_repeat(query, found) for on_repeat in watchers.on_repeat]
+            found.is_settled = all(told)
         except Exception as error:  # noqa: BLE001 - ours must not reach the application
             isolation.report(error, "a detector")
 
@@ -150,7 +152,7 @@ class Queries:
         if repeats.looks_left and repeats.count + 1 >= watchers.look_from:
             return None
         repeats.count += 1
-        repeats.log.count += 1
+        self.count += 1
         return repeats
 
     def is_worth_a_look(self, repeats: Repeats) -> bool:
@@ -166,7 +168,6 @@ class Queries:
         repeats = query.repeats
         if repeats is not None:
             repeats.duration_ns += took
-            repeats.log.duration_ns += took
         if query.place is not None:
             query.place.duration_ns += took
         if took >= watchers.slow_ns:
@@ -177,6 +178,7 @@ class Queries:
         statement = query.statement
         if query.has_written:
             self.writes += 1
+            self.known.clear()
             if query.place is not None and query.affected > 0:
                 query.place.affected += query.affected
             for table in statement.tables[:1]:

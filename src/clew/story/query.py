@@ -24,10 +24,12 @@ class Place:
         repeats: all runs of that query in this request or task.
     """
 
-    __slots__ = ("affected", "count", "duration_ns", "memo", "repeats", "site")
+    __slots__ = ("affected", "count", "duration_ns", "is_settled", "memo", "repeats", "site")
 
     def __init__(self, repeats: Repeats) -> None:
         self.repeats = repeats
+        # Whether no detector has anything more to learn from its runs.
+        self.is_settled = False
         self.site: CallSite | None = None
         self.count = 0
         self.duration_ns = 0
@@ -42,26 +44,25 @@ class Repeats:
 
     Args:
         statement: what its text says.
-        log: of its database.
     """
 
     __slots__ = (
+        "connection",
         "count",
         "duration_ns",
         "first_params",
         "first_site",
         "first_writes",
-        "log",
         "looks_left",
         "memo",
         "places",
+        "start_ns",
         "statement",
         "way",
     )
 
-    def __init__(self, statement: Statement, log: AliasLog) -> None:
+    def __init__(self, statement: Statement) -> None:
         self.statement = statement
-        self.log = log
         self.count = 0
         self.duration_ns = 0
         # Parameters of the first run; only ever compared, never recorded.
@@ -75,6 +76,9 @@ class Repeats:
         self.memo: dict[str, Any] = {}
         # How the last run came from the application.
         self.way: CallPath | None = None
+        # Of a run that is only counted: Django's connection, and since when it runs.
+        self.connection: Any = None
+        self.start_ns = 0
 
 
 class Query:
@@ -89,34 +93,35 @@ class Query:
         frame: where in the stack it is run; None once it is over.
     """
 
-    # Defaults are the class's, so that making one sets only what every query has.
-    # How many runs of this query there have been in this request or task, this one included.
-    count = 1
-    # How many queries of its database there had been then.
-    number = 0
-    repeats: Repeats | None = None
-    place: Place | None = None
-    site: CallSite | None = None
-    # OpenTelemetry's, where it is recorded.
-    context: Any = None
-    start_ns = 0
-    duration_ns = 0
-    # Rows it returned; -1 while nobody knows.
-    rows = -1
-    # Rows it wrote, and parameters it had; told once it is over.
-    affected = 0
-    parameter_count = 0
-    error: BaseException | None = None
-    # Whether its rows are read chunk by chunk, as `.iterator()` does.
-    is_chunked = False
-    # Its span, or the one it was folded into; None until it is over, and where nothing is recorded.
-    span: Any = None
-    # A driver instrumentation's span for it.
-    taken_by: Any = None
-    is_over = False
-    # Whether it has changed a row, as far as the driver tells.
-    has_written = False
-    transaction: Transaction | None = None
+    __slots__ = (
+        "affected",
+        "alias",
+        "connection",
+        "context",
+        "count",
+        "duration_ns",
+        "error",
+        "findings",
+        "frame",
+        "has_written",
+        "is_chunked",
+        "is_many",
+        "is_over",
+        "local",
+        "number",
+        "parameter_count",
+        "params",
+        "place",
+        "repeats",
+        "rows",
+        "site",
+        "span",
+        "sql",
+        "start_ns",
+        "statement",
+        "taken_by",
+        "transaction",
+    )
 
     def __init__(
         self, local: LocalTrace, statement: Statement, connection: Any, params: Any, is_many: bool, frame: Any
@@ -128,6 +133,31 @@ class Query:
         self.params = params
         self.is_many = is_many
         self.frame: FrameType | None = frame
+        # How many runs of this query there have been in this request or task, this one included.
+        self.count = 1
+        # How many queries there had been then.
+        self.number = 0
+        self.repeats: Repeats | None = None
+        self.place: Place | None = None
+        self.site: CallSite | None = None
+        # OpenTelemetry's, where it is recorded.
+        self.context: Any = None
+        self.start_ns = self.duration_ns = 0
+        # Rows it returned; -1 while nobody knows. And whether they are read chunk by chunk, as `.iterator()` does.
+        self.rows = -1
+        self.is_chunked = self.is_over = False
+        # Whether it has changed a row, as far as the driver tells.
+        self.has_written = False
+        # Rows it wrote, and parameters it had; told once it is over.
+        self.affected = self.parameter_count = 0
+        self.error: BaseException | None = None
+        # Its span, or the one it was folded into; None until it is over, and where nothing is recorded.
+        self.span: Any = None
+        # A driver instrumentation's span for it.
+        self.taken_by: Any = None
+        self.transaction: Transaction | None = None
+        # Its text as it was given, where the next run may be known by it.
+        self.sql = ""
         # To be said on its span.
         self.findings: list[Finding] = []
 
@@ -135,12 +165,27 @@ class Query:
 class AliasLog:
     """What was asked of one database."""
 
-    __slots__ = ("count", "duration_ns", "repeats")
+    __slots__ = ("_forgotten", "_forgotten_ns", "repeats")
 
     def __init__(self) -> None:
-        self.count = 0
-        self.duration_ns = 0
         self.repeats: dict[str, Repeats] = {}
+        self._forgotten = self._forgotten_ns = 0
+
+    @property
+    def count(self) -> int:
+        """Queries so far."""
+        return self._forgotten + sum([each.count for each in self.repeats.values()])
+
+    @property
+    def duration_ns(self) -> int:
+        """Nanoseconds spent in them."""
+        return self._forgotten_ns + sum([each.duration_ns for each in self.repeats.values()])
+
+    def forget_oldest(self) -> None:
+        """There are too many to be told apart: keep only the sums of the first."""
+        oldest = self.repeats.pop(next(iter(self.repeats)))
+        self._forgotten += oldest.count
+        self._forgotten_ns += oldest.duration_ns
 
 
 class _Running(threading.local):

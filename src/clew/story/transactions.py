@@ -144,7 +144,7 @@ class Transaction:
         span: Any = self.span
         if self.is_held and span is not None:
             held: LightSpan = span
-            held._finish()
+            held.finish()
         self.is_held = False
         self.span = None
 

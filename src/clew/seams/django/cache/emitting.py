@@ -159,9 +159,9 @@ def _emit(
         return
     key = _fold_key(operation)
     end_ns = time_ns()
-    first = parent._folds.get(key) if type(parent) is LightSpan and error is None and parent._folds else None
+    first = parent.folds.get(key) if type(parent) is LightSpan and error is None and parent.folds else None
     if first is not None:
-        folding.count_repeat(first, parent, operation.duration_ns, end_ns)
+        folding.count_repeat(first, operation.duration_ns)
         for name in _SUMMED:
             if name in said:
                 first.add(name, said[name])
@@ -178,7 +178,7 @@ def _emit(
     if error is not None or type(span) is not LightSpan or type(parent) is not LightSpan:
         span.close(error)
         return
-    span._end_time = end_ns
+    span.end_time = end_ns
     folding.fold(span, parent, key)
 
 

@@ -8,6 +8,7 @@ span of the query, that one is annotated (processors/detect.py) and there is non
 
 from __future__ import annotations
 
+import sys
 from time import perf_counter_ns, time_ns
 from typing import Any
 
@@ -20,11 +21,11 @@ from clew.engine import needs
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.seams.django.database import rows as database_rows
-from clew.seams.django.database.attributes import query_attributes, statement_of, status_code
-from clew.seams.django.database.counting import Counted, count, tell
+from clew.seams.django.database.attributes import own_attributes, statement_of, static_attributes, status_code
+from clew.seams.django.database.counting import count, tell
+from clew.seams.django.database.recurring import Recurring, remember
 from clew.seams.django.transaction import queries as transaction_queries
 from clew.source import call_site
-from clew.source.call_site import CallSite
 from clew.spans import folding
 from clew.spans.current import SUPPRESS
 from clew.spans.folded_run import FoldedRun
@@ -32,22 +33,49 @@ from clew.spans.light_span import LightSpan
 from clew.spans.scope import Scope, outlived
 from clew.story import findings, local_trace
 from clew.story.detector import watchers
-from clew.story.query import Query, running
+from clew.story.local_trace import LocalTrace
+from clew.story.query import Query, Repeats, running
 
 SCOPE = Scope(__name__)
-_MAX_PHASES = 10_000
-_phases: dict[tuple[CallSite | None, str], str] = {}
+# Of the caller of Django's cursor, below `_opened`.
+_DEPTH = 3
 
 
-def _open(cursor: Any, /, sql: Any, params: Any, many: Any, caller: Any) -> Query | Counted | None:
+def _open(cursor: Any, /, sql: Any, params: Any, many: Any) -> Query | Recurring | Repeats | None:
     local = local_trace.current() or local_trace.of_current_span()
     if local is None:
         return None
+    queries = local.queries
+    if queries is not None and type(sql) is str:
+        known = queries.known.get(sql)
+        if known is not None:
+            connection = cursor.db
+            if type(known) is Repeats:
+                if known.connection is connection and connection.autocommit:
+                    known.count += 1
+                    queries.count += 1
+                    known.start_ns = perf_counter_ns()
+                    return known
+            elif known.begins(connection, params, many):
+                return known  # type: ignore[no-any-return]
+    return _opened(local, cursor, sql, params, many)
+
+
+def _open_call(cursor: Any, /, procname: Any) -> Query | Recurring | Repeats | None:
+    local = local_trace.current() or local_trace.of_current_span()
+    if local is None:
+        return None
+    name = str.__str__(procname) if issubclass(type(procname), str) else ""
+    return _opened(local, cursor, f"CALL {name}()", ("",), False)
+
+
+def _opened(local: LocalTrace, cursor: Any, sql: Any, params: Any, many: Any) -> Query | Repeats | None:
     if not local.is_recording and (counted := count(local, cursor, sql, params)) is not None:
         return counted
     context = get_current()
     if context.get(SUPPRESS):
         return None
+    caller = sys._getframe(_DEPTH)
     statement, connection = statement_of(sql, params, cursor, caller), cursor.db
     if statement.is_control and _is_djangos(caller):
         return None
@@ -56,22 +84,21 @@ def _open(cursor: Any, /, sql: Any, params: Any, many: Any, caller: Any) -> Quer
     if not connection.autocommit:
         query.transaction = transaction_queries.begun(connection, statement, caller)
     query.repeats = repeats = queries.seen(query.alias, statement, params)
-    query.count, query.number = repeats.count, repeats.log.count
+    query.count, query.number = repeats.count, queries.count
+    queries.unread = queries.count
     if query.count >= watchers.look_from and (local.is_recording or queries.is_worth_a_look(repeats)):
         queries.look(query, repeats)
     if local.is_recording:
         query.context = context
-        query.site = query.site or call_site.call_site(caller)
+        if query.site is None:
+            query.site, statement.trail = call_site.site_by_trail(caller, _DEPTH, statement.trail)
         if query.count == 1:
             repeats.first_site = query.site
+        elif query.place is not None and query.place.is_settled and type(sql) is str:
+            query.sql = sql
     running.query = query
     query.start_ns = perf_counter_ns()
     return query
-
-
-def _open_call(cursor: Any, /, procname: Any, caller: Any) -> Query | Counted | None:
-    name = str.__str__(procname) if issubclass(type(procname), str) else ""
-    return _open(cursor, f"CALL {name}()", ("",), False, caller)
 
 
 def _is_djangos(frame: Any) -> bool:
@@ -86,18 +113,18 @@ def _is_djangos(frame: Any) -> bool:
     return False
 
 
-def _close(cursor: Any, /, opened: Query | Counted, error: BaseException | None) -> None:
+def _close(cursor: Any, /, opened: Query | Recurring | Repeats, error: BaseException | None) -> None:
     if type(opened) is Query:
         _end(opened, cursor, error)
-    else:
-        repeats, start_ns = opened  # type: ignore[misc]
-        took_ns = perf_counter_ns() - start_ns
-        repeats.duration_ns += took_ns
-        repeats.log.duration_ns += took_ns
+    elif type(opened) is Repeats:
+        took_ns = perf_counter_ns() - opened.start_ns
+        opened.duration_ns += took_ns
         if took_ns >= watchers.slow_ns or (
             watchers.many_rows != watchers.never and cursor.cursor.rowcount >= watchers.many_rows
         ):
-            tell(repeats, cursor, took_ns)
+            tell(opened, cursor, took_ns)
+    elif not opened.ends(cursor, error):  # type: ignore[union-attr]
+        _end(opened.as_any_other(sys._getframe(2)), cursor, error)  # type: ignore[union-attr]
 
 
 def _end(query: Query, cursor: Any, error: BaseException | None) -> None:
@@ -139,19 +166,22 @@ def _emit(query: Query, error: BaseException | None) -> None:
             return
     # The name, too: a site may change it in place, one tenant after the other.
     key = (query.statement.fingerprint, query.alias, query.site, query.connection.settings_dict.get("NAME"))
-    if is_light and error is None and parent._folds:
-        first = parent._folds.get(key)
+    if is_light and error is None and parent.folds:
+        first = parent.folds.get(key)
         if first is not None:
-            folding.count_repeat(first, parent, query.duration_ns, time_ns())
+            folding.count_repeat(first, query.duration_ns)
             query.span = first
             if query.rows > 0:
-                held = first._attributes
-                held[names.DB_RESPONSE_RETURNED_ROWS] = held.get(names.DB_RESPONSE_RETURNED_ROWS, 0) + query.rows
+                first.add(names.DB_RESPONSE_RETURNED_ROWS, query.rows)
+            if query.sql:
+                remember(query, query.sql, first, parent)
             return
     end_ns = time_ns()
-    attributes, name = _attributes(query, parent), query.statement.span_name
+    own, static = own_attributes(query, static_attributes(query, parent))
     start_ns = end_ns - query.duration_ns
-    span = SCOPE.under(parent, name, attributes, SpanKind.CLIENT, query.context, start_ns)
+    span = SCOPE.under(
+        parent, query.statement.span_name, own, SpanKind.CLIENT, query.context, start_ns=start_ns, static=static
+    )
     if span is None:
         return
     query.span = span
@@ -159,12 +189,12 @@ def _emit(query: Query, error: BaseException | None) -> None:
     if error is not None or type(span) is not LightSpan or not is_waiting:
         _close_span(span, query, error)
         return
-    span._end_time = end_ns
+    span.end_time = end_ns
     if is_light:
         folding.fold(span, parent, key)
     else:
         # Below a span of the application's it folds with nothing; what it says may grow until the root ends.
-        query.local.at_end.append(span._finish)
+        query.local.at_end.append(span.finish)
 
 
 def _close_span(span: Any, query: Query, error: BaseException | None) -> None:
@@ -173,31 +203,6 @@ def _close_span(span: Any, query: Query, error: BaseException | None) -> None:
     if error is not None and (code := status_code(error)):
         span.note(names.DB_RESPONSE_STATUS_CODE, code)
     span.close(error)
-
-
-def _attributes(query: Query, parent: Any) -> dict[str, Any]:
-    found = query_attributes(query)
-    site = query.site
-    if site is not None:
-        found[names.CODE_FILE_PATH] = site.path
-        found[names.CODE_LINE_NUMBER] = site.line
-        if site.function:
-            found[names.CODE_FUNCTION_NAME] = site.function
-    phase = _phase(query, parent)
-    if phase:
-        found[names.CLEW_DB_PHASE] = phase
-    return found
-
-
-def _phase(query: Query, parent: Any) -> str:
-    """The phase, worked out once for a line below a span of that name: it takes a walk of its own."""
-    key = (query.site, parent.name)
-    found = _phases.get(key)
-    if found is None:
-        if len(_phases) >= _MAX_PHASES:
-            _phases.clear()
-        found = _phases[key] = call_site.phase(query.frame)
-    return found
 
 
 def _note_connection() -> None:

@@ -1,4 +1,4 @@
-"""What a query's attributes say of its database and its text; worked out once for each alias and text."""
+"""What a query's attributes say of its database and its text; worked out once for each alias, text and line."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any
 
 from clew import attributes as names
 from clew.engine import configuration
+from clew.source import call_site
+from clew.spans.identity import StaticAttributes
 from clew.sql.statement import KNOWN_FROM_ORM, Statement, statement
 from clew.story.query import Query
 
 _SYSTEMS = {"oracle": "oracle.db", "microsoft": "microsoft.sql_server", "mssql": "microsoft.sql_server"}
 _ORM = ("django.db.models.", "django.contrib.gis.db.models.", "django.contrib.postgres.")
 _RAW = "django.db.models.sql.query"  # only RawQuery runs queries there
-_MAX_BASES = 2_000
+_MAX_STATIC = 2_000
 _MAX_PARAMETERS = 20
 # MySQL's double quotes are strings, everybody else's are names.
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.|'')*(?:'|\Z)|("(?:[^"\\]|\\.|"")*(?:"|\Z))""", re.DOTALL)
@@ -23,26 +25,28 @@ _PLAIN = (str, int, float, bool, bytes, type(None))
 
 
 class Database:
-    """One alias: its attributes, and those of each query text on it.
+    """One alias: its attributes, and those of the queries on it that are always the same.
 
     Args:
         connection: Django's connection; only its settings are read.
     """
 
+    __slots__ = ("attributes", "host", "name", "port", "settings", "static")
+
     def __init__(self, connection: Any) -> None:
         self.settings = connection.settings_dict
-        self.place = _place(self.settings)
+        self.name, self.host, self.port = _place(self.settings)
         self.attributes = _of_connection(connection)
-        self.texts: dict[Statement, dict[str, Any]] = {}
+        self.static: dict[tuple[Any, ...], StaticAttributes] = {}
 
-    def attributes_of(self, statement: Statement) -> dict[str, Any]:
-        """Attributes of a query with this text, to be copied."""
-        found = self.texts.get(statement)
-        if found is None:
-            if len(self.texts) >= _MAX_BASES:
-                self.texts.clear()
-            found = self.texts[statement] = {**self.attributes, **_of_text(statement)}
-        return found
+    def is_of(self, settings: Any) -> bool:
+        """Whether it still is what the settings say: a site may change them in place, one tenant after the other."""
+        return (
+            self.settings is settings
+            and settings.get("NAME") == self.name
+            and settings.get("HOST") == self.host
+            and settings.get("PORT") == self.port
+        )
 
 
 _databases: dict[str, Database] = {}
@@ -58,11 +62,10 @@ def _place(settings: Any) -> tuple[Any, ...]:
 def _database(connection: Any, alias: str) -> Database:
     settings = connection.settings_dict
     database = _databases.get(alias)
+    if database is not None and database.is_of(settings):
+        return database
     if database is not None and database.settings is settings:
-        place = _place(settings)
-        if place == database.place:
-            return database
-        key = (alias, id(settings), *map(str, place))
+        key = (alias, id(settings), *map(str, _place(settings)))
         database = _tenants.get(key)
         if database is None or database.settings is not settings:
             if len(_tenants) >= _MAX_TENANTS:
@@ -74,16 +77,36 @@ def _database(connection: Any, alias: str) -> Database:
     return database
 
 
-def query_attributes(query: Query) -> dict[str, Any]:
-    """A new dictionary with the attributes of a query."""
-    found = _database(query.connection, query.alias).attributes_of(query.statement).copy()
-    if query.is_many:
-        _note_batch(found, query.params)
-    if query.rows >= 0:
-        found[names.DB_RESPONSE_RETURNED_ROWS] = query.rows
-    if configuration.settings.database_parameters and not query.is_many:
-        _note_parameters(found, query.params)
+def static_attributes(query: Query, parent: Any) -> StaticAttributes:
+    """What each query of this text, from this line, below a span of that name has in common; worked out once."""
+    static = _database(query.connection, query.alias).static
+    key = (query.statement, query.site, parent.name)
+    found = static.get(key)
+    if found is None:
+        if len(static) >= _MAX_STATIC:
+            static.clear()
+        found = static[key] = StaticAttributes(_described(query))
     return found
+
+
+def _described(query: Query) -> dict[str, Any]:
+    found = {**_database(query.connection, query.alias).attributes, **_of_text(query.statement)}
+    if query.site is not None:
+        found.update(query.site.attributes())
+    if phase := call_site.phase(query.frame):
+        found[names.CLEW_DB_PHASE] = phase
+    return found
+
+
+def own_attributes(query: Query, static: StaticAttributes) -> tuple[dict[str, Any], StaticAttributes | None]:
+    """A new dictionary with what only this query says, and what it shares with others."""
+    if query.is_many:
+        # A batch changes what is said of the operation.
+        return _batch(dict(static.mapping), query.params), None
+    found: dict[str, Any] = {} if query.rows < 0 else {names.DB_RESPONSE_RETURNED_ROWS: query.rows}
+    if configuration.settings.database_parameters:
+        _note_parameters(found, query.params)
+    return found, static
 
 
 def _of_connection(connection: Any) -> dict[str, Any]:
@@ -120,11 +143,12 @@ def _of_text(statement: Statement) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value}
 
 
-def _note_batch(found: dict[str, Any], params: Any) -> None:
+def _batch(found: dict[str, Any], params: Any) -> dict[str, Any]:
     if type(params) in (list, tuple) and len(params) >= 2:
         found[names.DB_OPERATION_BATCH_SIZE] = len(params)
         if operation := found.get(names.DB_OPERATION_NAME):
             found[names.DB_OPERATION_NAME] = f"BATCH {operation}"
+    return found
 
 
 def _note_parameters(found: dict[str, Any], params: Any) -> None:

@@ -16,20 +16,26 @@ from clew.story.detector import watchers
 from clew.story.local_trace import LocalTrace
 from clew.story.query import Query, Repeats
 
-# What it was counted among, and since when it runs.
-Counted = tuple[Repeats, int]
+_MAX_KNOWN = 200
 
 
-def count(local: LocalTrace, cursor: Any, sql: Any, params: Any) -> Counted | None:
+def count(local: LocalTrace, cursor: Any, sql: Any, params: Any) -> Repeats | None:
     """Count a query that is about to be run, if counting is enough; None: it goes the long way, and is not counted."""
     queries = local.queries
     if queries is None or queries.written or type(sql) is not str:
         return None
     statement = KNOWN_FROM_ORM.get(sql) or KNOWN_WITH_PARAMETERS.get(sql) or KNOWN_RAW.get(sql)
-    if statement is None or not statement.is_select or not cursor.db.autocommit:
+    connection = cursor.db
+    if statement is None or not statement.is_select or not connection.autocommit:
         return None
-    repeats = queries.count_only(cursor.db.alias, statement, params)
-    return None if repeats is None else (repeats, perf_counter_ns())
+    repeats = queries.count_only(connection.alias, statement, params)
+    if repeats is None:
+        return None
+    if not repeats.looks_left and len(queries.known) < _MAX_KNOWN:
+        repeats.connection = connection
+        queries.known[sql] = repeats
+    repeats.start_ns = perf_counter_ns()
+    return repeats
 
 
 def tell(repeats: Repeats, cursor: Any, took_ns: int) -> None:

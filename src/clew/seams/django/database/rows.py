@@ -16,6 +16,7 @@ from clew.engine.seam import Patch
 from clew.engine.wrapper import Around
 from clew.engine.wrapper_steps import invisible
 from clew.spans.light_span import LightSpan
+from clew.story import local_trace
 from clew.story.detector import watchers
 from clew.story.query import Query, running
 
@@ -26,8 +27,7 @@ def _note(query: Query, rows: int) -> None:
     if type(span) is LightSpan:
         # A span that waits in its parent to be folded; one that has been handed over belongs to the exporter.
         if span.above is not None:
-            held = span._attributes
-            held[names.DB_RESPONSE_RETURNED_ROWS] = held.get(names.DB_RESPONSE_RETURNED_ROWS, 0) + rows
+            span.add(names.DB_RESPONSE_RETURNED_ROWS, rows)
     elif span is not None and query.taken_by is None:
         span.note(names.DB_RESPONSE_RETURNED_ROWS, rows)
     if queries is not None:
@@ -54,14 +54,14 @@ def _counted(chunks: Any, query: Query) -> Iterator[Any]:
 
 
 def _read(compiler: Any, /, result: Any) -> Any:
-    query = running.query
-    if query is None:
-        return result
-    running.query = None
-    if query.rows >= 0 or not query.statement.is_select or query.connection is not compiler.connection:
-        return result
-    if query.repeats is not None and query.number != query.repeats.log.count:
+    local = local_trace.current()
+    if local is not None and ((queries := local.queries) is None or queries.unread != queries.count):
         return result  # these are the rows of one that was only counted
+    query = running.query
+    if query is None or query.rows >= 0 or query.is_chunked or not query.statement.is_select:
+        return result
+    if query.connection is not compiler.connection or query.number != query.local.queries.count:  # type: ignore[union-attr]
+        return result
     kind = type(result)
     if kind is list:
         _note(query, len(result[0]) if len(result) == 1 else sum(map(len, result)))
@@ -69,6 +69,7 @@ def _read(compiler: Any, /, result: Any) -> Any:
         _note(query, 0 if result is None else 1)
     elif kind is GeneratorType:
         query.is_chunked = True
+        query.local.queries.known.clear()  # type: ignore[union-attr]
         return _counted(result, query)
     return result
 

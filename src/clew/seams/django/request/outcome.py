@@ -26,7 +26,7 @@ def name_by_route(root: spans.OpenSpan, request: Any) -> None:
         return
     route = readable(route)
     root.note(names.HTTP_ROUTE, route or "/")
-    root.update_name(f"{verb_of(request)} {route or getattr(match, 'url_name', '') or '/'}")
+    root.rename(f"{verb_of(request)} {route or getattr(match, 'url_name', '') or '/'}")
 
 
 def route_of(request: Any) -> str:

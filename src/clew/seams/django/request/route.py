@@ -19,13 +19,13 @@ def readable(route: str) -> str:
     Args:
         route: parts of `path()`, `re_path()` and `include()`, joined.
     """
-    if not configuration.settings.readable_routes or not any(sign in route for sign in _REGEX):
-        return route
-    return _read(route)
+    return _read(route) if configuration.settings.readable_routes else route
 
 
 @functools.lru_cache(maxsize=4096)
 def _read(route: str) -> str:
+    if not any(sign in route for sign in _REGEX):
+        return route
     try:
         return _Reader(route).sequence()
     except (IndexError, RecursionError):

@@ -91,8 +91,8 @@ def _query_count() -> int:
 def _close_template(opened: _Rendering, error: BaseException | None) -> None:
     if type(opened) is FoldedRun:
         # Each query makes it a span.
-        if opened.is_span and (ran := _query_count() - opened.before):
-            opened.resolve().note(names.DJANGO_TEMPLATE_QUERY_COUNT, ran)
+        if opened.span is not None and (ran := _query_count() - opened.before):
+            opened.span.note(names.DJANGO_TEMPLATE_QUERY_COUNT, ran)
         opened.close(error)
         return
     span, key, before = opened  # type: ignore[misc]

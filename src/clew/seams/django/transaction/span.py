@@ -83,7 +83,7 @@ def leave(span: OpenSpan) -> None:
     It is not where a generator that holds the block is resumed elsewhere; and where the block was entered and left in
     different contexts (two `sync_to_async`), the token is of no use.
     """
-    token, span._token = span._token, None
+    token, span.token = span.token, None
     if token is None or get_current().get(_SPAN_KEY) is not span.span:
         return
     try:
@@ -183,7 +183,7 @@ def _end(span: OpenSpan, transaction: Transaction, error: BaseException | None) 
         leave(span)
         if error is not None and not is_answer(error):
             span.fail(error)
-        span._end_time = transaction.end_ns
+        span.end_time = transaction.end_ns
         return
     transaction.is_held = False
     key = ("transaction", transaction.alias, _line(transaction.site), transaction.queries, transaction.writes)
