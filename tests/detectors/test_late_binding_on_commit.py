@@ -30,8 +30,7 @@ def test_detects_a_lambda_in_a_loop(trace):
         "3 on_commit hooks from this line share the variable item: all of them run with the last value"
     )
     assert (
-        finding.fix
-        == "bind it when the hook is registered: functools.partial(function, item), or lambda item=item: ..."
+        finding.fix == "bind it when the hook is registered: transaction.on_commit(lambda item=item: ran.append(item))"
     )
     assert (finding.site.path, finding.site.line) == (__file__, line_of(view, 3))
     assert said_on(trace, "transaction default") == [TYPE]

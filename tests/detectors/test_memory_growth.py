@@ -29,6 +29,7 @@ from tests.seams.celery.test_worker import _connections, site, wait_for_finished
 
 TYPE = "memory_growth"
 MIB = 1 << 20
+FILLS = "; it may be a cache that fills, or a long warm-up, unless it goes on"
 BASE = 100 * MIB
 
 
@@ -156,14 +157,33 @@ def test_detects_it_and_says_so_again_when_it_has_doubled(app):
     assert first.message == (
         f"process {os.getpid()} has gained {first.evidence['gained_mib']:.0f} MiB over "
         f"{first.evidence['gained_mib'] * 8:.0f} tasks, 128 KiB a task, most of it (100%) in runs of nap; it holds "
-        f"{first.evidence['resident_mib']:.0f} MiB after {first.evidence['tasks']} tasks"
+        f"{first.evidence['resident_mib']:.0f} MiB after {first.evidence['tasks']} tasks{FILLS}"
     )
+    assert [each.severity for each in said.values()] == ["information", *["warning"] * len(later)]
+    assert later[0].message.endswith(f"MiB after {later[0].evidence['tasks']} tasks")
     assert first.fix.startswith("look at what nap keeps from run to run: ")
     assert "worker_max_memory_per_child" in first.fix
     assert first.evidence["gained_mib"] >= 32
     gained = [each.evidence["gained_mib"] for each in said.values()]
     assert all(after >= 2 * before for before, after in pairwise(gained))
     assert 1 <= len(later) <= 3
+
+
+FILLING = {
+    "a cache that fills for long": lambda n: min(n * 256 * 1024, 50 * MIB),
+    "a warm-up of hundreds of tasks": lambda n: min(n * 128 * 1024, 40 * MIB),
+    "two caches": lambda n: min(n * 64 * 1024, 30 * MIB) + min(n * 128 * 1024, 25 * MIB),
+}
+
+
+@pytest.mark.parametrize("name", FILLING)
+def test_no_warning_for_what_fills_and_stays(app, name):
+    gc.collect()
+    said = []
+    for number in range(3000):
+        held = BASE + int(FILLING[name](number))
+        said += run_of(app, "nap", held, held)
+    assert [each.severity for each in said] == ["information"] * len(said)
 
 
 def test_detects_what_no_task_accounts_for(app):
@@ -249,7 +269,7 @@ def test_detects_a_real_child_that_leaks(tmp_path):
     assert 60 <= number < 160
     assert re.fullmatch(
         r"process \d+ has gained \d+ MiB over \d+ tasks, \d+ KiB a task, most of it \(\d+%\) in runs of leaks; it "
-        r"holds \d+ MiB after \d+ tasks(; some of it may be garbage, no full collection has run meanwhile)?",
+        rf"holds \d+ MiB after \d+ tasks{FILLS}(; some of it may be garbage, no full collection has run meanwhile)?",
         finding["clew.finding.about"],
     )
     assert finding["clew.finding.pid"] == runs[number].resource["process.pid"]

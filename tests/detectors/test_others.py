@@ -6,12 +6,12 @@ import pytest
 
 from clew.testing import tracing
 from tests.celery_site.app import make_app
-from tests.detectors.others import case, failures, publishes, rollbacks
+from tests.detectors.others import case, early_publishes, failures, hooks, publishes, rollbacks
 from tests.detectors.shared import found, unsampled
 from tests.seams.django.test_transaction import served
 
 CASES = case.CASES
-MODULES = (rollbacks, failures, publishes)
+MODULES = (rollbacks, failures, publishes, early_publishes, hooks)
 pytestmark = [pytest.mark.urls("tests.seams.django.test_transaction"), pytest.mark.django_db(transaction=True)]
 # Those of calls to other services need spans.
 NEEDS_SPANS = ("io_in_transaction",)

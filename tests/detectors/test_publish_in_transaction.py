@@ -16,7 +16,7 @@ from django.http import Http404
 from tests.celery_site.app import make_app
 from tests.celery_site.worker import DEADLINE
 from tests.detectors.shared import found, said_on, unsampled
-from tests.seams.django.test_transaction import line_of, served
+from tests.seams.django.test_transaction import line_of, postgres, served  # noqa: F401
 
 pytestmark = [pytest.mark.urls("tests.seams.django.test_transaction"), pytest.mark.django_db(transaction=True)]
 TYPE = "publish_in_transaction"
@@ -40,12 +40,33 @@ def test_detects_a_task_that_is_sent_after_a_write(trace, app):
         f"opened at detectors/test_publish_in_transaction.py:{line_of(view, 1)}: "
         "it may run before the commit, without seeing what it has written"
     )
-    assert finding.fix.endswith("transaction.on_commit(functools.partial(add.delay, ...))")
+    assert finding.fix.endswith("transaction.on_commit(functools.partial(app.tasks['add'].delay, group.pk, 1))")
     assert finding.severity == "warning"
     assert (finding.site.path, finding.site.line) == (__file__, line_of(view, 3))
     publish = trace.named("apply_async/add")
     assert publish.attributes["celery.published_in_transaction"] == "default"
     assert said_on(trace, "apply_async/add") == [TYPE]
+
+
+@pytest.mark.postgres
+def test_the_fix_names_the_database_whose_commit_it_waits_for(trace, app, postgres):  # noqa: F811
+    def view():
+        with transaction.atomic("pg"):
+            app.tasks["add"].delay(1, 1)
+
+    def mended():
+        with transaction.atomic("pg"):
+            transaction.on_commit(functools.partial(app.tasks["add"].delay, 1, 1), using="pg")
+
+    served(view)
+    (finding,) = found(trace, TYPE)
+    assert finding.fix == (
+        "send it after the commit: transaction.on_commit(functools.partial(app.tasks['add'].delay, 1, 1), using='pg')"
+    )
+    trace.clear()
+    served(mended)
+    assert not found(trace, TYPE)
+    assert trace.named("apply_async/add")
 
 
 def test_detects_a_loop_once(trace, app):

@@ -92,6 +92,18 @@ def test_detects_every_way_to_say_when(app, way):
 
 
 @pytest.mark.redis
+@pytest.mark.parametrize("expires", [HOUR, HOUR + 1800.5, 2 * HOUR])
+def test_no_false_positive_for_what_expires_before_it_is_due(app, expires):
+    assert sent(app, countdown=2 * HOUR, expires=expires)[0] == []
+    assert sent(app, countdown=2 * HOUR, expires=ahead(expires - 5))[0] == []
+
+
+@pytest.mark.redis
+def test_detects_what_expires_after_it_is_due(app):
+    assert len(sent(app, countdown=2 * HOUR, expires=3 * HOUR)[0]) == 1
+
+
+@pytest.mark.redis
 def test_detects_a_loop_once(app):
     (finding,), _ = sent(app, count=3, countdown=2 * HOUR)
     assert finding.evidence["count"] == 3
@@ -204,9 +216,19 @@ def test_detects_it_for_every_broker_with_a_timeout(url, options, timeout):
     assert f"again after {timeout} (visibility_timeout)" in message
 
 
-@pytest.mark.parametrize("url", ["amqp://", "filesystem://", "gcpubsub://x", "azureservicebus://x", ""])
+@pytest.mark.parametrize("url", ["amqp://", "filesystem://", "gcpubsub://x", ""])
 def test_no_false_positive_for_brokers_without(url):
     assert publish_to(url, {"countdown": 24 * HOUR}) == []
+
+
+def test_detects_the_deadline_of_azure():
+    (finding,) = publish_to("azureservicebus://", {"countdown": 300})
+    assert "Azure Service Bus delivers what is unacknowledged again after 1 min (peek_lock_seconds)" in str(finding)
+
+
+def test_no_false_positive_for_azure_with_renewed_locks():
+    options = {"use_lock_renewal": True}
+    assert publish_to("azureservicebus://", {"countdown": 300}, broker_transport_options=options) == []
 
 
 def test_no_false_positive_for_queues_of_sqs_that_others_have_made():
@@ -233,13 +255,24 @@ def test_the_app_is_not_finalized():
     assert not app.finalized
 
 
-def run_of(held=0.0, ran=0.0, asked=0.0, ago=None, *, late=False, redelivered=False, system="redis", timeout=None):
+def run_of(
+    held=0.0,
+    ran=0.0,
+    asked=0.0,
+    ago=None,
+    *,
+    late=False,
+    redelivered=False,
+    system="redis",
+    timeout=None,
+    expires=None,
+):
     """What is said of a run: held in the worker before it began, its own length, its ETA after its publish; seconds."""
     app = make_app("redis://")
     if timeout:
         app.conf.broker_transport_options = {"visibility_timeout": timeout}
     task = SimpleNamespace(app=app, acks_late=late, name="far")
-    request = SimpleNamespace(is_eager=False, delivery_info={"redelivered": redelivered})
+    request = SimpleNamespace(is_eager=False, delivery_info={"redelivered": redelivered}, expires=expires)
     run = TaskRun(LocalTrace(Root(), 10), task, request)
     run.system, run.started_ns = system, time.time_ns()
     run.ended_ns = run.started_ns + int(ran * 1e9)
@@ -250,6 +283,11 @@ def run_of(held=0.0, ran=0.0, asked=0.0, ago=None, *, late=False, redelivered=Fa
     return (
         [] if run.local.findings is None else [(each.message, each.fix, each.severity) for each in run.local.findings]
     )
+
+
+def test_no_false_positive_for_a_run_whose_message_expires_before_it_is_delivered_again():
+    assert run_of(ran=2 * HOUR, late=True, expires=ahead(60).isoformat()) == []
+    assert len(run_of(ran=2 * HOUR, late=True, expires=ahead(3 * HOUR).isoformat())) == 1
 
 
 RAISE = 'set broker_transport_options = {"visibility_timeout": seconds} above the longest '

@@ -3,8 +3,10 @@
 We stand at the end of every run, where the seam celery.memory has the process' resident memory, and keep the lowest
 readings over the child's life (see memory_trend.py): warm-up, garbage, one big allocation, and caches that have filled
 are left alone. Said on the run at which it is certain and `memory_growth_threshold_mb` are gained, and again when it
-has doubled; it names the task in whose runs most of the growth came. Reported though it may be meant: a cache larger
-than the threshold, while it fills evenly; garbage that waits for its first full collection (then it is information).
+has doubled; it names the task in whose runs most of the growth came. A cache larger than the threshold looks the same
+while it fills, and so does a long warm-up: at first it is information, and a warning when it goes on. Reported though
+it may be meant: a cache that fills evenly to twice the threshold. Garbage that waits for its first full collection is
+information, too.
 Not found: leaks of children that are recycled before they have gained that much; eager runs; systems without /proc.
 """
 
@@ -49,6 +51,7 @@ class Process:
         self.gained_by: dict[str, int] = {}
         # From which growth on there is something to say.
         self.next_bytes = 0
+        self.said = 0
         self.full_collections = _full_collections()
         self.lock = threading.Lock()
 
@@ -99,7 +102,10 @@ def _report(process: Process, run: TaskRun, reading: Reading, growth: Growth) ->
     name, share = _most_of(process.gained_by)
     # Cycles of the application's objects that wait for the garbage collector look like a leak until it has been there.
     is_doubtful = gc.isenabled() and _full_collections() == process.full_collections
-    doubt = "; some of it may be garbage, no full collection has run meanwhile" if is_doubtful else ""
+    is_first = process.said == 0
+    process.said += 1
+    doubt = "; it may be a cache that fills, or a long warm-up, unless it goes on" if is_first else ""
+    doubt += "; some of it may be garbage, no full collection has run meanwhile" if is_doubtful else ""
     cause = f"most of it ({share:.0%}) in runs of {name}" if name else "and not in the runs of one task"
     finding = Finding(
         _TYPE,
@@ -115,7 +121,7 @@ def _report(process: Process, run: TaskRun, reading: Reading, growth: Growth) ->
             "resident_mib": round(reading.after / _MIB, 1),
             **({"task": name, "share": round(share, 2)} if name else {}),
         },
-        INFORMATION if is_doubtful else WARNING,
+        INFORMATION if is_doubtful or is_first else WARNING,
     )
     findings.report(run.local, finding, _TYPE, run.local.root.span)
 
@@ -154,7 +160,8 @@ DETECTOR = Detector(
     _TYPE,
     doc="The memory of a worker's child grows from task to task and is not given back.",
     fix="Look at what the task keeps from run to run; `worker_max_memory_per_child` as a stopgap; `DEBUG = False`.",
-    not_found="Warm-up, garbage, one big allocation, caches that have filled; children recycled before they have "
-    "gained `memory_growth_threshold_mb`; eager runs; systems without /proc.",
+    not_found="Garbage, one big allocation, caches that have filled; until it goes on, a warm-up or a cache that fills "
+    "is only information; children recycled before they have gained `memory_growth_threshold_mb`; eager runs; systems "
+    "without /proc.",
     on_task_end=_on_task_end,
 )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from clew.detectors.on_commit_remedy import remedy_of
 from clew.engine import needs
 from clew.source.call_site import CallSite, raised_at
 from clew.story import findings, transactions
@@ -56,15 +57,11 @@ def _finding(publish: Publish, alias: str, opened: CallSite | None, has_written:
     where = f", opened at {opened.short}" if opened is not None else ""
     wrote = "what it has written" if has_written else "what it writes"
     ran = "runs (eagerly; in production a worker may run it)" if publish.is_eager else "may run"
-    short = name.rpartition(".")[2]
-    fix = f"transaction.on_commit(functools.partial({short}.delay, ...))"
-    if hasattr(type(publish.task), "delay_on_commit"):
-        fix = f"{short}.delay_on_commit(...), or {fix}"
     return Finding(
         _TYPE,
         f"{name} is sent inside an open transaction of {alias!r}{where}: it {ran} before the commit, "
         f"without seeing {wrote}",
-        f"send it after the commit: {fix}",
+        f"send it after the commit: {remedy_of(publish, alias)}",
         publish.site,
         {"task": name, "alias": alias, "transaction": str(opened or ""), "count": 1},
         WARNING if has_written else INFORMATION,
@@ -91,13 +88,13 @@ def _on_end(local: LocalTrace) -> None:
     if missing is None:
         return
     task = next(iter(local.where.values()), "the task")
-    short = task.rpartition(".")[2]
+    using = "" if alias == "default" else f", using={alias!r}"
     finding = Finding(
         _TYPE,
         f"{task} was sent before its transaction of {alias!r} was committed; the row was not there yet "
         f"({type(missing).__qualname__})",
-        f"send it after the commit: transaction.on_commit(functools.partial({short}.delay, ...)), where the publish "
-        "span of this trace says it is sent",
+        f"send it after the commit: transaction.on_commit(...{using}), where the publish span of this trace says it is "
+        "sent",
         raised_at(missing.__traceback__),
         {"task": task, "alias": str(alias)},
     )

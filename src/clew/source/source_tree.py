@@ -9,6 +9,7 @@ import ast
 import functools
 import inspect
 import linecache
+import textwrap
 from collections.abc import Iterator, Sequence
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from clew.source.call_site import stack
 from clew.source.frames import APPLICATION, FIRST_END, kind_of
 
 _MAX_STEPS = 30
+_MAX_LINES = 15
 _OF_OTHERS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -68,6 +70,18 @@ def _parsed(path: str, first_line: int, name: str) -> ast.AST | None:
     body: Any = tree.body[:1]
     body = body[0].body[:1] if is_indented and body else body
     return body[0] if body and getattr(body[0], "name", None) == name else None
+
+
+def statement_from(path: str, line: int) -> ast.stmt | None:
+    """The statement that begins on a line; None where none does, or it is longer than a few lines."""
+    lines = linecache.getlines(path)[line - 1 : line - 1 + _MAX_LINES]
+    for count in range(1, len(lines) + 1):
+        try:
+            body = ast.parse(textwrap.dedent("".join(lines[:count]))).body
+        except (SyntaxError, ValueError):
+            continue
+        return body[0] if len(body) == 1 else None
+    return None
 
 
 def path_to(function: ast.AST, line: int) -> list[ast.stmt]:

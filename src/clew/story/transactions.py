@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import sys
 from time import time_ns
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from clew.engine import needs
+from clew.source import late_names
 from clew.source.call_site import CallSite, call_site
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ class Transaction:
     # The seam's: the block that is being left, and how many hooks were there before it.
     leaving: Any = None
     hooks_at = 0
-    # What the variables that on_commit hooks close over held when they were registered: only ids.
-    registered: dict[int, list[tuple[int, ...]]] = {}
+    # What on_commit hooks look up when they run, as it was when they were registered.
+    registered: dict[int, list[tuple[Any, ...]]] = {}
     registrations = 0
 
     def __init__(self, alias: str, local: LocalTrace | None, site: CallSite | None, start_ns: int) -> None:
@@ -120,14 +121,14 @@ class Transaction:
             self.local.queries.forget_written(undone)
 
     def register(self, function: Any) -> None:
-        """Remember which objects an on_commit hook's variables hold now."""
-        function = plain_function(function)
+        """Remember what the names that an on_commit hook looks up hold now."""
+        function = hook_below(function)
         if function is None or self.registrations >= _MAX_REGISTERED:
             return
         if not self.registrations:
             self.registered = {}
         self.registrations += 1
-        self.registered.setdefault(id(function), []).append(contents(function))
+        self.registered.setdefault(id(function), []).append(late_names.values(function))
 
     def called(self, kind: str, took_ns: int, name: str, site: CallSite | None) -> None:
         """Take account of a call to another service."""
@@ -257,19 +258,10 @@ def open_aliases() -> str:
     return ",".join([each.alias for each in open_connections()])
 
 
-def plain_function(function: Any) -> Any:
-    """The function with closed-over variables that a hook is, below partials; None when it has none."""
+def hook_below(function: Any) -> Any:
+    """The function or method that a hook is, below partials; None when it is something else."""
     while type(function) is functools.partial:
         function = function.func
-    return function if type(function) is FunctionType and function.__closure__ else None
-
-
-def contents(function: Any) -> tuple[int, ...]:
-    """Which objects its variables hold: ids, so that nothing is kept alive."""
-    found = []
-    for cell in function.__closure__:
-        try:
-            found.append(id(cell.cell_contents))
-        except ValueError:  # not assigned yet
-            found.append(0)
-    return tuple(found)
+    if type(function) is MethodType:
+        return function if type(function.__func__) is FunctionType else None
+    return function if type(function) is FunctionType else None

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clew.cli.doctor.check import WARNING, Check, listed
-
-# How long a broker waits before it hands an unacknowledged message to another worker, in seconds.
-_VISIBILITY = {"redis": 3600, "rediss": 3600, "sentinel": 3600, "sqs": 1800}
+from clew.story import visibility
 
 
 def check(app: Any) -> list[Check]:
@@ -16,15 +14,12 @@ def check(app: Any) -> list[Check]:
     if app.conf.task_always_eager:
         text = "task_always_eager: tasks run where they are called, none reaches a worker"
         checks.append(Check("celery", WARNING, text, "set it in tests only"))
-    url = str(app.conf.broker_write_url or app.conf.broker_url or "")
-    default = _VISIBILITY.get(url.partition(":")[0].partition("+")[0])
-    if default is None:
-        return checks
-    given = (app.conf.broker_transport_options or {}).get("visibility_timeout")
-    return checks + _twice(app, float(given or default))
+    system = visibility.system_of(app)
+    timeout_s = visibility.timeout_s(app, system)
+    return checks + _twice(app, timeout_s, visibility.WAITS[system].option) if timeout_s else checks
 
 
-def _twice(app: Any, visible: float) -> list[Check]:
+def _twice(app: Any, visible: float, option: str) -> list[Check]:
     """Tasks whose message may still be unacknowledged when the broker gives it to somebody else."""
     tasks = {name: task for name, task in app.tasks.items() if not name.startswith("celery.")}
     limit = app.conf.task_time_limit
@@ -35,11 +30,11 @@ def _twice(app: Any, visible: float) -> list[Check]:
     # An ETA or a countdown is known only where a task is sent; a retry's default is known here.
     checks: list[Check] = []
     if late:
-        text = f"acks_late tasks that run longer than visibility_timeout ({visible:g} s) run twice: {listed(late)}"
-        fix = f"a task_time_limit below {visible:g}, or a longer visibility_timeout"
+        text = f"acks_late tasks that run longer than {option} ({visible:g} s) run twice: {listed(late)}"
+        fix = f"a task_time_limit below {visible:g}, or a longer {option}"
         checks.append(Check("celery", WARNING, text, fix))
     if waiting:
-        text = f"they wait longer for a retry than visibility_timeout ({visible:g} s) and run twice: {listed(waiting)}"
-        fix = "broker_transport_options = {'visibility_timeout': ...}, longer than any countdown or ETA"
+        text = f"they wait longer for a retry than {option} ({visible:g} s) and run twice: {listed(waiting)}"
+        fix = f"broker_transport_options = {{'{option}': ...}}, longer than any countdown or ETA"
         checks.append(Check("celery", WARNING, text, fix))
     return checks
