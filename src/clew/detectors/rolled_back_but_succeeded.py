@@ -50,11 +50,14 @@ class _Lost:
         self.transaction = transaction
         self.steps = steps
         self.kinds = type(error).__mro__ if error is not None else ()
+        self.is_duplicate = error is not None and _is_duplicate(error)
         self.is_raised_here = error is not None and _is_raised_in(error.__traceback__, steps)
 
 
 _LOST: Slot[list[_Lost]] = Slot()
 _MAX_HELD = 50
+_DUPLICATES = ("23505", "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY")
+_MYSQL_DUPLICATE = 1062
 _CAUSES = {
     CAUGHT: "because {error}, caught inside it, had broken it",
     ABORTED: "by PostgreSQL in place of the COMMIT, because {error}, caught inside it, had broken it",
@@ -170,7 +173,16 @@ def _is_swallowed_on_purpose(lost: _Lost, catch: Catch) -> bool:
     if lost.is_raised_here and catch.depth == 0:
         return catch.is_by_name or _is_own(lost.kinds)
     # "It is there already": the usual end of a second insert.
-    return catch.is_by_name and any(each.__name__ == "IntegrityError" for each in lost.kinds)
+    return catch.is_by_name and lost.is_duplicate
+
+
+def _is_duplicate(error: BaseException) -> bool:
+    """Whether a database has refused a row because it has one like it."""
+    cause = error.__cause__ or error
+    said = cause.args[0] if cause.args else None
+    if any(getattr(cause, name, None) in _DUPLICATES for name in ("sqlstate", "pgcode", "sqlite_errorname")):
+        return True
+    return said == _MYSQL_DUPLICATE or (type(said) is str and said.startswith("UNIQUE constraint failed"))
 
 
 def _is_own(kinds: tuple[type, ...]) -> bool:

@@ -272,6 +272,19 @@ def it_was_there_already():
         pass
 
 
+@found(TYPE, "IntegrityError, yet the request answered 200: its write is lost")
+def another_rule_of_the_database():
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TEMPORARY TABLE clew_stock (metres integer CHECK (metres >= 0))")
+        try:
+            with transaction.atomic():
+                Group.objects.create(name="a")
+                cursor.execute("INSERT INTO clew_stock VALUES (-1)")
+        except IntegrityError:
+            logger.warning("the stock was not changed")
+        cursor.execute("DROP TABLE clew_stock")
+
+
 @silent(TYPE)
 def tried_again():
     for attempt in range(3):

@@ -51,8 +51,11 @@ def database() -> dict[str, Any]:
 
 
 def replica() -> dict[str, Any]:
-    """The entry of a second database, which pages read from: a file, whatever the first is."""
-    return _file("replica")
+    """The entry of a second database, which pages read from: a file, whatever the first is.
+
+    That it is a copy of the first, and not another one, is said as in any project: tests use the first in its place.
+    """
+    return {**_file("replica"), "TEST": {"MIRROR": "default"}}
 
 
 def _file(name: str) -> dict[str, Any]:
