@@ -98,6 +98,7 @@ MESSAGING_DESTINATION_NAME: Final = _name("messaging.destination.name", "exchang
 MESSAGING_DESTINATION: Final = _name("messaging.destination", "routing key (contrib's name, kept)")
 MESSAGING_DESTINATION_KIND: Final = _name("messaging.destination_kind", "queue or topic (contrib's name, kept)")
 MESSAGING_MESSAGE_ID: Final = _name("messaging.message.id", "id of the task")
+MESSAGING_BATCH_MESSAGE_COUNT: Final = _name("messaging.batch.message_count", "messages of one run (celery-batches)")
 MESSAGING_CONVERSATION_ID: Final = _name("messaging.message.conversation_id", "id of the canvas' root task")
 MESSAGING_CONTRIB_CONVERSATION_ID: Final = _name(
     "messaging.conversation_id", "correlation id of the message (contrib's name, kept)"
@@ -162,6 +163,8 @@ CELERY_CHORD_GROUP_ID: Final = _name("celery.chord.group_id", "on a chord's body
 CELERY_CHORD_SIZE: Final = _name("celery.chord.size", "on a chord's body: how many tasks its header has")
 CELERY_MAPPED_TASK: Final = _name("celery.mapped_task", "the task that map, starmap or chunks calls in one run")
 CELERY_MAPPED_COUNT: Final = _name("celery.mapped_count", "how often it is called")
+CELERY_BATCH_TRACE_ID: Final = _name("celery.batch.trace_id", "trace of the run that took the message with others")
+CELERY_BATCH_SPAN_ID: Final = _name("celery.batch.span_id", "that run's span")
 CELERY_EAGER: Final = _name("celery.eager", "true when the task ran in the sending process (task_always_eager)")
 CELERY_ROOT_ID: Final = _name("celery.root_id", "id of the first task of the canvas")
 CELERY_PARENT_ID: Final = _name("celery.parent_id", "id of the task that sent this one")

@@ -11,6 +11,7 @@ for a cold shutdown, which asks nobody, we stand at the prefork pool's `on_termi
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from clew import attributes as names
@@ -114,8 +115,11 @@ _METHODS: dict[str, fate_request.Find] = {
 }
 
 
-def _made(result: Any) -> None:
+def _made(task: Any, result: Any) -> None:
     """A worker has made the class of a task's requests: an application's own may not call Celery's methods."""
+    module = sys.modules.get("celery_batches")
+    if module is not None and isinstance(task, module.Batches) and own_classes.is_new(module.Batches, "flush"):
+        SEAM.patch_attribute(module.Batches, "flush", Around(note=fate_request.watch_batch))
     for owner, name, wrap in own_classes.methods_of(result, _METHODS):
         SEAM.patch_attribute(owner, name, wrap)
 
@@ -209,6 +213,6 @@ SEAM = Seam(
         *functions("celery.worker.state", "active_requests", "revoked"),
         *functions("billiard.common", "_should_have_exited"),
         *functions("billiard.einfo", "ExceptionWithTraceback"),
-        *attributes("billiard.pool", "ApplyResult", "_worker_lost"),
+        *attributes("billiard.pool", "ApplyResult", "_worker_lost", "_error_callback"),
     ),
 )

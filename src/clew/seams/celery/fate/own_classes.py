@@ -30,12 +30,17 @@ def methods_of(made: type, finds: Mapping[str, fate_request.Find]) -> Iterator[t
         if owner is celerys or owner is object:
             continue
         for name, find in finds.items():
-            if name in vars(owner) and (owner, name) not in _met:
-                _met.add((owner, name))
+            if name in vars(owner) and is_new(owner, name):
                 yield owner, name, _standing(inspect.signature(getattr(celerys, name)), find)
-        if "revoked" in vars(owner) and (owner, "revoked") not in _met:
-            _met.add((owner, "revoked"))
+        if "revoked" in vars(owner) and is_new(owner, "revoked"):
             yield owner, "revoked", Around(note=_revoked)
+
+
+def is_new(owner: type, name: str) -> bool:
+    """Whether this method was not met before; it is from now on."""
+    is_known = (owner, name) in _met
+    _met.add((owner, name))
+    return not is_known
 
 
 def forget() -> None:

@@ -16,11 +16,13 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from clew import attributes as names
+from clew.engine import isolation
 from clew.engine.wrapper import Around
 from clew.seams.celery.fate.child import cold_shutdown_of, ended_before, fate_of
 from clew.seams.celery.fate.span import Fate, FateReport, below_run, telling
 from clew.seams.celery.message.headers import RECEIVED
 
+_MAX_BATCH = 1000
 Find = Callable[..., "FateReport | None"]
 
 
@@ -46,9 +48,7 @@ def failing(request: Any, /, exc_info: Any, return_ok: bool = False) -> FateRepo
     """`Request.on_failure`: the child has reported an error, or the pool has killed or lost the child."""
     from celery.exceptions import Reject
 
-    error = exc_info.exception
-    if isinstance(error, sys.modules["billiard.einfo"].ExceptionWithTraceback):
-        error = error.exc
+    error = _error_of(exc_info)
     if return_ok:
         # Celery 5.7 marks a task that rejects its message as failed, here and not in the child.
         does_fail = isinstance(error, Reject) and not getattr(error, "requeue", False)
@@ -57,6 +57,11 @@ def failing(request: Any, /, exc_info: Any, return_ok: bool = False) -> FateRepo
         return State.reported[request].repeated()
     fate = fate_of(request, error)
     return below_run(request._context) if fate is None else _reported(request, fate)
+
+
+def _error_of(exc_info: Any) -> BaseException:
+    error: BaseException = exc_info.exception
+    return error.exc if isinstance(error, sys.modules["billiard.einfo"].ExceptionWithTraceback) else error
 
 
 def timing_out(request: Any, /, soft: bool, timeout: Any) -> FateReport | None:
@@ -126,6 +131,21 @@ def tell(request: Any, fate: Fate) -> None:
     report = None if request in State.reported else _reported(request, fate)
     if report is not None:
         report.end()
+
+
+def watch_batch(requests: Any, result: Any) -> None:
+    """`Batches.flush` (celery-batches): nobody hears when the child at a batch dies."""
+    if getattr(result, "_error_callback", result) is None:
+        result._error_callback = functools.partial(_batch_lost, list(requests)[:_MAX_BATCH])
+
+
+def _batch_lost(requests: list[Any], exc_info: Any) -> None:
+    try:
+        for request in requests:
+            if (fate := fate_of(request, _error_of(exc_info))) is not None:
+                tell(request, fate)
+    except Exception as ours:  # noqa: BLE001 - ours must not reach the pool
+        isolation.report(ours, "clew.seams.celery.fate")
 
 
 def _reported(request: Any, fate: Fate) -> FateReport | None:

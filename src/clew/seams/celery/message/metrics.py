@@ -155,10 +155,10 @@ def _waiting_at(task_name: str, known: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def count_outcome(task_name: str, outcome: str, known: Mapping[str, Any]) -> None:
-    """A task has come to an end, in a child or as the main process tells it."""
-    if is_metered():
-        _instrument(TASKS).add(1, {**_waiting_at(task_name, known), names.CELERY_OUTCOME: outcome})
+def count_outcome(task_name: str, outcome: str, known: Mapping[str, Any], count: int = 1) -> None:
+    """A task, or so many of a batch, came to an end, in a child or as the main process tells it."""
+    if is_metered() and count:
+        _instrument(TASKS).add(count, {**_waiting_at(task_name, known), names.CELERY_OUTCOME: outcome})
 
 
 def count_exit(reason: str) -> None:

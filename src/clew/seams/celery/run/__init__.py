@@ -14,6 +14,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, get_cur
 
 from clew import attributes as names
 from clew.engine.seam import Seam, SpanDoc
+from clew.engine.wrapper import Around
 from clew.seams.celery import contrib
 from clew.seams.celery.message import attempts, metrics
 from clew.seams.celery.message.attempts import chord_of, header, origin_of
@@ -23,6 +24,7 @@ from clew.seams.celery.message.headers import read_chord, received_of
 from clew.seams.celery.message.waiting import waits
 from clew.seams.celery.receive import derives_chord_ids
 from clew.seams.celery.receivers import Receivers
+from clew.seams.celery.run.batch import Batch, batches
 from clew.seams.celery.run.running import RunningTask
 from clew.spans import scope as spans
 from clew.spans.pipeline import Pipeline
@@ -31,6 +33,12 @@ from clew.story.transactions import PUBLISHED_HEADER
 SCOPE = __name__
 _MAX_RUNNING = 10_000
 _running: dict[int, RunningTask] = {}
+
+
+class State:
+    """Whether this process has met a batch."""
+
+    stands_at_batches = False
 
 
 def _to_header(request: Any, attributes: dict[str, Any], pipeline: Pipeline) -> tuple[Link, ...]:
@@ -47,7 +55,25 @@ def _to_header(request: Any, attributes: dict[str, Any], pipeline: Pipeline) -> 
     return tuple(found)
 
 
-def _prerun(task: Any, **_: Any) -> None:
+def _batch_of(task: Any, args: Any) -> Batch | None:
+    kind = batches()
+    if kind is None or not isinstance(task, kind) or task.request.is_eager:
+        return None
+    if not State.stands_at_batches:
+        State.stands_at_batches = True
+        SEAM.patch_attribute(kind, "__call__", Around(note=_raised))
+    held = args[0] if isinstance(args, (list, tuple)) and args else None
+    return Batch(task, held) if type(held) is list else None
+
+
+def _raised(task: Any, /, error: BaseException | None) -> None:
+    """celery-batches catches what its task raises, and says FAILURE without it."""
+    running = _running.get(id(task.request))
+    if running is not None:
+        running.raised = error
+
+
+def _prerun(task: Any, args: Any = None, **_: Any) -> None:
     pipeline = spans.pipeline()
     request = task.request
     if pipeline is None or request is None or spans.is_suppressed():
@@ -55,13 +81,14 @@ def _prerun(task: Any, **_: Any) -> None:
     attributes: dict[str, Any] = {}
     links: tuple[Link, ...] = ()
     received = None if request.is_eager else received_of(request)
-    waited = waits(request, received, attributes)
+    batch = _batch_of(task, args)
+    waited = waits(request, received, attributes) if batch is None else batch.waited(attributes)
     origin = origin_of(request, attributes)
     if pipeline.drops(get_current_span(origin.context).get_span_context()) and not metrics.is_metered():
         attributes = consuming_broker(task.app)
     else:
         attributes.update(run_attributes(task, request))
-        links = (*origin.links, *_to_header(request, attributes, pipeline))
+        links = (*origin.links, *_to_header(request, attributes, pipeline)) if batch is None else batch.links()
     name, ids = f"run/{task.name}", received[2:4] if received is not None else (0, 0)
     root = spans.start_root(
         *(pipeline, SCOPE, name, SpanKind.CONSUMER, origin.context, attributes, links),
@@ -76,7 +103,7 @@ def _prerun(task: Any, **_: Any) -> None:
         stale.end(None, None)  # somebody has sent the signal twice
     running = RunningTask(task, request, root, pipeline.max_spans_per_trace)
     root.enter(origin.context)
-    _running[id(request)] = running
+    _running[id(request)], running.batch = running, batch
     running.begin(waited, attributes, origin)
     if aliases := header(request, PUBLISHED_HEADER):
         running.note_published_in(str(aliases))
@@ -104,6 +131,7 @@ def _uninstall() -> None:
     metrics.forget()
     attempts.forget()
     _running.clear()
+    State.stands_at_batches = False
 
 
 SEAM = Seam(
@@ -170,9 +198,16 @@ SEAM = Seam(
                 names.MESSAGING_MESSAGE_ID,
                 names.MESSAGING_CONVERSATION_ID,
                 names.MESSAGING_CONTRIB_CONVERSATION_ID,
+                names.MESSAGING_BATCH_MESSAGE_COUNT,
                 names.SERVER_ADDRESS,
                 names.SERVER_PORT,
             ),
+        ),
+        SpanDoc(
+            "batched/shop.tasks.index",
+            "CONSUMER",
+            "a message that was run together with others (celery-batches), in its own trace, as long as the run",
+            (names.CELERY_BATCH_TRACE_ID, names.CELERY_BATCH_SPAN_ID),
         ),
     ),
     on_install=CONTRIB.take,

@@ -18,6 +18,7 @@ from clew.engine.redaction.exception_event import exception_attributes, type_nam
 from clew.seams.celery import contrib
 from clew.seams.celery.message import attempts, fan_out, metrics
 from clew.seams.celery.message.waiting import Waited
+from clew.seams.celery.run.batch import Batch
 from clew.seams.celery.run.outcome import describe, outcome_of, own_error
 from clew.spans import scope as spans
 from clew.spans.local_spans import LocalSpans
@@ -49,6 +50,8 @@ class RunningTask:
         "_started",
         "_token",
         "_waits_ms",
+        "batch",
+        "raised",
         "run",
     )
 
@@ -67,6 +70,9 @@ class RunningTask:
         self._waits_ms: dict[str, float] = {}
         # Attributes of the broker and the queue, for the metrics.
         self._known: dict[str, Any] = {}
+        # Its messages where it has many, and what it raised.
+        self.batch: Batch | None = None
+        self.raised: BaseException | None = None
 
     def begin(self, waited: Waited, attributes: dict[str, Any], origin: attempts.Origin) -> None:
         """It has begun: its times, and whose next attempt a retry is.
@@ -125,10 +131,14 @@ class RunningTask:
             contrib.histogram().record(elapsed, labels)
         if self._is_metered:
             metrics.ran(run, self._known, self._waits_ms)
+        if self.batch is not None:
+            self.batch.tell(run, self._root, self._known)
 
     def _error(self, state: str | None, retval: Any) -> BaseException | None:
         if state not in (None, "SUCCESS") and isinstance(retval, BaseException):
             return retval
+        if state == "FAILURE" and self.raised is not None:
+            return self.raised
         raised = sys.exc_info()[1]
         if raised is not None and (state is None or raised is not self._handled):
             return own_error(raised) if state is None else raised
