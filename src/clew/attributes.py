@@ -192,6 +192,10 @@ CLEW_FAN_OUT_OWN_TRACE: Final = _name(
 )
 CLEW_CANCELLED: Final = _name("clew.cancelled", "true when the work under the span was cancelled")
 CLEW_SPANS_DROPPED: Final = _name("clew.spans.dropped", "spans over the limit of one trace in one process")
+CLEW_SPANS_DROPPED_BELOW: Final = _name(
+    "clew.spans.dropped_below",
+    "how many plain spans below this one are not recorded, because it has so many of their kind",
+)
 CLEW_SPANS_LOST: Final = _name(
     "clew.spans.lost",
     "metric: spans that were not delivered, by `reason`",
@@ -415,6 +419,7 @@ def is_free_of_secrets(name: str) -> bool:
 
 # What any span of clew's may have, and what the first one of a request, a task or a trace may have besides.
 ON_ANY_SPAN: Final = (
+    CLEW_SPANS_DROPPED_BELOW,
     ERROR_TYPE,
     CLEW_CANCELLED,
     CLEW_FOLDED_COUNT,

@@ -287,7 +287,9 @@ def _apply(tracing: Tracing, resolved: Resolved) -> None:
         detector.watch(())
         return
     _watch(settings)
-    spans.install(Pipeline(tracing.provider, settings.max_spans_per_trace, tracing.deliver))
+    pipeline = Pipeline(tracing.provider, settings.max_spans_per_trace, tracing.deliver)
+    pipeline.max_spans_per_parent = settings.max_spans_per_parent
+    spans.install(pipeline)
     for seam in seams():
         if settings.is_on(seam.name):
             seam.install()

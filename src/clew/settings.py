@@ -48,6 +48,10 @@ class Settings:
     block_threshold_ms: float = _doc(1.0, "a template block this long (milliseconds) is a span")
     template_load_threshold_ms: float = _doc(5.0, "loading and compiling a template for this long (ms) is a span")
     max_spans_per_trace: int = _doc(2000, "clew's spans of one request or task; more are counted, not recorded")
+    max_spans_per_parent: int = _doc(
+        500,
+        "spans of one seam below one span; more are counted on it, but for errors, findings and what has spans below",
+    )
     flush_timeout_ms: int = _doc(
         8000, "how long a process that leaves may wait for a collector that answers slowly (milliseconds)"
     )

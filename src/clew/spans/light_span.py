@@ -63,6 +63,7 @@ class LightSpan(Span):
         "_context",
         "_events",
         "_id",
+        "_kept",
         "_links",
         "_parent",
         "_parent_id",
@@ -130,6 +131,7 @@ class LightSpan(Span):
         # ended with, where no LocalTrace knows; `is_touched`: the application wrote on it, so it is kept.
         self.children = self.error_below = 0
         self.is_touched = False
+        self._kept: dict[str, int]  # of its children, by kind, once they are many; not there before
         if not pipeline.has_plain_attributes:
             self._bounded()
         self.start_time = time_ns() if start_ns is None else start_ns
@@ -379,6 +381,8 @@ class LightSpan(Span):
         """Hand it over, with what waits in it; it has ended."""
         above = self.above
         if above is not None:
+            if above.children > self.pipeline.max_spans_per_parent and self._is_surplus(above):
+                return
             self._parent_id = above._id or above.identify()
             self.above = None
         if not self._id:
@@ -392,6 +396,22 @@ class LightSpan(Span):
                 finding.say(self._event, self.held)
             self.findings = ()
         self.pipeline.finish(self)
+
+    def _is_surplus(self, above: LightSpan) -> bool:
+        """Whether its parent has enough of its kind, and nothing but its time would be lost with it."""
+        kept: dict[str, int] | None = getattr(above, "_kept", None)
+        if kept is None:
+            kept = above._kept = {}
+        kind, said = self.instrumentation_scope.name, self._events or self.folds or self.is_touched or self.findings
+        is_plain = not (self._id or self.children or said) and self.status is _UNSET
+        stands_for_others = self.folded is not None and self.folded.count > 1
+        if kept.get(kind, 0) < self.pipeline.max_spans_per_parent or not is_plain or stands_for_others:
+            kept[kind] = kept.get(kind, 0) + 1
+            return False
+        if above.end_time is None:
+            above.add(names.CLEW_SPANS_DROPPED_BELOW, 1)
+        self.give_back()
+        return True
 
     def finish_folded(self) -> None:
         """The parent has ended, in which it waited for equals of its."""

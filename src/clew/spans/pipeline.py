@@ -62,6 +62,7 @@ class Pipeline:
     """
 
     max_folds = 200
+    max_spans_per_parent = 500
 
     def __init__(
         self,
