@@ -27,6 +27,14 @@ def pytest_configure(config):
         os.environ["PYTHONPYCACHEPREFIX"] = config.stash[COMPILED] = tempfile.mkdtemp(prefix="clew-tests-compiled-")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _what_sqlite_can_is_known():
+    """A worker in the test's process has Django check the models, and a JSONField would ask the database for that."""
+    from django.db.backends.sqlite3.features import DatabaseFeatures
+
+    DatabaseFeatures.supports_json_field = True
+
+
 def pytest_unconfigure(config):
     shutil.rmtree(config.stash.get(COMPILED, ""), ignore_errors=True)
 

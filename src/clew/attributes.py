@@ -96,7 +96,9 @@ MESSAGING_OPERATION_NAME: Final = _name("messaging.operation.name", "apply_async
 MESSAGING_OPERATION_TYPE: Final = _name("messaging.operation.type", "send or process")
 MESSAGING_DESTINATION_NAME: Final = _name("messaging.destination.name", "exchange and routing key, or the queue")
 MESSAGING_DESTINATION: Final = _name("messaging.destination", "routing key (contrib's name, kept)")
-MESSAGING_DESTINATION_KIND: Final = _name("messaging.destination_kind", "queue or topic (contrib's name, kept)")
+MESSAGING_DESTINATION_KIND: Final = _name(
+    "messaging.destination_kind", "queue, or topic: by an exchange of type topic, fanout or headers"
+)
 MESSAGING_MESSAGE_ID: Final = _name("messaging.message.id", "id of the task")
 MESSAGING_BATCH_MESSAGE_COUNT: Final = _name("messaging.batch.message_count", "messages of one run (celery-batches)")
 MESSAGING_CONVERSATION_ID: Final = _name("messaging.message.conversation_id", "id of the canvas' root task")

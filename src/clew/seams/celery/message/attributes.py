@@ -123,16 +123,23 @@ def message_attributes(headers: Mapping[str, Any], body: Any) -> Attributes:
 def route_attributes(system: Any, exchange: Any, routing_key: Any, declare: Any) -> Attributes:
     """Where a message goes."""
     found: Attributes = {}
-    exchange = _text(getattr(exchange, "name", exchange) or "")
-    if exchange:
-        found[names.CELERY_EXCHANGE] = exchange
-    _put_destination(found, system, exchange, routing_key)
-    for declared in declare or ():
-        kind = getattr(getattr(declared, "exchange", None), "type", None)
-        if kind in ("direct", "topic"):
-            found[names.MESSAGING_DESTINATION_KIND] = "queue" if kind == "direct" else "topic"
-            break
+    name = _text(getattr(exchange, "name", exchange) or "")
+    if name:
+        found[names.CELERY_EXCHANGE] = name
+    _put_destination(found, system, name, routing_key)
+    if kind := _kind_of(exchange, name, routing_key, declare):
+        found[names.MESSAGING_DESTINATION_KIND] = kind
     return found
+
+
+def _kind_of(exchange: Any, name: str, routing_key: Any, declare: Any) -> str | None:
+    """To a queue, or to whoever wants it; None where the type of the exchange is not known."""
+    if not name:
+        return "queue" if routing_key else None
+    for known in (exchange, *(getattr(each, "exchange", None) or each for each in declare or ())):
+        if getattr(known, "name", None) == name and (kind := getattr(known, "type", None)):
+            return "queue" if kind == "direct" else "topic"
+    return None
 
 
 def task_attributes(task: Any) -> Attributes:
