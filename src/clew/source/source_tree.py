@@ -15,7 +15,7 @@ from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 from clew.source.call_site import stack
-from clew.source.frames import APPLICATION, FIRST_END, kind_of
+from clew.source.frames import APPLICATION, FIRST_END, THREAD, kind_of
 
 _MAX_STEPS = 30
 _MAX_LINES = 15
@@ -43,7 +43,8 @@ def steps_of(frame: FrameType | None) -> tuple[Step, ...]:
         kind = kind_of(each)
         if kind == APPLICATION and (not each.f_code.co_name.startswith("<") or each.f_code.co_name == "<module>"):
             found.append(Step(each.f_code, each.f_lineno or 0, each.f_globals))
-        if len(found) >= _MAX_STEPS or (kind >= FIRST_END and found):
+        # Behind a thread come the coroutines that wait for it.
+        if len(found) >= _MAX_STEPS or (kind >= FIRST_END and kind != THREAD and found):
             break
     return tuple(found)
 
