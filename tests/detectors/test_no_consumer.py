@@ -56,6 +56,19 @@ def test_detects_it_once_for_each_queue_of_a_request(here, trace):  # noqa: F811
 
 
 @ON_RABBITMQ
+def test_detects_every_task_that_was_sent_there(here, trace):  # noqa: F811
+    def view():
+        for name in ("shop.mail", "shop.call", "shop.mail"):
+            here.app.send_task(name, queue=f"{here.queue} other")
+
+    get(view)
+    (finding,) = found(trace, TYPE)
+    assert finding.message.endswith(": shop.mail and shop.call will not run")
+    assert f"worker -Q '{here.queue} other'`" in finding.fix
+    assert (finding.evidence["task_names"], finding.evidence["count"]) == (("shop.mail", "shop.call"), 3)
+
+
+@ON_RABBITMQ
 def test_detects_it_in_an_unsampled_request(here):  # noqa: F811
     assert [each.type for each in unsampled(lambda: get(here.publish))] == [TYPE]
 

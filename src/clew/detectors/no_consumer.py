@@ -9,6 +9,7 @@ out: one that is busy may read it. Those without remote control are not seen, an
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from clew.engine import isolation
@@ -19,13 +20,18 @@ from clew.story.unread_queue import UnreadQueue
 
 _TYPE = "no_consumer"
 _DEPLOY_SECONDS = 60
+_MAX_TASKS = 5
 
 
 def _on_queue(queue: UnreadQueue) -> None:
     known = queue.local.findings.get((_TYPE, queue.name)) if queue.local.findings is not None else None
     if known is not None:
-        known.evidence["count"] += 1
-        known.evidence["messages"] = max(known.evidence["messages"], queue.messages)
+        evidence = known.evidence
+        evidence["count"] += 1
+        evidence["messages"] = max(evidence["messages"], queue.messages)
+        if queue.task_name not in evidence["task_names"] and len(evidence["task_names"]) < _MAX_TASKS:
+            evidence["task_names"] = (*evidence["task_names"], queue.task_name)
+        known.message = _message(queue, evidence["task_names"], evidence["messages"])
         return
     findings.report(queue.local, _finding(queue), (_TYPE, queue.name), queue.span)
     if not queue.strangers:
@@ -35,29 +41,39 @@ def _on_queue(queue: UnreadQueue) -> None:
 
 
 def _finding(queue: UnreadQueue) -> Finding:
-    name, ago = queue.name, queue.read_seconds_ago
-    is_deploy = ago is not None and ago < _DEPLOY_SECONDS
-    run = f"start a worker that reads it: `celery -A <app> worker -Q {name}`, or route the task to a queue that is read"
-    message = f"nobody reads queue {name!r}{_state(queue)}: {queue.task_name} will not run"
-    if is_deploy:
-        message += f" until somebody does; it was read {ago:.0f} s ago"
-    evidence: dict[str, Any] = {"queue": name, "task": queue.task_name, "messages": queue.messages, "count": 1}
+    name, tasks = queue.name, (queue.task_name,)
+    run = (
+        f"start a worker that reads it: `celery -A <app> worker -Q {shlex.quote(name)}`, or route the task to a queue "
+        "that is read"
+    )
+    evidence: dict[str, Any] = {"queue": name, "task_names": tasks, "messages": queue.messages, "count": 1}
     if queue.strangers:
-        message = (
-            f"no worker with clew reads queue {name!r}{_state(queue)}: {queue.task_name} will not run, unless a worker "
-            f"without clew reads it (as it seems there are some: {', '.join(queue.strangers)})"
-        )
         evidence["workers_without_clew"] = queue.strangers
-    severity = INFORMATION if is_deploy or queue.strangers else WARNING
-    return Finding(_TYPE, message, run, queue.site, evidence, severity)
+    severity = INFORMATION if _is_deploy(queue) or queue.strangers else WARNING
+    return Finding(_TYPE, _message(queue, tasks, queue.messages), run, queue.site, evidence, severity)
 
 
-def _state(queue: UnreadQueue) -> str:
+def _is_deploy(queue: UnreadQueue) -> bool:
+    return queue.read_seconds_ago is not None and queue.read_seconds_ago < _DEPLOY_SECONDS
+
+
+def _message(queue: UnreadQueue, tasks: tuple[str, ...], messages: int) -> str:
+    about, who = f"queue {queue.name!r}{_state(queue, messages)}", " and ".join(tasks)
+    if queue.strangers:
+        return (
+            f"no worker with clew reads {about}: {who} will not run, unless a worker without clew reads it (as it "
+            f"seems there are some: {', '.join(queue.strangers)})"
+        )
+    until = f" until somebody does; it was read {queue.read_seconds_ago:.0f} s ago" if _is_deploy(queue) else ""
+    return f"nobody reads {about}: {who} will not run{until}"
+
+
+def _state(queue: UnreadQueue, messages: int) -> str:
     if not queue.does_exist:
         return ", which does not exist"
-    if queue.messages <= 0:
+    if messages <= 0:
         return ""
-    return f" ({queue.messages} message{'s' * (queue.messages != 1)} wait{'s' * (queue.messages == 1)})"
+    return f" ({messages} message{'s' * (messages != 1)} wait{'s' * (messages == 1)})"
 
 
 DETECTOR = Detector(
