@@ -151,6 +151,25 @@ def test_its_fix_can_be_pasted(trace, app, how, values, messages):
     assert not [each for each in findings if each.type == TYPE]
 
 
+def test_its_fix_has_the_lines_own_arguments(trace, app):
+    orders = [("a", 2), ("b", 3)] * MANY
+
+    def view():
+        for name, metres in orders:
+            app.tasks["add"].delay(name * 2, metres)
+
+    served(view)
+    (finding,) = found(trace, TYPE)
+    before, inside, after = re.findall("`(.*?)`", finding.fix)
+    assert inside == "rows.append((name * 2, metres))"
+    assert after == "app.tasks['add'].chunks(rows, 100).apply_async()"
+    space = {"app": app, "orders": orders}
+    with tracing() as again:
+        exec(f"{before}\nfor name, metres in orders:\n    {inside}\n{after}", space)
+    assert space["rows"] == [("aa", 2), ("bb", 3)] * MANY
+    assert len([span for span in again.spans if span.name.startswith("apply_async/")]) == 1
+
+
 SILENT = {
     "a handful": lambda app: [app.tasks["add"].delay(number, 1) for number in range(19)],
     "a group": lambda app: group([app.tasks["add"].s(number, 1) for number in range(MANY)], app=app).delay(),

@@ -22,7 +22,7 @@ def remedy_of(publish: Publish, alias: str) -> str:
         alias: the database whose transaction is open.
     """
     using = "" if alias == "default" else f", using={alias!r}"
-    call = _call(publish)
+    call = call_of(publish)
     if call is None:
         short = publish.task_name.rpartition(".")[2]
         sends = f"functools.partial({short}.delay, ...)" if publish.task is not None else "lambda: ..."
@@ -34,7 +34,7 @@ def remedy_of(publish: Publish, alias: str) -> str:
     return f"{_renamed(call, waiting)}, or {deferred}"
 
 
-def _call(publish: Publish) -> ast.Call | None:
+def call_of(publish: Publish) -> ast.Call | None:
     """The call in the application's line that sends; None where it cannot be told, or is too long for a sentence."""
     statement = _statement(next(iter(steps_of(publish.frame)), None), publish)
     if statement is None:

@@ -8,10 +8,12 @@ what has a countdown or an ETA. False positives: tasks that are to be retried on
 
 from __future__ import annotations
 
+import ast
 import functools
 import inspect
 from typing import Any
 
+from clew.detectors.on_commit_remedy import call_of
 from clew.engine import configuration
 from clew.source.call_site import CallSite
 from clew.story import findings
@@ -81,12 +83,14 @@ def _put_into_words(line: _Line, finding: Finding) -> None:
 
 
 def _fix(publish: Publish) -> str:
-    """What to write, with the names that the task itself has for its arguments."""
+    """What to write: with the line's own arguments, or with the names that the task has for them."""
     task, short = publish.task, publish.task_name.rpartition(".")[2]
     positional, named = _names(task, len(publish.args or ())), sorted(publish.kwargs or ())
     queue = publish.options.get("queue")
     options = f"queue={queue!r}" if type(queue) is str else ""
     if task is not None and not named:
+        if (written := _written(publish)) is not None:
+            short, positional = written
         given = ", ".join(positional) + ("," if len(positional) == 1 else "")
         return (
             f"send many in one message: `rows = []` before the loop, `rows.append(({given}))` in it,"
@@ -102,6 +106,16 @@ def _fix(publish: Publish) -> str:
         f"send them together: `signatures = []` before the loop, `signatures.append({made})` in it,"
         f" `group(signatures).apply_async({options})` after it; or, in one message, one task that takes all of them"
     )
+
+
+def _written(publish: Publish) -> tuple[str, list[str]] | None:
+    """The task and the arguments as the line has them; None where it is not a plain `task.delay(...)`."""
+    call = call_of(publish)
+    if call is None or not isinstance(call.func, ast.Attribute) or call.func.attr != "delay" or call.keywords:
+        return None
+    if len(call.args) != len(publish.args or ()) or any(isinstance(each, ast.Starred) for each in call.args):
+        return None
+    return ast.unparse(call.func.value), [ast.unparse(each) for each in call.args]
 
 
 def _names(task: Any, count: int) -> list[str]:
