@@ -17,6 +17,7 @@ from opentelemetry.trace import SpanKind
 from clew import attributes as names
 from clew.engine import configuration, isolation
 from clew.source.call_site import call_site, phase
+from clew.spans import folding
 from clew.spans.scope import SdkSpan
 from clew.story import cache_operation, findings, local_trace
 from clew.story.cache_operation import CacheOperation
@@ -41,8 +42,10 @@ class DetectProcessor(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """A span has ended."""
-        if self.is_on and span.kind is SpanKind.CLIENT and not _is_clews(span):
-            _isolated(_client_call, span)
+        if self.is_on and not _is_clews(span):
+            _isolated(_ended, span)
+            if span.kind is SpanKind.CLIENT:
+                _isolated(_client_call, span)
 
     def _on_ending(self, span: Span) -> None:
         if self.is_on and local_trace._by_trace:
@@ -122,6 +125,14 @@ def _client_call(span: ReadableSpan) -> None:
     if query is None or query.is_over:
         for on_client_call in watchers.on_client_call:
             on_client_call(span)
+
+
+def _ended(span: ReadableSpan) -> None:
+    """What waits in it to be folded ends with it; what has a finding that may still grow, with the request or task."""
+    local = local_trace.current() or local_trace.of_current_span()
+    if local is not None and local.foreign and span.context is not None:
+        for waiting in folding.end_foreign(local, span.context.span_id):
+            local.at_end.append(waiting.finish_folded)
 
 
 class _Ending:

@@ -9,13 +9,69 @@ from __future__ import annotations
 from time import time_ns
 from typing import Any
 
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanContext, get_current_span
+
 from clew import attributes as names
+from clew.spans import local_spans
 from clew.spans.folded import Folded
 from clew.spans.identity import StaticAttributes
 from clew.spans.light_span import LightSpan
+from clew.spans.local_spans import LocalSpans
 
+_MAX_FOREIGN = 500
 # What is the folded span's when it is taken together.
 _SUMMED = (names.DB_RESPONSE_RETURNED_ROWS, names.DJANGO_TEMPLATE_QUERY_COUNT, names.DJANGO_TEMPLATE_LOAD_MS)
+
+
+class ForeignParent:
+    """A span that is not clew's, as far as clew's wait in it: what folding asks of a parent.
+
+    Args:
+        context: its own.
+    """
+
+    __slots__ = ("_id", "children", "context", "error_below", "folds")
+
+    def __init__(self, context: SpanContext) -> None:
+        self.context = context
+        self._id = context.span_id.to_bytes(8, "big")
+        self.folds: dict[Any, LightSpan] | None = None
+        self.children = self.error_below = 0
+
+
+def foreign_parent(local: LocalSpans | None, context: SpanContext | None) -> ForeignParent | None:
+    """Where spans wait that are below a span that is not clew's; None: they do not."""
+    if local is None or local.is_over or context is None or not context.trace_flags & 1:
+        return None
+    if local.foreign is None:
+        local.foreign = {}
+    found: ForeignParent | None = local.foreign.get(context.span_id)
+    if found is None and len(local.foreign) < _MAX_FOREIGN:
+        found = local.foreign[context.span_id] = ForeignParent(context)
+    return found
+
+
+def end_foreign(local: LocalSpans, span_id: int | None = None) -> list[LightSpan]:
+    """A span that is not clew's has ended (None: the root): what waits in it is ended.
+
+    Returns:
+        What has a finding on it that may still grow, and waits on.
+    """
+    if not local.foreign:
+        return []
+    if span_id is None:
+        ended, local.foreign = list(local.foreign.values()), None
+    else:
+        ended = [local.foreign.pop(span_id)] if span_id in local.foreign else []
+    growing = []
+    for parent in ended:
+        for span in (parent.folds or {}).values():
+            if span.findings and span_id is not None:
+                growing.append(span)
+            else:
+                span.finish_folded()
+    return growing
 
 
 class FoldGroup:
@@ -34,8 +90,15 @@ class FoldGroup:
 
 def close_folded(span: Any, parent: Any, key: Any, error: BaseException | None = None) -> None:
     """End a span a seam has opened; equal siblings (same `key`) below a light `parent` become one. The SDK's do not."""
-    is_light = error is None and type(span) is LightSpan and isinstance(parent, LightSpan)
-    if not (is_light and parent.is_recording() and is_foldable(span)):
+    is_light = error is None and type(span) is LightSpan
+    if is_light and parent is None:
+        span.restore()
+        outer = get_current_span()
+        if isinstance(outer, ReadableSpan) and outer.get_span_context() == span._parent:
+            parent = span.above = foreign_parent(local_spans.current(), span._parent)
+    elif is_light and not (isinstance(parent, LightSpan) and parent.is_recording()):
+        parent = None
+    if not is_light or parent is None or not is_foldable(span):
         span.close(error)
         return
     span.restore()
@@ -102,7 +165,7 @@ def is_foldable(span: LightSpan) -> bool:
     return span.children == (len(span.folds) if span.folds else 0) and not said and span.has_no_status
 
 
-def fold(span: LightSpan, parent: LightSpan, key: Any) -> None:
+def fold(span: LightSpan, parent: LightSpan | ForeignParent, key: Any) -> None:
     """Put an ended span to its equals below `parent`."""
     took = span.elapsed_ns
     folds = parent.folds

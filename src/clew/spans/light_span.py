@@ -109,7 +109,7 @@ class LightSpan(Span):
         self.kind = kind
         self.trace = trace
         # The span it was opened below, where that is a light one; None once it has ended.
-        self.above = above
+        self.above: Any = above
         self._parent = parent
         self._context = context
         self._id = b"" if context is None else context.span_id.to_bytes(8, "big")

@@ -7,6 +7,7 @@ costs a hundredth of a microsecond to read; nothing in it crosses a process.
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
+from typing import Any
 
 
 class LocalSpans:
@@ -16,13 +17,17 @@ class LocalSpans:
         max_spans: how many it may have below its root.
     """
 
-    __slots__ = ("dropped", "error_id", "spans_left")
+    __slots__ = ("dropped", "error_id", "foreign", "is_over", "spans_left")
 
     def __init__(self, max_spans: int) -> None:
         self.spans_left = max_spans
         self.dropped = 0
         # id of the exception the last ended span ended with: its event is recorded once, where it was raised.
         self.error_id = 0
+        # Spans that are not clew's, by id, in which some of clew's wait to be folded (`folding.ForeignParent`).
+        self.foreign: dict[int, Any] | None = None
+        # Whether the root has ended; what the request or task has left behind may still be at work.
+        self.is_over = False
 
 
 _current: ContextVar[LocalSpans | None] = ContextVar("clew_local_spans", default=None)

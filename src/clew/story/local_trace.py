@@ -10,7 +10,7 @@ from opentelemetry.trace import Span, get_current_span, set_span_in_context
 
 from clew import attributes as names
 from clew.engine import isolation
-from clew.spans import local_spans
+from clew.spans import folding, local_spans
 from clew.spans.local_spans import LocalSpans, enter, leave
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ class LocalTrace(LocalSpans):
         "cursor",
         "findings",
         "held",
-        "is_over",
         "is_recording",
         "is_view_reached",
         "published_in",
@@ -68,8 +67,6 @@ class LocalTrace(LocalSpans):
         super().__init__(max_spans)
         self.root = root
         self.is_recording = root.span.is_recording()
-        # Whether the root has ended; what the request or task has left behind may still be at work.
-        self.is_over = False
         # The middleware seam's position in the chain.
         self.cursor: Any = None
         # Of a request: whether its view was called, its status, and the exception Django has made a response of.
@@ -114,6 +111,7 @@ class LocalTrace(LocalSpans):
 
     def finish(self) -> None:
         """Let every seam say what it has to say on the root; then the root may end."""
+        folding.end_foreign(self)
         for say in self.at_end:
             try:
                 say()

@@ -13,6 +13,7 @@ from time import perf_counter_ns, time_ns
 from typing import Any
 
 from opentelemetry.context import get_current
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, get_current_span
 from opentelemetry.trace.propagation import _SPAN_KEY
 
@@ -160,20 +161,23 @@ def _emit(query: Query, error: BaseException | None) -> None:
     is_light = type(parent) is LightSpan
     if not is_light:
         parent = get_current_span(query.context)
+    waits_in: Any = parent if is_light else None
     if not parent.is_recording():
-        is_light, parent = False, outlived(parent)  # nothing waits in one that has ended
+        waits_in, parent = None, outlived(parent)  # nothing waits in one that has ended
         if parent is None:
             return
+    elif isinstance(parent, ReadableSpan):
+        waits_in = folding.foreign_parent(query.local, parent.get_span_context())
     # The name, too: a site may change it in place, one tenant after the other.
     key = (query.statement.fingerprint, query.alias, query.site, query.connection.settings_dict.get("NAME"))
-    if is_light and error is None and parent.folds:
-        first = parent.folds.get(key)
+    if waits_in is not None and error is None and waits_in.folds:
+        first = waits_in.folds.get(key)
         if first is not None:
             folding.count_repeat(first, query.duration_ns)
             query.span = first
             if query.rows > 0:
                 first.add(names.DB_RESPONSE_RETURNED_ROWS, query.rows)
-            if query.sql:
+            if query.sql and is_light:
                 remember(query, query.sql, first, parent)
             return
     end_ns = time_ns()
@@ -185,15 +189,16 @@ def _emit(query: Query, error: BaseException | None) -> None:
     if span is None:
         return
     query.span = span
-    is_waiting = is_light or (query.findings and not query.local.is_over)
+    is_waiting = waits_in is not None or (query.findings and not query.local.is_over)
     if error is not None or type(span) is not LightSpan or not is_waiting:
         _close_span(span, query, error)
         return
     span.end_time = end_ns
-    if is_light:
-        folding.fold(span, parent, key)
+    if waits_in is not None:
+        span.above = waits_in
+        folding.fold(span, waits_in, key)
     else:
-        # Below a span of the application's it folds with nothing; what it says may grow until the root ends.
+        # Below a phase of a middleware it folds with nothing; what it says may grow until the root ends.
         query.local.at_end.append(span.finish)
 
 
