@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
@@ -121,7 +122,7 @@ class Call:
             UnknownParameterError: it wants what is not there.
         """
         passed, is_in_order = [], True
-        for parameter in inspect.signature(hook).parameters.values():
+        for parameter in _parameters(hook).values():
             read = self._reading(parameter)
             if read is None:
                 if parameter.default is parameter.empty:
@@ -147,7 +148,12 @@ class Call:
 
 def wants(hook: Callable[..., Any] | None, name: str) -> bool:
     """Whether a hook has a parameter of that name."""
-    return hook is not None and name in inspect.signature(hook).parameters
+    return hook is not None and name in _parameters(hook)
+
+
+@functools.lru_cache(maxsize=500)
+def _parameters(hook: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(hook).parameters
 
 
 def text(plan: Plan, call: Call) -> str:
