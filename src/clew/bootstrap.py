@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from clew import settings as settings_module
+from clew import span_names
 from clew.detectors import detectors, unknown_detectors
 from clew.engine import configuration, exits, flush, isolation, needs, redaction
 from clew.engine.seam import Patch, Seam
@@ -280,6 +281,7 @@ def _apply(tracing: Tracing, resolved: Resolved) -> None:
     settings = resolved.settings
     configuration.settings = settings
     redaction.configure(settings.redact_names)
+    span_names.configure(settings.span_names)
     resources.redact()
     if not settings.enabled:
         _uninstall_seams()

@@ -40,6 +40,10 @@ class Settings:
     fan_out: int = _doc(
         200, "runs of tasks sent in loops that are in the trace of the request or task; more have a trace each, linked"
     )
+    span_names: Literal["short", "full"] = _doc(
+        "short",
+        "short: the telling end, 40 characters of it; full: whole names, and drivers' spans as drivers name them",
+    )
     middleware_threshold_us: int = _doc(100, "a middleware phase this long (microseconds) is a span")
     readable_routes: bool = _doc(
         True, "routes of re_path() as `orders/<code>/`; false: as regular expressions, as contrib has them"

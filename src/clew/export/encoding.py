@@ -19,6 +19,8 @@ from opentelemetry.exporter.otlp.proto.common import trace_encoder as upstream
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
 
+from clew import attributes as names
+from clew import span_names
 from clew.engine import isolation
 from clew.export import wire
 from clew.export.wire import count, field, joined, sized, text
@@ -208,6 +210,8 @@ def _span(span: Any) -> bytes:
     else:
         name, kind, parent, start, end, status, attributes, events, links, *counts = _read_public(span)
         dropped = tuple(counts)
+    if names.CLEW_FOLDED_COUNT in (getattr(attributes, "_dict", attributes) or ()):
+        name = span_names.of_folded(name)
     context = span.get_span_context()
     trace_id, span_id = context.trace_id.to_bytes(16, "big"), context.span_id.to_bytes(8, "big")
     body = _pack_ids(b"\x0a\x10", trace_id, b"\x12\x08", span_id, b"\x85\x01", flags_of(parent))

@@ -9,6 +9,7 @@ import struct
 from operator import attrgetter
 from typing import Any
 
+from clew import span_names
 from clew.export import encoding, wire
 from clew.export.encoding import BARE_STATUS, extras, flags_of, state_of, status_of
 from clew.export.wire import sized
@@ -19,7 +20,7 @@ _pack = struct.Struct("<2s16s2s8s2s8s2sIcQcQ").pack
 _pack_first = struct.Struct("<2s16s2s8s2sIcQcQ").pack
 _read = attrgetter(
     *("trace", "_id", "_parent_id", "_parent", "start_time", "end_time", "name", "kind", "status"),
-    *("held", "static", "_events", "_links"),
+    *("held", "static", "_events", "_links", "folded"),
 )
 _LOCAL_PARENT = 0x100
 _MAX_HEADS = 4096
@@ -36,7 +37,11 @@ def encode_light(span: LightSpan) -> encoding.Item | None:
 
 
 def _encoded(span: LightSpan) -> bytes:
-    trace, own, parent_id, parent, start, end, name, kind, status, attributes, static, events, links = _read(span)
+    trace, own, parent_id, parent, start, end, name, kind, status, attributes, static, events, links, folded = _read(
+        span
+    )
+    if folded is not None and folded.count > 1:
+        name = span_names.of_folded(name)
     if parent_id:
         flags = _LOCAL_PARENT if parent is None else flags_of(parent)
         head = _pack(

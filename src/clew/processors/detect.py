@@ -12,9 +12,10 @@ from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, get_current_span
 
 from clew import attributes as names
+from clew import span_names
 from clew.engine import configuration, isolation
 from clew.source.call_site import call_site, phase
 from clew.spans import folding
@@ -25,6 +26,8 @@ from clew.story.detector import watchers
 from clew.story.query import Query, running
 
 _DRIVERS = "opentelemetry.instrumentation."
+_REDIS = f"{_DRIVERS}redis"
+_PUBLISH = "clew.seams.celery.publish"
 
 
 class DetectProcessor(SpanProcessor):
@@ -80,9 +83,20 @@ def _started(span: Span, parent_context: Context | None) -> None:
     if operation is not None and not operation.is_over and operation.is_remote and span.kind is SpanKind.CLIENT:
         _annotate(span, operation)
         return
+    if span.kind is SpanKind.CLIENT and not span_names.State.are_full:
+        _name_command(span, parent_context)
     above = span.parent
     if (above is None or above.is_remote) and local_trace.current() is None:
         local_trace.adopt(local_trace.LocalTrace(SdkSpan(span), configuration.settings.max_spans_per_trace))
+
+
+def _name_command(span: Span, parent_context: Context | None) -> None:
+    """A command of kombu's below a publish, `LPUSH` or `LLEN LLEN LLEN LLEN`, is named with the publish's queue."""
+    above: Any = get_current_span(parent_context)
+    scope, own = getattr(above, "instrumentation_scope", None), span.instrumentation_scope
+    if scope is not None and scope.name == _PUBLISH and own is not None and own.name == _REDIS:
+        queue = above.attributes.get(names.MESSAGING_DESTINATION_NAME, "")
+        span.update_name(span_names.of_command(span.name, queue))
 
 
 def _is_drivers(span: Span) -> bool:
@@ -104,6 +118,8 @@ def _take_over(span: Span, query: Query) -> None:
     if where := phase(query.frame):
         found[names.CLEW_DB_PHASE] = where
     span.set_attributes({key: value for key, value in found.items() if value})
+    if not span_names.State.are_full:
+        span.update_name(query.statement.span_name)
     for finding in query.findings:
         findings.attach(span, finding)
 

@@ -12,6 +12,7 @@ from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
 from clew import attributes as names
+from clew import span_names
 from clew.source import frames
 
 _MAX_UNWRAPS = 50
@@ -119,6 +120,11 @@ def dotted_name(target: Any) -> str:
     name = str(target.__qualname__)
     module = getattr(target, "__module__", None)
     return f"{module}.{name}" if module else name
+
+
+def short_name(name: str, target: Any) -> str:
+    """A dotted name of a class, function or object, as spans are named after it."""
+    return span_names.of_code(name, getattr(target, "__module__", None) or "")
 
 
 def code_attributes(target: Callable[..., Any] | Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import re
 import threading
 from typing import Any, TypeVar
 
+from clew import span_names
 from clew.sql.facts import Facts, facts
 from clew.sql.tokens import MAX_READ, normalized, recordable, sanitized, without_strings
 
@@ -28,7 +29,8 @@ class Statement:
         text: what may be recorded as `db.query.text`.
         fingerprint: the same object for texts that differ only in values, whitespace, comments and lengths of lists.
         summary: `SELECT auth_user auth_group`: the operation and its tables, at most 255 characters.
-        span_name: the summary, with as many tables as a list of spans has room for.
+        span_name: the operation and the first table.
+        full_name: the summary, with as many tables as a list of spans has room for.
         operation: in upper case, `SELECT` or `CREATE TABLE`; empty when it cannot be told.
         collection: the table, if there is exactly one.
         tables: unquoted, with their schema where the text has it.
@@ -44,6 +46,7 @@ class Statement:
     __slots__ = (
         "collection",
         "fingerprint",
+        "full_name",
         "is_aggregate",
         "is_control",
         "is_limited",
@@ -62,7 +65,8 @@ class Statement:
         self.text = text
         self.fingerprint = found.fingerprint
         self.summary = found.summary
-        self.span_name = _short(found.summary) or "query"
+        self.full_name = _short(found.summary) or "query"
+        self.span_name = _short(span_names.of_query(found.operation, found.tables)) or self.full_name
         self.operation = found.operation
         self.collection = found.collection
         self.tables = found.tables

@@ -128,9 +128,14 @@ def test_what_a_thread_does_after_the_request_is_below_the_view(url):
         Client().get(f"/{url}/")
         assert [span.name for span in trace.spans][-1] == f"GET {url}/"
         finished()
-    view = named(trace, f"view {HERE}in_{url}")
+    view = named(trace, f"view test_after_request.in_{url}")
     late = below(trace, view)
-    assert sorted(late) == ["SELECT auth_group", f"on_commit {HERE}told", "site's own", "transaction default"]
+    assert sorted(late) == [
+        "SELECT auth_group",
+        "on_commit test_after_request.told",
+        "site's own",
+        "transaction default",
+    ]
     assert below(trace, named(trace, "transaction default")) == ["INSERT auth_group"]
     assert set(below(trace, named(trace, "site's own"))) == {"SELECT auth_group"}
 
@@ -152,7 +157,7 @@ def test_a_task_of_asyncio():
 
     with SITE, tracing() as trace:
         asyncio.run(served())
-    assert "INSERT auth_group" in below(trace, named(trace, f"view {HERE}in_task"))
+    assert "INSERT auth_group" in below(trace, named(trace, "view test_after_request.in_task"))
 
 
 @pytest.mark.django_db(transaction=True)

@@ -241,7 +241,7 @@ def test_login_and_logout_over_http(trace):
 
 def test_functions_imported_under_another_name(trace):
     Client().get("/enter/")
-    assert trace.named("auth login").parent.span_id == trace.named("view tests.site.auth_urls.enter").context.span_id
+    assert trace.named("auth login").parent.span_id == trace.named("view auth_urls.enter").context.span_id
 
 
 def test_no_credential_and_no_username_is_told(trace, user):

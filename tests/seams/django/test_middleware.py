@@ -41,7 +41,7 @@ def test_trivial_phases_are_timings_by_default():
         override_settings(MIDDLEWARE=[HERE + "function_middleware", HERE + "NotUsedMiddleware"]),
     ):
         Client().get("/plain/")
-    assert captured.tree() == "SERVER GET plain/\n  view tests.site.views.plain"
+    assert captured.tree() == "SERVER GET plain/\n  view views.plain"
     timings = captured.named("GET plain/").attributes["django.middleware.timings"]
     assert [entry.rpartition(" ")[0] for entry in timings.split(", ")] == [
         "function_middleware request",
@@ -59,7 +59,7 @@ def test_a_phase_with_something_under_it_is_a_span():
         "SERVER GET plain/\n"
         "  middleware WorkingMiddleware request\n"
         "    work before\n"
-        "  view tests.site.views.plain\n"
+        "  view views.plain\n"
         "  middleware WorkingMiddleware response\n"
         "    work after"
     )
@@ -92,7 +92,7 @@ def test_an_exception_hook_that_rescues():
     assert tree == (
         "SERVER GET broken/\n"
         "  middleware RescuingMiddleware request\n"
-        "  view tests.site.views.broken ERROR\n"
+        "  view views.broken ERROR\n"
         "  middleware RescuingMiddleware exception\n"
         "  middleware RescuingMiddleware response"
     )
@@ -113,7 +113,7 @@ def test_attributes_a_middleware_sets_reach_the_request_span():
 
 def test_a_middleware_that_asks_twice():
     tree = tree_of(["TwiceMiddleware", "function_middleware"])
-    assert tree.count("view tests.site.views.plain") == 2
+    assert tree.count("view views.plain") == 2
     assert tree.count("middleware function_middleware request") == 2
 
 
@@ -138,7 +138,7 @@ def test_template_response_hook():
     assert tree_of(["TemplateResponseMiddleware"], "/template-response/") == (
         "SERVER GET template-response/\n"
         "  middleware TemplateResponseMiddleware request\n"
-        "  view tests.site.views.template_response\n"
+        "  view views.template_response\n"
         "  middleware TemplateResponseMiddleware template_response\n"
         "  template <string>\n"
         "  middleware TemplateResponseMiddleware response"

@@ -34,10 +34,10 @@ def test_a_hook_is_a_span_after_its_transaction_and_linked_to_it(trace):
     assert below_view(trace, f"{T}outcome") == (
         "transaction default outcome=committed\n"
         "  CLIENT INSERT auth_group\n"
-        f"on_commit {__name__}.create\n"
+        "on_commit test_on_commit.create\n"
         "  CLIENT INSERT auth_group"
     )
-    span, opened = trace.named(f"on_commit {__name__}.create"), trace.named("transaction default")
+    span, opened = trace.named("on_commit test_on_commit.create"), trace.named("transaction default")
     assert [link.context.span_id for link in span.links] == [opened.context.span_id]
     assert dict(span.attributes) == {
         "django.db.alias": "default",
@@ -72,8 +72,8 @@ def test_names_of_hooks(trace):
     served(view)
     lines = [line.strip() for line in below_view(trace).splitlines() if "on_commit" in line]
     assert lines == [
-        f"on_commit {__name__}.<lambda>",
-        f"on_commit {__name__}.create",
+        "on_commit test_on_commit.<lambda>",
+        "on_commit test_on_commit.create",
         "on_commit add.delay",
         "on_commit builtins.str",
     ]
@@ -81,8 +81,8 @@ def test_names_of_hooks(trace):
 
 def test_outside_a_transaction_a_hook_runs_at_once(trace):
     served(lambda: transaction.on_commit(create))
-    assert below_view(trace) == f"on_commit {__name__}.create\n  CLIENT INSERT auth_group"
-    assert "django.db.transaction.span_id" not in trace.named(f"on_commit {__name__}.create").attributes
+    assert below_view(trace) == "on_commit test_on_commit.create\n  CLIENT INSERT auth_group"
+    assert "django.db.transaction.span_id" not in trace.named("on_commit test_on_commit.create").attributes
 
 
 def broken():
@@ -105,7 +105,8 @@ def test_an_error_of_a_hook_is_the_callers_and_ends_the_rest(with_clew):
         with tracing() as trace:
             assert served(view).status_code == 500
         assert below_view(trace, f"{T}outcome") == (
-            f"transaction default outcome=committed\non_commit {__name__}.<lambda>\non_commit {__name__}.broken ERROR"
+            "transaction default outcome=committed\n"
+            "on_commit test_on_commit.<lambda>\non_commit test_on_commit.broken ERROR"
         )
     assert ran == [1]
 
@@ -123,7 +124,7 @@ def test_the_swallowed_error_of_a_robust_hook_is_recorded(with_clew, caplog):
         if with_clew:
             with tracing() as trace:
                 assert served(view).status_code == 200
-            span = trace.named(f"on_commit {__name__}.broken")
+            span = trace.named("on_commit test_on_commit.broken")
             assert [event.attributes["exception.message"] for event in span.events] == ["no"]
             assert span.attributes["django.db.on_commit.robust"] is True
         else:
@@ -158,9 +159,9 @@ def test_a_hook_that_opens_a_transaction(trace):
     served(view)
     assert below_view(trace, f"{T}outcome") == (
         "transaction default outcome=committed\n"
-        f"on_commit {__name__}.again\n"
+        "on_commit test_on_commit.again\n"
         "  transaction default outcome=committed\n"
-        f"  on_commit {__name__}.create\n"
+        "  on_commit test_on_commit.create\n"
         "    CLIENT INSERT auth_group"
     )
 

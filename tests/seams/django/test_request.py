@@ -30,7 +30,7 @@ def only_server(trace):
 def test_tree_of_a_request(trace, client):
     client.get("/plain/")
     assert only_server(trace).name == "GET plain/"
-    view = trace.named("view tests.site.views.plain")
+    view = trace.named("view views.plain")
     assert view.parent.span_id == only_server(trace).context.span_id
 
 

@@ -155,7 +155,7 @@ def test_under_asgi():
     with SITE, tracing() as trace:
         response = asyncio.run(AsyncClient().get("/async/broken"))
     assert response.status_code == 500
-    (view,) = [span for span in trace.spans if span.name == f"view {HERE}async_operation"]
+    (view,) = [span for span in trace.spans if span.name == "view test_rest.async_operation"]
     assert [event.attributes["exception.type"] for event in view.events] == [f"{HERE}BrokenError"]
 
 

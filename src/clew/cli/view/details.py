@@ -14,6 +14,7 @@ from typing import Any
 from clew.cli.terminal import Segment, Terminal, cells
 from clew.cli.view.forest import Node, exceptions
 from clew.cli.view.span_record import SpanRecord
+from clew.span_names import FOLDED
 
 _FINDING = "clew.finding."
 # One span may record every retry of a loop; three tell the story.
@@ -131,7 +132,7 @@ def title(record: SpanRecord) -> str:
         return str(about)
     if record.kind == "SERVER" and " " not in name and not attributes.get("http.route") and "url.path" in attributes:
         return f"{name} {attributes['url.path']}"
-    return name
+    return name.removesuffix(FOLDED)  # the number is shown beside it
 
 
 def detail_words(record: SpanRecord) -> Iterator[str]:

@@ -18,6 +18,7 @@ from opentelemetry.trace import SpanKind, get_current_span
 from opentelemetry.trace.propagation import _SPAN_KEY
 
 from clew import attributes as names
+from clew import span_names
 from clew.engine import needs
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
@@ -182,10 +183,10 @@ def _emit(query: Query, error: BaseException | None) -> None:
             return
     end_ns = time_ns()
     own, static = own_attributes(query, static_attributes(query, parent))
+    statement = query.statement
+    name = statement.full_name if span_names.State.are_full else statement.span_name
     start_ns = end_ns - query.duration_ns
-    span = SCOPE.under(
-        parent, query.statement.span_name, own, SpanKind.CLIENT, query.context, start_ns=start_ns, static=static
-    )
+    span = SCOPE.under(parent, name, own, SpanKind.CLIENT, query.context, start_ns=start_ns, static=static)
     if span is None:
         return
     query.span = span

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from clew import attributes as names
+from clew import span_names
 from clew.source import frames
 from clew.spans.folding import FoldGroup
 from clew.spans.identity import StaticAttributes
@@ -27,10 +28,10 @@ class Facts:
         file: its file, or whatever stands for it.
     """
 
-    __slots__ = ("groups", "roles", "span_name")
+    __slots__ = ("_names", "groups", "roles")
 
     def __init__(self, engine: str, name: str, file: str | None) -> None:
-        self.span_name = f"template {name}"
+        self._names = f"template {span_names.of_template(name)}", f"template {name}"
         common: dict[str, Any] = {names.DJANGO_TEMPLATE_NAME: name, names.DJANGO_TEMPLATE_ENGINE: engine}
         if file is not None and os.path.isabs(file):
             common[names.CODE_FILE_PATH] = file
@@ -40,6 +41,11 @@ class Facts:
         }
         # Of a library's, as form widgets are: what its templates fold by where they are parts of a page.
         self.groups = {role: group_of(engine, name, file, role) for role in _PARTS}
+
+    @property
+    def span_name(self) -> str:
+        """Name of its spans."""
+        return self._names[span_names.State.are_full]
 
 
 def group_of(engine: str, name: str, file: str | None, role: str) -> FoldGroup | None:

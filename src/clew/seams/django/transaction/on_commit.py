@@ -20,7 +20,7 @@ from clew import attributes as names
 from clew.engine.seam import Patch, SpanDoc
 from clew.engine.wrapper import Around
 from clew.seams.django.transaction import span as transaction_span
-from clew.source.code_location import code_attributes, dotted_name, unwrapped
+from clew.source.code_location import code_attributes, dotted_name, short_name, unwrapped
 from clew.spans.scope import OpenSpan, Scope, parent_in
 from clew.story import transactions
 
@@ -77,12 +77,12 @@ def _described(hook: Any) -> tuple[str, dict[str, Any]]:
         below = below.func
     task = getattr(below, "__self__", None)
     if task is not None and any(each.__module__ == "celery.app.task" for each in type(task).__mro__):
-        return f"{task.name}.{below.__name__}", code_attributes(task.run)
+        return short_name(f"{task.name}.{below.__name__}", task.run), code_attributes(task.run)
     name = dotted_name(unwrapped(hook))
     module = getattr(unwrapped(hook), "__module__", None) or ""
     if "<locals>." in name:
         name = f"{module}.{name.rpartition('<locals>.')[2]}".lstrip(".")
-    return name, code_attributes(hook)
+    return short_name(name, unwrapped(hook)), code_attributes(hook)
 
 
 def _committed(connection: Any) -> Any:

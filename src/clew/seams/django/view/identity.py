@@ -7,6 +7,7 @@ from types import MethodType
 from typing import Any
 
 from clew import attributes as names
+from clew import span_names
 from clew.engine import needs
 from clew.source import code_location
 
@@ -38,15 +39,16 @@ class View:
         self.below = code_location.decorated_view(callback)
         self.target = code_location.view_class(self.below)
         self.operations = _operations(self.below) if self.target is None else []
-        self._by_method: dict[str, Described] = {}
+        self._by_method: dict[tuple[str, bool], Described] = {}
 
     def described(self, callback: Any, method: str) -> Described:
         """Name and attributes of the span of a call with this HTTP method; shared, to be copied."""
-        found = self._by_method.get(method)
+        key = method, span_names.State.are_full
+        found = self._by_method.get(key)
         if found is None:
             found = self._describe(callback, method)
             if len(self._by_method) < _MAX_METHODS:
-                self._by_method[method] = found
+                self._by_method[key] = found
         return found
 
     def _describe(self, callback: Any, method: str) -> Described:
@@ -63,18 +65,22 @@ class View:
             return _of_function(function, "rest_framework")
         name, kind = code_location.dotted_name(target), "rest_framework" if hasattr(self.below, "cls") else "class"
         code = code_location.method_attributes(target, handler)
-        return f"view {name}", {**_said(name, kind), names.DJANGO_VIEW_HANDLER: handler, **code}
+        return _named(name, target), {**_said(name, kind), names.DJANGO_VIEW_HANDLER: handler, **code}
 
 
 def _of_function(target: Any, kind: str) -> Described:
     if type(target) is MethodType:  # of an admin, of an object that serves
         owner, method = type(target.__self__), code_location.method_name(target)
         name = f"{code_location.dotted_name(owner)}.{method}"
-        return f"view {name}", {**_said(name, kind or "method"), **code_location.method_attributes(owner, method)}
+        return _named(name, owner), {**_said(name, kind or "method"), **code_location.method_attributes(owner, method)}
     function = code_location.unwrapped(target)
     name = code_location.dotted_name(function)
     kind = kind or ("function" if hasattr(function, "__code__") else "callable")
-    return f"view {name}", {**_said(name, kind), **code_location.code_attributes(function)}
+    return _named(name, function), {**_said(name, kind), **code_location.code_attributes(function)}
+
+
+def _named(name: str, target: Any) -> str:
+    return f"view {code_location.short_name(name, target)}"
 
 
 def _said(name: str, kind: str) -> dict[str, Any]:
