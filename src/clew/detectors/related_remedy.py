@@ -111,9 +111,10 @@ def _with_prefetch(load: Load) -> str:
     queryset = manager_of(facts.model) + (f".filter({filtered(own)})" if own else "")
     values = [each for each in facts.changes if each.startswith(".values")]
     queryset += "".join(_kept(each, load) for each in facts.changes if each not in values)
-    queryset += _cut(load)
-    if queryset.endswith(".objects"):
+    cut = _cut(load)
+    if queryset == manager_of(facts.model) and not cut.startswith("."):
         queryset += ".all()"
+    queryset += cut
     name = free_name(facts.owner, f"loaded_{load.field}")
     in_vain = ""
     if facts.is_prefetched:

@@ -62,7 +62,8 @@ def _on_objects(load: Load, method: str, others: list[Load]) -> str:
         is_through_many = is_through_many or above[0].kind != relation.SELECTED
         path, owner = f"{above[0].field}__{path}", above[0].model
     method = "prefetch_related" if is_through_many else method
-    return f'add .{method}("{path}") to the queryset that loads the {owner} objects'
+    through = "" if path != load.field else f' (where they come through another relation: "<relation>__{path}")'
+    return f'add .{method}("{path}") to the queryset that loads the {owner} objects{through}'
 
 
 def _select(load: Load, others: list[Load]) -> str:

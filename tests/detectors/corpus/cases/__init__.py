@@ -9,6 +9,7 @@ from tests.detectors.corpus.cases import (  # noqa: F401
     forms,
     forward,
     generic,
+    idioms,
     iteration,
     keys,
     lookups,
