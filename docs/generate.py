@@ -109,13 +109,15 @@ def configuration() -> str:
         "| spans | names, attributes, events, links, descriptions of statuses; lists item by item |",
         "| log records | body and attributes, mappings and lists within them too |",
         "| metrics | attributes of points and of exemplars |",
+        "| requests | arguments of routes under secrets' names in `url.path`; parameters in `url.query` |",
         "| resources | attributes (`OTEL_RESOURCE_ATTRIBUTES`, `process.command_args`) |",
         "",
         "Values under the names of secrets are replaced whole; in texts what is a secret by its look or by what",
         "stands before it. `redact_names` adds names. **Not redacted:** a secret in prose, which has neither a name",
         "nor a look; the *names* of attributes, metrics, event names of log records and instrumentation scopes;",
         "`tracestate` and baggage; identifiers that a site makes secrets of (a trace id, a message's id); what a",
-        "process writes to its own log files; spans that end and records that are made before clew is set up.",
+        "process writes to its own log files; the path of a request in texts of log records, or where no route was",
+        "found; spans that end and records that are made before clew is set up.",
     ]
     return "\n".join(lines) + "\n"
 

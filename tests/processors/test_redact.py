@@ -54,6 +54,9 @@ def ended():
             ("mysql", "--password", "[redacted]", "shop"),
         ),
         ("sent", f"Bearer {SECRET}", "Bearer [redacted]"),
+        ("db.query.text", f"SELECT '{SECRET}' AS a WHERE b = %s AND c = 3", "SELECT ? AS a WHERE b = %s AND c = 3"),
+        ("db.statement", f"INSERT INTO t VALUES ('{SECRET}', 3)", "INSERT INTO t VALUES (?, ?)"),
+        ("process.command_args", ("mysql", f"-p{SECRET}", "shop"), ("mysql", "-p[redacted]", "shop")),
         ("gen_ai.usage.input_tokens", 12, 12),
         ("messaging.message.id", "550e8400-e29b-41d4-a716-446655440000", "550e8400-e29b-41d4-a716-446655440000"),
         ("session.id", "0af7651916cd43dd8448eb211c80319c", "0af7651916cd43dd8448eb211c80319c"),
@@ -69,6 +72,8 @@ def test_attribute_of_span_event_and_link(ended, key, value, cleaned):
         work=lambda span: (span.set_attribute(key, value), span.add_event("event", {key: value})),
     )
     assert span.attributes[key] == cleaned
+    if key.startswith("db."):
+        return  # these are a span's
     assert span.events[0].attributes[key] == cleaned
     assert span.links[0].attributes[key] == cleaned
 

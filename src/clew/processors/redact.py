@@ -7,11 +7,23 @@ matter, and what any exporter sees has been redacted. The span is closed to its 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from clew.engine import isolation, redaction
+from clew.sql.statement import statement
+
+# A driver instrumentation records the text as it is given to the driver, with its literals.
+_STATEMENTS = ("db.query.text", "db.statement")
+_NOT_SQL = ("redis", "mongodb", "memcached", "elasticsearch", "opensearch", "dynamodb", "aws.dynamodb", "neo4j")
+_PARAMETER = re.compile(r"%s|%\(\w|\?|\$\d|(?<!:):\w")
+
+
+def _is_sql(attributes: Mapping[str, Any]) -> bool:
+    return attributes.get("db.system.name", attributes.get("db.system", "")) not in _NOT_SQL
 
 
 class RedactProcessor(SpanProcessor):
@@ -55,6 +67,10 @@ class RedactProcessor(SpanProcessor):
 def _redact_attributes(attributes: Any) -> None:
     held = getattr(attributes, "_dict", None)
     if held:
+        for key in _STATEMENTS:
+            text = held.get(key)
+            if isinstance(text, str) and _is_sql(held):
+                held[key] = statement(text, _PARAMETER.search(text) is not None, False).text
         held.update(redaction.redactor.attributes(dict(held)))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from re import Match
 from typing import Any
 
-from clew.engine.redaction import database_messages
+from clew.engine.redaction import command_lines, database_messages
 from clew.engine.redaction.secret_names import IN_QUERY, ONLY_RANDOM, WORD, SecretNames
 from clew.engine.redaction.secret_pairs import RANDOM, without_pairs
 from clew.engine.redaction.secret_phrases import without_phrases
@@ -143,6 +143,8 @@ class Redactor:
         is_secret = False
         for value in values:
             cleaned.append(REDACTED if is_secret and isinstance(value, str) else self._item("", value, depth))
+            if isinstance(value, str) and value.startswith("-") and isinstance(values[0], str):
+                cleaned[-1] = command_lines.without_attached(values[0], cleaned[-1])
             is_secret = isinstance(value, str) and value.startswith("-") and self.is_secret_name(value)
         return values if all(a is b for a, b in zip(values, cleaned, strict=True)) else tuple(cleaned)
 

@@ -30,3 +30,8 @@ def without_options(text: str) -> str:
     if " -" in text or "'-" in text or '"-' in text or "aws conf" in text:
         text = _OPTION.sub(rf"\g<1>{REDACTED}", text)
     return _AUTH.sub(rf"\g<1>{REDACTED}", text) if "AUTH " in text else text
+
+
+def without_attached(tool: str, option: str) -> str:
+    """An option of that tool without the secret that follows in the same word: `-pSECRET` of mysql."""
+    return without_options(f"{tool} {option}")[len(tool) + 1 :]

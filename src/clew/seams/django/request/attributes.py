@@ -135,8 +135,10 @@ def contrib_attributes(request: Any, mode: str) -> dict[str, Any]:
         wanted = _semconv._StabilityMode(mode)
         scope = getattr(request, "scope", None)
         if isinstance(scope, dict):
-            return dict(asgi.collect_request_attributes(scope, wanted))
-        return dict(wsgi.collect_request_attributes(dict(headers_of(request)), wanted))
+            found = dict(asgi.collect_request_attributes(scope, wanted))
+        else:
+            found = dict(wsgi.collect_request_attributes(dict(headers_of(request)), wanted))
+        return {**found, **redaction.redactor.attributes(found)}
     except (UnicodeError, ValueError):
         return {}
     except Exception as error:  # noqa: BLE001 - contrib's trouble must not reach the application

@@ -6,16 +6,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
+from uuid import UUID
 
 from opentelemetry.trace import Status, StatusCode
 
 from clew import attributes as names
+from clew.engine import redaction
 from clew.engine.redaction.exception_event import CANCELLED, error_description, exception_attributes, type_name
 from clew.seams.django import contrib
 from clew.seams.django.request.attributes import verb_of
 from clew.seams.django.request.route import readable
 from clew.spans import scope as spans
+
+_OF_PATH = (names.URL_PATH, "url.full", "http.target", "http.url")
+# A shorter argument may stand in the path by chance, too: then it is the last such part.
+_SHORT = 5
 
 
 def name_by_route(root: spans.OpenSpan, request: Any) -> None:
@@ -27,6 +35,21 @@ def name_by_route(root: spans.OpenSpan, request: Any) -> None:
     route = readable(route)
     root.note(names.HTTP_ROUTE, route or "/")
     root.rename(f"{verb_of(request)} {route or getattr(match, 'url_name', '') or '/'}")
+    if kwargs := getattr(match, "kwargs", None):
+        _hide_arguments(root, kwargs)
+
+
+def _hide_arguments(root: spans.OpenSpan, kwargs: Mapping[str, Any]) -> None:
+    """Of `reset/<uidb64>/<token>/` the token: only now it is known which part of the path it was."""
+    span: Any = root.span
+    for name, value in kwargs.items():
+        if type(value) not in (str, int, UUID) or not redaction.redactor.is_secret_name(name):
+            continue
+        for secret in {str(value), quote(str(value))}:
+            for key in _OF_PATH:
+                text = span.attributes.get(key)
+                if secret and isinstance(text, str) and secret in text:
+                    root.note(key, redaction.REDACTED.join(text.rsplit(secret, -1 if len(secret) > _SHORT else 1)))
 
 
 def route_of(request: Any) -> str:
