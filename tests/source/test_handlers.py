@@ -132,3 +132,17 @@ def test_without_source_nobody_knows():
     steps = space["lost"]()
     linecache.clearcache()
     assert catch_of(steps, ERROR).fate == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "def lost(:\n", "def lost():\n    return (\n", "def other():\n    pass\n", "\tx = 1\n  y\n", 'x = """\n'],
+)
+def test_a_file_that_has_changed_since_tells_nothing(tmp_path, text):
+    file = tmp_path / "changed.py"
+    file.write_text("def lost():\n    try:\n        return here()\n    except LookupError:\n        pass\n")
+    space = {"here": here, "__name__": __name__}
+    exec(compile(file.read_text(), str(file), "exec"), space)
+    steps = space["lost"]()[:1]
+    file.write_text(text)
+    assert catch_of(steps, ERROR).fate == UNKNOWN

@@ -10,6 +10,7 @@ import functools
 import inspect
 import linecache
 import textwrap
+import tokenize
 from collections.abc import Iterator, Sequence
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
@@ -63,8 +64,8 @@ def _parsed(path: str, first_line: int, name: str) -> ast.AST | None:
         # Below an `if` it need not be dedented, which strings over several lines do not survive.
         is_indented = bool(block) and block[0][:1].isspace()
         tree = ast.parse("".join(["if True:\n" if is_indented else "", *block]))
-    except (OSError, SyntaxError, ValueError, IndentationError):
-        return None
+    except (OSError, SyntaxError, ValueError, RecursionError, tokenize.TokenError):
+        return None  # perhaps another text than the one that was loaded
     ast.increment_lineno(tree, first_line - (2 if is_indented else 1))
     if name == "<module>":
         return tree
@@ -79,7 +80,7 @@ def statement_from(path: str, line: int) -> ast.stmt | None:
     for count in range(1, len(lines) + 1):
         try:
             body = ast.parse(textwrap.dedent("".join(lines[:count]))).body
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError, RecursionError):
             continue
         return body[0] if len(body) == 1 else None
     return None
