@@ -25,7 +25,6 @@ from clew.story.transactions import Publish
 TYPE = "publish_in_loop"
 _WARNING_MS = 50
 _MAX_LINES = 1000
-_INTENDED = ("group_id", "chord", "chain", "retries", "countdown", "eta")
 
 
 class _Line:
@@ -42,8 +41,10 @@ _LINES: Slot[dict[tuple[str, CallSite], _Line]] = Slot()
 
 
 def _on_publish(publish: Publish) -> None:
-    site = publish.site
-    if publish.is_eager or site is None or any(publish.options.get(name) for name in _INTENDED):
+    site, given = publish.site, publish.options.get
+    if publish.is_eager or site is None or given("group_id") or given("chord") or given("chain"):
+        return
+    if given("retries") or given("countdown") or given("eta"):
         return
     lines = _LINES.get(publish.local)
     if lines is None:

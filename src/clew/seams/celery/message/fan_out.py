@@ -79,15 +79,18 @@ class FanOut:
         self.folds: dict[Any, Fold] = {}
         self.is_member = self.is_over = False
 
-    def place(self, task_name: str, is_linked: bool) -> Place | None:
-        """Count a send; None: it is one of the first."""
+    def place(self, task_name: str, body: Any, about: dict[str, Any]) -> Place | None:
+        """Count a send of this message; None: it is one of the first."""
         count = self.sent.get(task_name, 0) + 1
         if count > 1 or len(self.sent) < _MAX_TASKS:
             self.sent[task_name] = count
-        is_many = count > SEPARATE
-        is_own = is_many and (self.is_member or self.joined >= configuration.settings.fan_out) and not is_linked
+        if count <= SEPARATE:
+            self.joined += 1
+            return None
+        is_full = self.is_member or self.joined >= configuration.settings.fan_out
+        is_own = is_full and not _is_linked(body, about)
         self.joined += not is_own
-        return Place(count, is_own) if is_many else None
+        return Place(count, is_own)
 
     def fold(self, key: Any, span: LightSpan) -> Fold | None:
         """What a send is folded into; None: it is a span of its own."""
@@ -180,7 +183,7 @@ class Sending:
         if type(span) is not LightSpan or get_current_span() is not span or about.get("retries"):
             return
         state = self._state = _of(self._local)
-        place = state.place(self.task_name, _is_linked(body, about)) if state is not None else None
+        place = state.place(self.task_name, body, about) if state is not None else None
         if place is None or state is None:
             return
         headers[FAN_OUT] = place.text()
