@@ -135,7 +135,7 @@ def test_a_form_is_told_with_its_field(users):
     [
         ("rendered", "return HttpResponse(GroupForm().as_div())"),
         # Not the line of Django's `form/div.html`, which is rendered at that of the site's own template.
-        ("rendered-by-template", "<form>{{ form }}</form>"),
+        ("rendered-by-template", "<form>{{ form.as_div }}</form>"),
     ],
 )
 def test_a_template_of_django_s_is_not_the_site_s_line(url, line):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 
 import pytest
@@ -55,7 +54,7 @@ def driver(request, tmp_path, django_db_blocker):
     engine, server = DATABASES[name]
     if server:
         require("postgres")
-    module = importlib.import_module(f"opentelemetry.instrumentation.{name}")
+    module = pytest.importorskip(f"opentelemetry.instrumentation.{name}")
     instrumentor = getattr(module, {"sqlite3": "SQLite3Instrumentor", "psycopg": "PsycopgInstrumentor"}[name])()
     instrumentor.instrument(skip_dep_check=True)
     connections.settings["driver"] = {
