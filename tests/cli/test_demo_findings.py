@@ -24,6 +24,7 @@ LINES = {
     "unbounded_fetch": (QUERIES, "export", "Order.objects.all()"),
     "slow_query": (QUERIES, "ranking", "for order in best["),
     "stale_replica_read": (QUERIES, "replica", '.using("replica")'),
+    "permission_queries": (QUERIES, "staff", "user.has_perm("),
     "io_in_transaction": (CARRIER, "book", "tracer.start_as_current_span("),
     "rolled_back_but_succeeded": (TRANSACTIONS, "thanks", "transaction.atomic()"),
     "publish_in_transaction": (TRANSACTIONS, "early", "send_invoice.delay("),

@@ -236,11 +236,16 @@ def test_a_finding_that_is_not_there_is_named(capsys):
 
 
 def test_every_finding_has_a_page():
-    """But those that need a broker with a visibility timeout or a registry, or a child that has run for long."""
+    """But those that need a broker with a visibility timeout or a registry, a cache elsewhere, or many requests."""
     assert {mistake.finding for mistake in MISTAKES} == set(DETECTORS) - {
         "no_consumer",
         "redelivery_risk",
         "memory_growth",
+        "cache_get_in_loop",
+        "hot_cache_key",
+        "oversized_cache_value",
+        "cache_stampede",
+        "session_saved_on_every_request",
     }
 
 

@@ -43,6 +43,7 @@ MISTAKES = (
     Mistake("unbounded_fetch", "export", "GET", "Export the orders", "a whole table, read at once"),
     Mistake("slow_query", "ranking", "GET", "The largest orders", "the query that takes all the time"),
     Mistake("stale_replica_read", "replica", "POST", "Order and count", "a replica that lacks what was just written"),
+    Mistake("permission_queries", "staff", "GET", "Who may order", "each user's permissions, loaded for each"),
     Mistake("io_in_transaction", "parcel", "POST", "Book a parcel", "a transaction that waits for another company"),
     Mistake("rolled_back_but_succeeded", "thanks", "POST", "Order too much", "thanks for an order that is not there"),
     Mistake(

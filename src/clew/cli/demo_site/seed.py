@@ -17,6 +17,7 @@ _CUSTOMERS = (
 )
 # So many that reading all of them, or comparing each with each, is felt.
 _ORDERS = 2000
+_ASSISTANTS = 9
 
 
 def seed() -> None:
@@ -25,6 +26,8 @@ def seed() -> None:
     users = get_user_model()._default_manager
     if not users.filter(username=USER).exists():
         users.create_user(USER, f"{USER}@example.com", PASSWORD)
+        # Nobody logs in as one of these.
+        users.bulk_create(users.model(username=f"assistant-{number}", password="!") for number in range(_ASSISTANTS))
     # The database of docker compose outlives its containers, and may be older than what came to be sold since.
     if not Customer.objects.exists():
         _open_books()

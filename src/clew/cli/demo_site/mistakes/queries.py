@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.auth.models import User
 from django.db.models import Count, IntegerField, OuterRef, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
@@ -84,6 +85,15 @@ def replica(request: HttpRequest) -> HttpResponse:
     # this request is to be read from where it was written.
     count = Order.objects.using("replica").filter(customer_id=customer.pk).count()
     return _say(request, f"{customer} has placed {count} orders.")
+
+
+@require_GET
+def staff(request: HttpRequest) -> HttpResponse:
+    """Which users may place orders."""
+    # Wrong: each user's permissions are loaded for each of them, two queries a user: `permission_queries`.
+    # User.objects.with_perm("shop.add_order") asks once for all.
+    allowed = [user for user in User.objects.all() if user.has_perm("shop.add_order")]
+    return _say(request, f"{len(allowed)} users may place orders.")
 
 
 def _say(request: HttpRequest, text: str) -> HttpResponse:

@@ -14,6 +14,7 @@ urlpatterns = [
     path("export/", queries.export, name="export"),
     path("ranking/", queries.ranking, name="ranking"),
     path("replica/", queries.replica, name="replica"),
+    path("staff/", queries.staff, name="staff"),
     path("parcel/", transactions.parcel, name="parcel"),
     path("thanks/", transactions.thanks, name="thanks"),
     path("early/", transactions.early, name="early"),
