@@ -201,7 +201,8 @@ def test_a_worker_that_reads_one_queue_and_lacks_a_task(site, broker):
     found = {check.level: check.text for check in about(checks, "queues")}
     assert found["ok"] == f"queue '{site.queue}': no messages wait, 1 reader (shop.tasks.fresh)"
     assert f"reads queue '{site.queue}.mail'" in found["warning"]
-    assert f"old-{site.queue}" in only(checks, "workers", "ok").text
+    (own,) = (check.text for check in about(checks, "workers", "ok") if check.text.startswith(f"old-{site.queue}"))
+    assert own.endswith(f" reads {site.queue}")
     assert "discards what it does not know: shop.tasks.fresh" in only(checks, "workers", "warning").text
 
 
@@ -231,6 +232,55 @@ def test_what_cannot_be_reached_is_one_line_each(site):
     assert code == 1
     assert "amqp://127.0.0.1:1// cannot be used" in only(checks, "broker").text
     assert only(checks, "exporter").text == "http://127.0.0.1:1 (grpc) refuses connections"
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+def test_no_worker_at_all_is_a_problem(site, broker):
+    require("redis" if broker.startswith("redis") else "rabbitmq")
+    with queues(broker, site.queue, f"{site.queue}.mail"):
+        code, checks, _ = doctor(site, SHOP_BROKER=broker)
+    assert code == 1
+    assert only(checks, "workers", "problem").fix == "is one running? `celery -A shop worker`"
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+def test_a_wrong_password_is_not_a_broker_that_is_away(broker):
+    require("redis" if broker.startswith("redis") else "rabbitmq")
+    scheme, _, rest = broker.partition("://")
+    app = _app(f"{scheme}://me:hunter2@{rest.rpartition('@')[2]}")
+    with pytest.raises(Exception, match=r"invalid|ACCESS_REFUSED") as error:
+        look(app, [], 5)
+    found = unreachable(app, error.value)
+    assert "answers, but authentication failed" in found.text
+    assert found.fix == "correct user and password in the setting broker_url"
+    assert "hunter2" not in found.text
+
+
+@pytest.mark.parametrize(
+    ("variables", "code", "said"),
+    [
+        ({"OTEL_SERVICE_NAME": "web"}, "", "spans carry the service name 'web'"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "a=b, service.name=web"}, "", "spans carry the service name 'web'"),
+        ({}, 'setup_tracing(\n    service_name="web")', "spans carry the service name 'web' where wsgi.py is run"),
+        ({"DJANGO_SETTINGS_MODULE": "shop.settings"}, "", "no service name is given; look for 'shop' in the backend"),
+        ({}, "", "no service name is given; look for unknown_service:python in the backend"),
+    ],
+)
+def test_the_service_name_that_spans_carry(monkeypatch, tmp_path, variables, code, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wsgi.py").write_text(code)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert only(doctor_settings.check(Project(), is_automatic=True), "service").text == said
+
+
+def test_under_opentelemetry_instrument_manage_py_comes_too_late_for_a_name(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shop.settings")
+    project = Project(is_settings_in_environment=False)
+    name = "'shop', under opentelemetry-instrument 'unknown_service:python'"
+    text = only(doctor_settings.check(project, is_automatic=True), "service").text
+    assert text == f"no service name is given; look for {name} in the backend"
 
 
 def test_silent_servers_are_not_waited_for(site):
@@ -377,6 +427,11 @@ def test_other_exporters(monkeypatch, exporter, level):
 # Settings, versions, seams
 
 
+def _levels(**options):
+    """Of the lines about settings: the name has one of its own."""
+    return [check.level for check in about(doctor_settings.check(Project(), **options), "settings")]
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "level"),
     [
@@ -389,14 +444,13 @@ def test_other_exporters(monkeypatch, exporter, level):
         ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "django", "warning"),
         ("OTEL_PYTHON_DJANGO_INSTRUMENT", "False", "problem"),
         ("OTEL_PROPAGATORS", "none", "problem"),
-        ("OTEL_SERVICE_NAME", "", "warning"),
         ("OTEL_PROPAGATORS", "b3", "ok"),
     ],
 )
 def test_what_switches_tracing_off(monkeypatch, variable, value, level):
     monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
     monkeypatch.setenv(variable, value)
-    assert [check.level for check in doctor_settings.check(Project(), is_automatic=True)] == [level]
+    assert _levels(is_automatic=True) == [level]
 
 
 @pytest.mark.parametrize(("ratio", "level"), [("0", "problem"), ("0.1", "warning"), ("1", "ok"), ("x", "warning")])
@@ -404,7 +458,7 @@ def test_sampling(monkeypatch, ratio, level):
     monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", ratio)
-    assert [check.level for check in doctor_settings.check(Project(), is_automatic=True)] == [level]
+    assert _levels(is_automatic=True) == [level]
 
 
 def test_nothing_sets_tracing_up(monkeypatch, tmp_path):
@@ -415,7 +469,7 @@ def test_nothing_sets_tracing_up(monkeypatch, tmp_path):
     # Who follows the README is not warned.
     assert {check.level for check in found} == {"ok"}
     (tmp_path / "wsgi.py").write_text("# setup_tracing(\n    setup_tracing('shop')\n")
-    assert [check.level for check in doctor_settings.check(Project())] == ["ok"]
+    assert _levels() == ["ok"]
 
 
 def test_versions(monkeypatch):

@@ -14,6 +14,8 @@ from clew.cli.doctor.check import PROBLEM, Check, reason
 from clew.engine import needs
 from clew.seams.celery.consumers.registry import Registry
 
+_REFUSALS = ("AuthenticationError", "AuthenticationFailed", "AccessRefused", "NoPermissionError")
+_MAX_CAUSES = 10
 AMQP, REDIS, MEMORY = "amqp", "redis", "memory"
 
 
@@ -131,7 +133,21 @@ def unreachable(app: Any, error: BaseException) -> Check:
     if isinstance(error, ImportError):
         package = getattr(error, "name", None) or str(urls[-1]).partition(":")[0]
         return Check("broker", PROBLEM, f"{shown} needs a missing Python package", f"pip install {package}")
+    if _is_refused(error):
+        text = f"{shown} answers, but authentication failed: {reason(error, secrets)}"
+        return Check("broker", PROBLEM, text, "correct user and password in the setting broker_url")
     fix = "start it, or correct the setting broker_url"
     if not any(url for url in urls):
         fix = "broker_url is not set, so Celery takes its default: set it (CELERY_BROKER_URL, with that namespace)"
     return Check("broker", PROBLEM, f"{shown} cannot be used: {reason(error, secrets)}", fix)
+
+
+def _is_refused(error: BaseException | None) -> bool:
+    """Whether the broker does not know the user or the password, by redis, amqp or another client of it."""
+    for _ in range(_MAX_CAUSES):
+        if error is None:
+            return False
+        if type(error).__name__ in _REFUSALS:
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -30,6 +30,7 @@ class Project:
         settings: Django's settings module, or None.
         app: the Celery app, or None.
         app_name: how the app was named, for a command line.
+        is_settings_in_environment: whether DJANGO_SETTINGS_MODULE is set before anything of the project runs.
         arguments: what `setup_tracing()` was given, where the project's code calls it; else None.
         checks: the lines about all this.
     """
@@ -37,6 +38,7 @@ class Project:
     settings: Any = None
     app: Any = None
     app_name: str = ""
+    is_settings_in_environment: bool = True
     arguments: Mapping[str, Any] | None = None
     checks: list[Check] = field(default_factory=list)
 
@@ -100,6 +102,7 @@ def _load_settings(project: Project, args: argparse.Namespace) -> bool:
         fix = "run this in the site's directory, or give --settings-module mysite.settings"
         project.say(level, "DJANGO_SETTINGS_MODULE is not set, and there is no manage.py here", fix)
         return True
+    project.is_settings_in_environment = os.environ.get("DJANGO_SETTINGS_MODULE") == name
     os.environ["DJANGO_SETTINGS_MODULE"] = name
     try:
         project.settings = importlib.import_module(name)

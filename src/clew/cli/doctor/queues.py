@@ -13,6 +13,7 @@ from clew.cli.doctor.workers import Worker, ask, outdated
 
 # Each costs a round trip, on RabbitMQ also a channel.
 _SHOWN_QUEUES = 50
+_SHOWN_WORKERS = 20
 
 
 def check(project: Project, timeout: float) -> list[Check]:
@@ -33,7 +34,7 @@ def check(project: Project, timeout: float) -> list[Check]:
         # Asking makes a queue for the replies; where nobody can reply there is no need for it.
         if broker.kind != AMQP or any(state.consumers for state in broker.queues.values()):
             workers = within(timeout, lambda: ask(app, timeout))
-        checks.append(_answered(project, broker, workers))
+        checks += _answered(project, broker, workers)
     except Exception as error:  # noqa: BLE001 - each transport has exceptions of its own
         checks.append(Check("workers", WARNING, f"they cannot be asked: {reason(error)}", "--timeout waits longer"))
     checks += judged(project, broker, found, workers) + outdated(workers, found.tasks)
@@ -46,16 +47,26 @@ def _broker(broker: Broker) -> Check:
     return Check("broker", OK, f"{broker.uri} answers ({broker.kind}){note}")
 
 
-def _answered(project: Project, broker: Broker, workers: Mapping[str, Worker]) -> Check:
-    if workers:
-        return Check("workers", OK, f"answering: {listed(workers)}")
-    if any(state.consumers for state in broker.queues.values()):
-        fix = "worker_enable_remote_control is off there, or it is too busy to answer"
-        return Check("workers", WARNING, "none answers, though queues are read, so its tasks are not known", fix)
-    text = "none reads these queues" if broker.kind == AMQP else "none answers"
-    if broker.kind != AMQP and not project.app.conf.worker_enable_remote_control:
+def _answered(project: Project, broker: Broker, workers: Mapping[str, Worker]) -> list[Check]:
+    """A line for each worker; one that says that none reads these queues: a problem, where that is certain."""
+    shown = sorted(workers)[:_SHOWN_WORKERS]
+    checks = [Check("workers", OK, f"{name} reads {listed(workers[name].queues) or 'no queue'}") for name in shown]
+    if more := len(workers) - len(shown):
+        checks.append(Check("workers", OK, f"{more} more answer"))
+    if any(readers_of(name, state, workers) for name, state in broker.queues.items()):
+        if not workers:
+            text = "none answers, though queues are read, so its tasks are not known"
+            fix = "worker_enable_remote_control is off there, or it is too busy to answer"
+            checks.append(Check("workers", WARNING, text, fix))
+        return checks
+    level, text = WARNING, "none answers"
+    if broker.kind == AMQP or workers:
+        level, text = PROBLEM, "none reads these queues"
+    elif not project.app.conf.worker_enable_remote_control:
         text = "none answers, as worker_enable_remote_control=False has it"
-    return Check("workers", WARNING, text, f"is one running? `celery -A {project.app_name} worker`")
+    elif broker.kind == REDIS:
+        level = PROBLEM
+    return [*checks, Check("workers", level, text, f"is one running? `celery -A {project.app_name} worker`")]
 
 
 def judged(project: Project, broker: Broker, found: Routes, workers: Mapping[str, Worker]) -> list[Check]:

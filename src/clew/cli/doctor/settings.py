@@ -14,6 +14,7 @@ from clew.settings import Settings, resolve
 # Read as text: importing wsgi.py would build the whole application.
 _STARTS = ("manage.py", "wsgi.py", "asgi.py", "celery.py", "gunicorn.conf.py", "*/wsgi.py", "*/asgi.py", "*/celery.py")
 _SETS_UP = re.compile(r"^[^#\n]*\bsetup_tracing\(", re.MULTILINE)
+_NAMED = re.compile(r"""^[^#\n]*\bsetup_tracing\(\s*(?:service_name\s*=\s*)?["']([^"']+)["']""", re.MULTILINE)
 _MAIN_SEAMS = {"django.request": "requests", "celery.publish": "sent tasks", "celery.run": "tasks that run"}
 
 
@@ -30,9 +31,11 @@ def check(project: Project, is_automatic: bool = False) -> list[Check]:
     fix = "`clew settings` shows what is in force"
     checks = [Check("settings", PROBLEM, problem, fix) for problem in problems if problem not in said]
     checks += _switches(resolved.settings) + _sampling() + _disabled() + _propagators()
-    checks += _name(resolved.settings) + _start(project, is_automatic)
+    checks += _start(project, is_automatic)
     is_fine = all(each.level == OK for each in checks)
-    return [*checks, Check("settings", OK, "nothing is switched off")] if is_fine else checks
+    if is_fine:
+        checks.append(Check("settings", OK, "nothing is switched off"))
+    return checks + _name(resolved.settings, project)
 
 
 def _switches(settings: Settings) -> list[Check]:
@@ -94,15 +97,36 @@ def _propagators() -> list[Check]:
     return [Check("settings", PROBLEM, text, "OTEL_PROPAGATORS=tracecontext,baggage")]
 
 
-def _name(settings: Settings) -> list[Check]:
-    if settings.service_name or os.environ.get("OTEL_SERVICE_NAME"):
-        return []
-    if re.search(r"(^|,)\s*service\.name\s*=", os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")):
-        return []
-    # What `clew.export.provider` falls back to.
-    project = os.environ.get("DJANGO_SETTINGS_MODULE", "").partition(".")[0]
-    text = f"no service name is given; look for {project or 'unknown_service'!r} in the backend"
-    return [Check("settings", WARNING, text, "OTEL_SERVICE_NAME=shop-web, another for the worker")]
+def _name(settings: Settings, project: Project) -> list[Check]:
+    variables = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    in_attributes = re.search(r"(?:^|,)\s*service\.name\s*=\s*([^,]+)", variables)
+    given = settings.service_name or os.environ.get("OTEL_SERVICE_NAME") or (in_attributes and in_attributes[1].strip())
+    if given:
+        return [Check("service", OK, f"spans carry the service name {given!r}")]
+    if in_code := _named_in_code():
+        return [Check("service", OK, f"spans carry the service name {in_code[0]!r} where {in_code[1]} is run")]
+    # What `clew.export.resources` falls back to: known to `opentelemetry-instrument` only from the environment.
+    package = os.environ.get("DJANGO_SETTINGS_MODULE", "").partition(".")[0]
+    name = "unknown_service:python"
+    if package:
+        name = (
+            repr(package)
+            if project.is_settings_in_environment
+            else f"{package!r}, under opentelemetry-instrument {name!r}"
+        )
+    text = f"no service name is given; look for {name} in the backend"
+    return [Check("service", WARNING, text, "OTEL_SERVICE_NAME=shop-web, another for the worker")]
+
+
+def _named_in_code() -> tuple[str, str] | None:
+    for path in _start_files():
+        try:
+            found = _NAMED.search(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeError):
+            continue
+        if found is not None:
+            return found[1], str(path)
+    return None
 
 
 def _start(project: Project, is_automatic: bool) -> list[Check]:
