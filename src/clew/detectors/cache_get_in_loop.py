@@ -30,7 +30,7 @@ class _Gets:
 
 def _on_cache(operation: CacheOperation, log: CacheLog) -> None:
     frame = operation.frame
-    if operation.name != "get" or not operation.is_remote or frame is None:
+    if operation.name != "get" or frame is None:
         return
     memo = log.memo.setdefault(_TYPE, {})
     # The first from a line is not worth a walk: it is counted with those of the second one's place.
@@ -79,5 +79,5 @@ DETECTOR = Detector(
     doc="Keys of one kind are asked of a cache one by one, from one place (`n_plus_one_threshold` of them).",
     fix="`cache.get_many(keys)` before the loop.",
     not_found="Caches in the process's own memory; one key again and again, which is `hot_cache_key`.",
-    on_cache=_on_cache,
+    on_remote_cache=_on_cache,
 )

@@ -26,7 +26,7 @@ class _Key:
 
 
 def _on_cache(operation: CacheOperation, log: CacheLog) -> None:
-    if not operation.is_remote or type(operation.key) is not str:
+    if type(operation.key) is not str:
         return
     memo: dict[tuple[str, int], _Key] = log.memo.setdefault(_TYPE, {})
     key = (operation.alias, hash(operation.key))
@@ -64,5 +64,5 @@ DETECTOR = Detector(
     doc=f"A request or task asks a cache for one key {_THRESHOLD} times or more.",
     fix="Ask once, and keep the value in a variable, on the request, or on the object that needs it.",
     not_found="Caches in the process's own memory; a key that is written, or not there, in between.",
-    on_cache=_on_cache,
+    on_remote_cache=_on_cache,
 )

@@ -18,7 +18,7 @@ _TYPE = "oversized_cache_value"
 
 def _on_cache(operation: CacheOperation, log: CacheLog) -> None:
     threshold_kb = configuration.settings.oversized_cache_value_threshold_kb
-    if not operation.is_remote or not threshold_kb or operation.size_bytes < threshold_kb * 1024:
+    if not threshold_kb or operation.size_bytes < threshold_kb * 1024:
         return
     size_kb = operation.size_bytes / 1024
     finding = Finding(
@@ -37,5 +37,5 @@ DETECTOR = Detector(
     doc="A value of Django's Redis cache is larger than `oversized_cache_value_threshold_kb`.",
     fix="Cache ids or a few fields instead of whole objects, or parts under keys of their own.",
     not_found="Other caches: their libraries serialise out of sight.",
-    on_cache=_on_cache,
+    on_remote_cache=_on_cache,
 )

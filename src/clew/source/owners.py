@@ -24,8 +24,9 @@ _BASES = (
     "django.views.generic.",
 )
 _MAX_KNOWN = 10_000
-# By the id of the code, which `frames` keeps alive.
-_has_owner: dict[int, bool] = {}
+# What a frame is for the walk, by the id of its code, which `frames` keeps alive.
+_MAY_HAVE_OWNER, _LAST, _END = 1, 2, 4
+_states: dict[int, int] = {}
 _places: weakref.WeakKeyDictionary[type, tuple[str, int]] = weakref.WeakKeyDictionary()
 
 
@@ -37,33 +38,36 @@ def owner_of(frame: FrameType | None) -> tuple[str, int, str] | None:
     """
     field = ""
     while frame is not None:
-        kind = frames.kind_of(frame)
-        if kind >= frames.FIRST_END and kind != frames.VIEW:
-            return None
-        if _may_have_owner(frame):
-            held = frame.f_locals
-            owner = type(held.get("self"))
-            field = _field(kind, held) or field
-            path, line = _place(owner)
-            if line:
-                return path, line, f"{dotted_name(owner)}.{field}" if field else dotted_name(owner)
-            field = field if kind not in (SERIALIZER_FIELDS, FORM_FIELDS) else ""
-        if kind == frames.VIEW:
-            return None
+        state = _states.get(id(frame.f_code))
+        if state is None:
+            state = _learn(frame)
+        if state:
+            if state & _END:
+                return None
+            if state & _MAY_HAVE_OWNER:
+                held, kind = frame.f_locals, frames.kind_of(frame)
+                owner = type(held.get("self"))
+                field = _field(kind, held) or field
+                path, line = _place(owner)
+                if line:
+                    return path, line, f"{dotted_name(owner)}.{field}" if field else dotted_name(owner)
+                field = field if kind not in (SERIALIZER_FIELDS, FORM_FIELDS) else ""
+            if state & _LAST:
+                return None
         frame = frame.f_back
     return None
 
 
-def _may_have_owner(frame: FrameType) -> bool:
-    code = frame.f_code
-    found = _has_owner.get(id(code))
-    if found is None:
-        if len(_has_owner) >= _MAX_KNOWN:
-            _has_owner.clear()
-        module = frame.f_globals.get("__name__")
-        is_method = code.co_argcount > 0 and code.co_varnames[0] == "self"
-        found = _has_owner[id(code)] = is_method and type(module) is str and module.startswith(_BASES)
-    return found
+def _learn(frame: FrameType) -> int:
+    if len(_states) >= _MAX_KNOWN:
+        _states.clear()
+    code, kind, module = frame.f_code, frames.kind_of(frame), frame.f_globals.get("__name__")
+    state = _END if kind >= frames.FIRST_END and kind != frames.VIEW else _LAST if kind == frames.VIEW else 0
+    is_method = code.co_argcount > 0 and code.co_varnames[0] == "self"
+    if is_method and type(module) is str and module.startswith(_BASES):
+        state |= _MAY_HAVE_OWNER
+    _states[id(code)] = state
+    return state
 
 
 def _field(kind: int, held: Any) -> str:

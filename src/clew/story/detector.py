@@ -37,6 +37,7 @@ class Detector:
         on_queue: (queue) after a task was sent to a queue nobody reads (see story/unread_queue.py).
         on_client_call: (span) after a call to another service, by anybody's instrumentation.
         on_cache: (operation, log) after an operation on a cache (see story/cache_operation.py).
+        on_remote_cache: (operation, log) the same, of a cache in another process.
         on_permission: (check) after a question for a permission (see story/permission_check.py).
         on_task_end: (run) before a task's run ends, with its outcome, error and result (see story/task_run.py).
         on_end: (local) before the root ends.
@@ -57,6 +58,7 @@ class Detector:
     on_queue: Callable[..., None] | None = None
     on_client_call: Callable[..., None] | None = None
     on_cache: Callable[..., None] | None = None
+    on_remote_cache: Callable[..., None] | None = None
     on_permission: Callable[..., None] | None = None
     on_task_end: Callable[..., None] | None = None
     on_end: Callable[..., None] | None = None
@@ -74,6 +76,7 @@ HOOKS = (
     "on_queue",
     "on_client_call",
     "on_cache",
+    "on_remote_cache",
     "on_permission",
     "on_task_end",
     "on_end",
@@ -94,6 +97,7 @@ class Watchers:
     on_queue: tuple[Callable[..., None], ...] = ()
     on_client_call: tuple[Callable[..., None], ...] = ()
     on_cache: tuple[Callable[..., None], ...] = ()
+    on_remote_cache: tuple[Callable[..., None], ...] = ()
     on_permission: tuple[Callable[..., None], ...] = ()
     on_task_end: tuple[Callable[..., None], ...] = ()
     on_end: tuple[Callable[..., None], ...] = ()

@@ -24,6 +24,7 @@ _DECORATORS, _VIEWS, _MIXINS, _MIDDLEWARE = (
     f"{_AUTH}.{each}" for each in ("decorators", "views", "mixins", "middleware")
 )
 _ADMIN, _CSRF, _EXCEPTION = "django.contrib.admin.sites", "django.middleware.csrf", "django.core.handlers.exception"
+_TEST = "user_passes_test.<locals>.decorator.<locals>"
 _MAX_FRAMES, _MAX_REASON = 12, 200
 
 
@@ -106,7 +107,9 @@ SEAM = Seam(
         Patch(_EXCEPTION, "response_for_exception", Around(_note_exception)),
     ),
     needs=(
-        *needs.inside(_DECORATORS, "user_passes_test.<locals>.decorator.<locals>._view_wrapper", "test_func"),
-        *needs.inside(_DECORATORS, "permission_required.<locals>.decorator", "check_perms"),
+        *needs.inside(_DECORATORS, f"{_TEST}._view_wrapper", "test_func", since="5.1"),
+        *needs.inside(_DECORATORS, f"{_TEST}._wrapper_view", "test_func", until="5.1"),
+        *needs.inside(_DECORATORS, "permission_required.<locals>.decorator", "check_perms", since="5.1"),
+        *needs.inside(_DECORATORS, "permission_required", "check_perms", until="5.1"),
     ),
 )

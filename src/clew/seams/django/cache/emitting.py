@@ -51,6 +51,8 @@ def end(scope: Scope, operation: CacheOperation, positional: Any, keywords: Any,
     is_told = error is None or _is_first(operation, log, error)
     for watch in watchers.on_cache:
         watch(operation, log)
+    for watch in watchers.on_remote_cache if operation.is_remote else ():
+        watch(operation, log)
     if operation.local.is_recording and operation.taken_by is None:
         _emit(scope, operation, positional, said, error, is_told)
     operation.frame = operation.context = operation.key = None

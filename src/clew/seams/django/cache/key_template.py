@@ -28,6 +28,10 @@ _PUNCTUATION = frozenset(":._-/|# ,;=@+")
 _MIN_LETTERS = 2
 
 _literals: dict[str, frozenset[str]] = {}
+# Of keys that are asked for again and again.
+_templates: dict[tuple[Any, str], str] = {}
+_MAX_TEMPLATES = 1000
+_SEVERAL = re.compile(r"\{\}(?:[\-.@+_]*\{\})+")
 
 
 def asking_frame(frame: FrameType | None) -> FrameType | None:
@@ -52,9 +56,16 @@ def key_template(key: Any, frame: FrameType | None) -> str:
     """What may be told of a key that the code in `frame` has asked for."""
     if type(key) is not str:
         return _VALUE
-    literals = _literals_of(frame)
-    runs = [_told(run, literals) for run in _RUN.findall(key[:_MAX_KEY])]
-    return re.sub(r"\{\}(?:[\-.@+_]*\{\})+", _VALUE, "".join(runs)) or _VALUE
+    asked = (frame.f_globals.get("__name__") if frame is not None else None, key)
+    found = _templates.get(asked)
+    if found is None:
+        literals = _literals_of(frame)
+        runs = [_told(run, literals) for run in _RUN.findall(key[:_MAX_KEY])]
+        found = _SEVERAL.sub(_VALUE, "".join(runs)) or _VALUE
+        if len(_templates) >= _MAX_TEMPLATES:
+            _templates.clear()
+        _templates[asked] = found
+    return found
 
 
 def _told(run: str, literals: frozenset[str]) -> str:
