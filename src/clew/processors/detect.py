@@ -19,6 +19,7 @@ from clew import span_names
 from clew.engine import configuration, isolation
 from clew.source.call_site import call_site, phase
 from clew.spans import folding
+from clew.spans.light_span import LightSpan
 from clew.spans.scope import SdkSpan
 from clew.story import cache_operation, findings, local_trace
 from clew.story.cache_operation import CacheOperation
@@ -50,8 +51,8 @@ class DetectProcessor(SpanProcessor):
             if span.kind is SpanKind.CLIENT:
                 _isolated(_client_call, span)
 
-    def _on_ending(self, span: Span) -> None:
-        if self.is_on and local_trace._by_trace:
+    def _on_ending(self, span: Any) -> None:
+        if self.is_on and local_trace._by_trace and type(span) is not LightSpan:
             _isolated(_root_ends, span)
 
     def shutdown(self) -> None:

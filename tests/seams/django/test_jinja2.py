@@ -63,6 +63,7 @@ def test_attributes(trace, client):
     span = trace.named("template j/base.html")
     held = dict(span.attributes)
     assert held.pop("code.file.path").endswith("/tests/site/jinja2/j/base.html")
+    held.pop("django.template.load_ms", None)  # of whoever is the first in this process
     assert held == {"django.template.name": "j/base.html", "django.template.engine": "jinja2", ROLE: "extends"}
     assert span.instrumentation_scope.name == "clew.seams.django.jinja2"
 

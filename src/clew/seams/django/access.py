@@ -24,7 +24,6 @@ _DECORATORS, _VIEWS, _MIXINS, _MIDDLEWARE = (
     f"{_AUTH}.{each}" for each in ("decorators", "views", "mixins", "middleware")
 )
 _ADMIN, _CSRF, _EXCEPTION = "django.contrib.admin.sites", "django.middleware.csrf", "django.core.handlers.exception"
-_TEST = "user_passes_test.<locals>.decorator.<locals>"
 _MAX_FRAMES, _MAX_REASON = 12, 200
 
 
@@ -83,14 +82,10 @@ def _note_exception(exc: Any) -> None:
     if local is None or not _is_denial(exc):
         return
     step = exc.__traceback__
-    for _ in range(200):
-        if step is None:
-            return
-        frame = step.tb_frame
-        if frame.f_globals.get("__name__") == _DECORATORS and frame.f_code.co_name == "check_perms":
-            _denied(local, f"{_DECORATORS}.permission_required", "permission denied (403)")
-            return
+    while step is not None and step.tb_next is not None:
         step = step.tb_next
+    if step is not None and step.tb_frame.f_globals.get("__name__") == _DECORATORS:
+        _denied(local, f"{_DECORATORS}.permission_required", "permission denied (403)")
 
 
 def _is_denial(error: Any) -> bool:
@@ -106,10 +101,5 @@ SEAM = Seam(
         Patch(_CSRF, "CsrfViewMiddleware._reject", Around(_note_rejected)),
         Patch(_EXCEPTION, "response_for_exception", Around(_note_exception)),
     ),
-    needs=(
-        *needs.inside(_DECORATORS, f"{_TEST}._view_wrapper", "test_func", since="5.1"),
-        *needs.inside(_DECORATORS, f"{_TEST}._wrapper_view", "test_func", until="5.1"),
-        *needs.inside(_DECORATORS, "permission_required.<locals>.decorator", "check_perms", since="5.1"),
-        *needs.inside(_DECORATORS, "permission_required", "check_perms", until="5.1"),
-    ),
+    needs=needs.inside(_DECORATORS, "user_passes_test", "test_func"),
 )
