@@ -187,9 +187,13 @@ short, long = sleeping(1), sleeping(15)
 
 def test_a_phase_that_is_a_small_part_of_its_request_is_no_span():
     names = [f"{__name__}.{name}" for name in ("short", "long")]
-    with tracing(middleware_threshold_us=100) as captured, override_settings(MIDDLEWARE=names):
-        Client().get("/plain/")
-    assert len([span for span in captured.spans if span.name.startswith("middleware ")]) == 2
+    for _ in range(10):  # where a machine is busy, what is short takes long
+        with tracing(middleware_threshold_us=100) as captured, override_settings(MIDDLEWARE=names):
+            Client().get("/plain/")
+        if len([span for span in captured.spans if span.name.startswith("middleware ")]) == 2:
+            break
+    else:
+        pytest.fail("short phases are spans, or long ones are none")
     server = next(span for span in captured.spans if span.kind is SpanKind.SERVER)
     assert server.attributes["django.middleware.timings"].count("sleeping") == 2
 
