@@ -42,6 +42,7 @@ def site(*arguments: str) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("package", "name", "seam", "is_contrib_first"),
     [(*row, is_first) for row in RENAMED for is_first in ((True, False) if row[0] == CONTRIB else (True,))],
