@@ -245,7 +245,7 @@ class Other(Sampler):
 def test_with_the_sdks_own_spans():
     exporter, provider = InMemorySpanExporter(), TracerProvider(sampler=Other(), shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    handle = setup_tracing(tracer_provider=provider)
+    handle = setup_tracing(tracer_provider=provider, template_load_threshold_ms=60_000)
     try:
         with provider.get_tracer("tests").start_as_current_span("root"):
             render_to_string("t/page.html", template_views.context())
