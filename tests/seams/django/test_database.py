@@ -393,7 +393,7 @@ def test_the_rows_of_a_counted_query_are_not_those_of_a_query_before():
         get(view)
     finally:
         handle.shutdown()
-    assert rows[0] == rows[1]
+    assert rows[1] == rows[0] > 0
 
 
 def test_each_tenant_of_one_connection_has_its_own_name(trace):
