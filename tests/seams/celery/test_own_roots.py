@@ -40,7 +40,7 @@ def assert_told(trace, name):
 
 @pytest.fixture
 def _writing_receiver():
-    celery.signals.before_task_publish.connect(write)
+    celery.signals.before_task_publish.connect(write, weak=False)
     yield
     celery.signals.before_task_publish.disconnect(write)
 
