@@ -70,6 +70,7 @@ urlpatterns = [
     path("test_mixin/", NeedsTest.as_view()),
     path("admin/", admin.site.urls),
     path("sends_away/", sends_away),
+    path("sends_away_staff/", user_passes_test(lambda user: True)(sends_away)),
     path("page/", page),
     path("asks_each/", asks_each),
     path("asks_one/", asks_one),
@@ -139,8 +140,9 @@ def test_csrf(trace):
     assert said(trace) == ("django.middleware.csrf.CsrfViewMiddleware", "CSRF cookie not set.", False)
 
 
-def test_a_view_that_redirects_by_itself_has_run(trace):
-    assert Client().get("/sends_away/").status_code == 302
+@pytest.mark.parametrize("url", ["sends_away", "sends_away_staff"])
+def test_a_view_that_redirects_by_itself_has_run(trace, url):
+    assert Client().get(f"/{url}/").status_code == 302
     assert said(trace) == (None, None, True)
 
 

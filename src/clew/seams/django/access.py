@@ -44,9 +44,9 @@ def _note_redirect(login_url: Any, caller: FrameType) -> None:
 def _who(frame: FrameType | None) -> str:
     """The decorator's test, the mixin's view or the middleware that redirects; "" where the application does."""
     for _ in range(_MAX_FRAMES):
-        if frame is None:
+        module = frame.f_globals.get("__name__") if frame is not None else None
+        if frame is None or type(module) is not str or not module.startswith("django."):
             return ""
-        module = frame.f_globals.get("__name__")
         if module == _DECORATORS and "test_func" in frame.f_locals:
             return _decorator(frame.f_locals["test_func"])
         if module == _ADMIN:
@@ -60,7 +60,7 @@ def _who(frame: FrameType | None) -> str:
 def _decorator(test: Any) -> str:
     """`login_required` for Django's own tests, which are functions inside of it; else the site's test by its name."""
     name = code_location.dotted_name(test)
-    return name.partition(".<locals>")[0] if name.startswith(("django.", _DECORATORS)) else name
+    return name.partition(".<locals>")[0] if name.startswith("django.") else name
 
 
 def _note_refused(view: Any, /, error: BaseException | None) -> None:
