@@ -143,7 +143,7 @@ def test_a_site_whose_settings_set_tracing_up_exports_nothing_from_its_tests(tmp
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--ds=shop_settings", "-o", "pythonpath=."],
         cwd=tmp_path,
-        env={**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"},
+        env={**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
         timeout=120,

@@ -116,6 +116,21 @@ def test_a_module_that_is_imported_later_is_patched_then(tmp_path, monkeypatch):
     del sys.modules["clew_test_later"]
 
 
+def test_installed_again_and_again_before_the_import_it_is_wrapped_once(tmp_path, monkeypatch):
+    (tmp_path / "clew_imported_once.py").write_text("def f(): return 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    seam = Seam("test", patches=(Patch("clew_imported_once", "f", marked),))
+    for _ in range(3):  # as tests with a fixture do
+        seam.install()
+        seam.uninstall()
+    seam.install()
+    import clew_imported_once
+
+    assert clew_imported_once.f() == ("wrapped", 1)
+    seam.uninstall()
+    assert clew_imported_once.f() == 1
+
+
 def test_a_seam_that_was_taken_out_does_not_patch_later_imports(tmp_path, monkeypatch):
     (tmp_path / "clew_test_never.py").write_text("def function(a): return a\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -91,6 +91,8 @@ class Seam:
     _is_set_up: bool = False
     _standing: list[tuple[Patch, Any]] = field(default_factory=list)
     _is_ready: bool = False
+    # Whose module's import it will hear of.
+    _awaited: set[Patch | Need] = field(default_factory=set)
     # Originals and wrappers that modules which import them by name are still to be given.
     _by_name: list[tuple[Any, Any]] = field(default_factory=list)
 
@@ -110,14 +112,14 @@ class Seam:
             if need.module in sys.modules:
                 self._check(need, sys.modules[need.module])
             else:
-                wrapt.register_post_import_hook(functools.partial(self._check, need), need.module)
+                self._await(need)
         for patch in self.patches:
             if not patch.need.applies or not self.is_installed:
                 continue
             if patch.module in sys.modules:
                 self._apply(patch, sys.modules[patch.module])
             else:
-                wrapt.register_post_import_hook(functools.partial(self._imported, patch), patch.module)
+                self._await(patch)
         self._rebind_by_name()
         if self.is_installed:
             self._is_set_up = True
@@ -173,10 +175,19 @@ class Seam:
         isolation.warn(f"clew: seam {self.name} is switched off: {reason}; everything else is traced (`clew doctor`)")
         self.uninstall()
 
-    def _imported(self, patch: Patch, module: ModuleType) -> None:
-        if self.is_installed:
-            self._apply(patch, module)
+    def _await(self, what: Patch | Need) -> None:
+        """Hear of its module's import; once, however often the seam is installed before that."""
+        if what not in self._awaited:
+            self._awaited.add(what)
+            wrapt.register_post_import_hook(functools.partial(self._imported, what), what.module)
+
+    def _imported(self, what: Patch | Need, module: ModuleType) -> None:
+        self._awaited.discard(what)
+        if self.is_installed and isinstance(what, Patch):
+            self._apply(what, module)
             self._rebind_by_name()
+        elif self.is_installed and isinstance(what, Need):
+            self._check(what, module)
 
     def _apply(self, patch: Patch, module: ModuleType) -> None:
         try:
