@@ -112,7 +112,7 @@ def other_process(tmp_path, monkeypatch):
     def make(code):
         real = subprocess.Popen
         monkeypatch.setattr(subprocess, "Popen", lambda _, **options: real([sys.executable, "-c", code], **options))
-        made = DemoProcess("worker", tmp_path, os.environ)
+        made = DemoProcess("worker", tmp_path, os.environ, Interrupts())
         processes.append(made)
         return made
 
@@ -166,7 +166,31 @@ def test_a_signal_waits_for_the_end_of_what_must_not_be_done_by_half():
     assert done == ["all of it"]
 
 
-def test_only_the_first_signal_raises_so_that_a_clean_up_can_be_repeated():
+def test_a_signal_while_a_process_is_asked_how_it_is_does_not_keep_it_from_being_ended(tmp_path, other_process):
+    class Lock:
+        """That of `Popen.poll`: the signal comes when it is just locked."""
+
+        def __init__(self, lock):
+            self.lock = lock
+
+        def acquire(self, *arguments):
+            acquired = self.lock.acquire(*arguments)
+            os.kill(os.getpid(), signal.SIGHUP)
+            return acquired
+
+        def release(self):
+            self.lock.release()
+
+    process = other_process("import time; time.sleep(60)")
+    lock = process._popen._waitpid_lock
+    process._popen._waitpid_lock = Lock(lock)
+    with process._interrupts, pytest.raises(SystemExit):
+        process.check()
+    process._popen._waitpid_lock = lock
+    assert not lock.locked()
+
+
+def test_only_the_first_signal_raises():
     with Interrupts():
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)

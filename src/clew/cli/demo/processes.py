@@ -81,11 +81,15 @@ class DemoProcess:
         name: web or worker.
         folder: gets its output.
         environment: its whole environment.
+        interrupts: holds signals back while the process is asked how it is.
         port: the site's port.
     """
 
-    def __init__(self, name: str, folder: Path, environment: Mapping[str, str], port: int = 0) -> None:
+    def __init__(
+        self, name: str, folder: Path, environment: Mapping[str, str], interrupts: Interrupts, port: int = 0
+    ) -> None:
         self.name = name
+        self._interrupts = interrupts
         self._log = folder / f"{name}.log"
         main = "import sys; from clew.cli import main; sys.exit(main())"
         arguments = ["demo", name] + (["--port", str(port)] if name == "web" else [])
@@ -127,7 +131,9 @@ class DemoProcess:
 
     def check(self) -> None:
         """Raise a `DemoError` with its last lines if it has ended."""
-        code = self._popen.poll()
+        # An exception in the middle of `poll` may leave its lock locked, and `stop` would wait for that for ever.
+        with self._interrupts.shield():
+            code = self._popen.poll()
         if code is not None:
             how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
             raise DemoError(f"the {self.name} process has ended {how}{self.tail()}")
@@ -168,7 +174,7 @@ class DemoProcess:
 
 
 def stop_all(processes: list[DemoProcess], seconds: float = _STOP_SECONDS) -> None:
-    """End the processes, gently at first; an interrupted call can be made again.
+    """End the processes, gently at first.
 
     Args:
         processes: to end; those that have ended are taken out.
@@ -185,7 +191,7 @@ def stop_all(processes: list[DemoProcess], seconds: float = _STOP_SECONDS) -> No
 class Interrupts:
     """Ctrl-C, SIGTERM and SIGHUP as an exception: one, and not in the middle of what must not be done by half.
 
-    Since only the first signal raises, a clean-up that it interrupts can simply be done again.
+    Only the first signal raises, so what it kept from being begun can be begun again.
     """
 
     _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -216,9 +222,11 @@ class Interrupts:
             self._raise(self._waiting)
 
     def _on_signal(self, number: int, _: object) -> None:
+        if self._has_raised:
+            return
         if self._is_shielded:
             self._waiting = number
-        elif not self._has_raised:
+        else:
             self._raise(number)
 
     def _raise(self, number: int) -> None:

@@ -43,7 +43,7 @@ def run_demo(args: argparse.Namespace) -> int:
             show.complain(str(error))
             return 1
         finally:
-            # For the signal that came into the first.
+            # For the signal that came just before the first.
             demo.clean_up()
 
 
@@ -81,24 +81,26 @@ class _Demo:
 
     def clean_up(self) -> None:
         """End and remove everything; may be called again."""
-        # The processes first: their last spans still find the receiver, and the receiver the outlets.
-        had_processes = bool(self._processes)
-        stop_all(self._processes)
-        if had_processes and self._args.broker:
-            forget_queue(self._args.broker, self._queue)
-        self._receiver.stop()
-        while self._outlets:
-            self._outlets[-1].close()
-            self._outlets.pop()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        with self._interrupts.shield():
+            # The processes first: their last spans still find the receiver, and the receiver the outlets.
+            had_processes = bool(self._processes)
+            stop_all(self._processes)
+            if had_processes and self._args.broker:
+                forget_queue(self._args.broker, self._queue)
+            self._receiver.stop()
+            while self._outlets:
+                self._outlets.pop().close()
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
 
     def _start(self, name: str) -> DemoProcess:
         # A signal between the start and the list would leave a process that nobody ends.
         with self._interrupts.shield():
             if self._folder is None:
                 self._folder = Path(tempfile.mkdtemp(prefix="clew-demo-"))
-            process = DemoProcess(name, self._folder, self._environment(self._folder), self._args.port)
+            process = DemoProcess(
+                name, self._folder, self._environment(self._folder), self._interrupts, self._args.port
+            )
             self._processes.append(process)
         return process
 
