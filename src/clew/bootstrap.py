@@ -174,7 +174,7 @@ def active() -> Tracing | None:
     return _active
 
 
-def _setup(arguments: dict[str, Any], provider: TracerProvider | None, is_strict: bool) -> Tracing:
+def _setup(arguments: dict[str, Any], provider: TracerProvider | None, *, is_strict: bool) -> Tracing:
     global _active
     with _lock:
         resolved = settings_module.resolve(arguments, _django_settings())

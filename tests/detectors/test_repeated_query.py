@@ -198,7 +198,7 @@ KNOWN = (
 )
 
 
-TEXT = statement("SELECT name FROM t WHERE a = %s", True, False)
+TEXT = statement("SELECT name FROM t WHERE a = %s", has_parameters=True, is_from_orm=False)
 
 
 def digest_of(*params):

@@ -74,7 +74,9 @@ def test_no_false_positive_when_it_is_switched_off():
 
 
 def advice(sql: str, error: BaseException | None = None) -> str:
-    return slow_query._fix(SimpleNamespace(statement=statement(sql, True, True), error=error))
+    return slow_query._fix(
+        SimpleNamespace(statement=statement(sql, has_parameters=True, is_from_orm=True), error=error)
+    )
 
 
 @pytest.mark.parametrize(

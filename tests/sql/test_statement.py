@@ -32,15 +32,15 @@ def empty_cache():
 
 
 def raw(sql: str) -> Statement:
-    return statement(sql, False, False)
+    return statement(sql, has_parameters=False, is_from_orm=False)
 
 
 def bound(sql: str) -> Statement:
-    return statement(sql, True, False)
+    return statement(sql, has_parameters=True, is_from_orm=False)
 
 
 def orm(sql: str) -> Statement:
-    return statement(sql, True, True)
+    return statement(sql, has_parameters=True, is_from_orm=True)
 
 
 def flags(found: Statement) -> set[str]:
@@ -299,7 +299,7 @@ def test_what_the_orm_runs():
     seen = []
 
     def note(execute, sql, params, many, context):
-        seen.append(facts_of(statement(sql, bool(params), True)))
+        seen.append(facts_of(statement(sql, has_parameters=bool(params), is_from_orm=True)))
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(note):
@@ -394,7 +394,7 @@ def test_the_same_text_is_the_same_object():
     sql = "SELECT * FROM a WHERE b = 5"
     assert raw(sql) is raw(str(sql.encode(), "utf-8")) is module.KNOWN_RAW[sql]
     assert bound(sql) is module.KNOWN_WITH_PARAMETERS[sql]
-    assert orm(sql) is statement(sql, False, True) is module.KNOWN_FROM_ORM[sql]
+    assert orm(sql) is statement(sql, has_parameters=False, is_from_orm=True) is module.KNOWN_FROM_ORM[sql]
     assert (raw(sql).text, bound(sql).text, orm(sql).text) == ("SELECT * FROM a WHERE b = ?", sql, sql)
 
 

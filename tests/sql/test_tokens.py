@@ -10,15 +10,15 @@ from clew.sql.statement import MAX_TEXT, Statement, statement
 
 
 def raw(sql: str) -> Statement:
-    return statement(sql, False, False)
+    return statement(sql, has_parameters=False, is_from_orm=False)
 
 
 def bound(sql: str) -> Statement:
-    return statement(sql, True, False)
+    return statement(sql, has_parameters=True, is_from_orm=False)
 
 
 def orm(sql: str) -> Statement:
-    return statement(sql, True, True)
+    return statement(sql, has_parameters=True, is_from_orm=True)
 
 
 @pytest.mark.parametrize(

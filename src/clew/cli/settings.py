@@ -126,7 +126,7 @@ def _shown(value: Any) -> str:
     return str(value) or "-"
 
 
-def _print_table(resolved: Resolved, screen: Terminal, wraps: bool) -> None:
+def _print_table(resolved: Resolved, screen: Terminal, *, wraps: bool) -> None:
     """One line a setting, so that it can be searched; in a terminal its description goes under it."""
     rows = [
         ("setting", "value", "from", "environment", "description"),

@@ -54,17 +54,17 @@ class Condition:
 
 def read(query: Any) -> Iterator[Condition]:
     """The conditions of a `Query`, in the order they were made."""
-    yield from _read(getattr(query, "where", None), query, True, 0)
+    yield from _read(getattr(query, "where", None), query, 0, is_certain=True)
 
 
-def _read(node: Any, query: Any, is_certain: bool, depth: int) -> Iterator[Condition]:
+def _read(node: Any, query: Any, depth: int, *, is_certain: bool) -> Iterator[Condition]:
     held = getattr(node, "__dict__", {})
     children = held.get("children", ()) if depth < _MAX_DEPTH else ()
     is_certain = is_certain and not held.get("negated") and (held.get("connector") == "AND" or len(children) < 2)
     for child in children:
         inside = getattr(child, "__dict__", {})
         if "children" in inside:
-            yield from _read(child, query, is_certain, depth + 1)
+            yield from _read(child, query, depth + 1, is_certain=is_certain)
             continue
         column, lookup = inside.get("lhs"), str(getattr(type(child), "lookup_name", "exact"))
         # A transform (`created__year`) has its column one further in.

@@ -140,7 +140,7 @@ def _taken(publish: Publish) -> tuple[list[Any], dict[str, Any]]:
     if run is None:
         return args, kwargs
     try:
-        signature = _signature(getattr(run, "__func__", run), hasattr(run, "__self__"))
+        signature = _signature(getattr(run, "__func__", run), is_bound=hasattr(run, "__self__"))
         taken = signature.bind(*args, **kwargs).arguments
     except (TypeError, ValueError):
         return args, kwargs
@@ -151,7 +151,7 @@ def _taken(publish: Publish) -> tuple[list[Any], dict[str, Any]]:
 
 
 @functools.lru_cache(maxsize=500)
-def _signature(function: Any, is_bound: bool) -> inspect.Signature:
+def _signature(function: Any, *, is_bound: bool) -> inspect.Signature:
     found = inspect.signature(function)
     return found.replace(parameters=list(found.parameters.values())[is_bound:])
 
@@ -172,10 +172,10 @@ def _on_publish(publish: Publish) -> None:
         if len(sent) < _MAX_SENT:
             sent[digest] = (publish.site.short if publish.site is not None else "", writes)
         return
-    _report(publish, local, digest, before[0], writes > before[1])
+    _report(publish, local, digest, before[0], has_written=writes > before[1])
 
 
-def _report(publish: Publish, local: LocalTrace, digest: bytes, first: str, has_written: bool) -> None:
+def _report(publish: Publish, local: LocalTrace, digest: bytes, first: str, *, has_written: bool) -> None:
     site = publish.site.short if publish.site is not None else ""
     key = (_TYPE, digest)
     known = local.findings.get(key) if local.findings is not None else None

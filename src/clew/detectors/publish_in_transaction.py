@@ -42,7 +42,7 @@ def _on_publish(publish: Publish) -> None:
         if known is not None:
             known.evidence["count"] += 1
         else:
-            known = _finding(publish, connection.alias, opened, has_written)
+            known = _finding(publish, connection.alias, opened, has_written=has_written)
             span = publish.span.span if publish.span is not None else None
             findings.report(publish.local, known, key, span)
         if transaction is not None:
@@ -52,7 +52,7 @@ def _on_publish(publish: Publish) -> None:
         return
 
 
-def _finding(publish: Publish, alias: str, opened: CallSite | None, has_written: bool) -> Finding:
+def _finding(publish: Publish, alias: str, opened: CallSite | None, *, has_written: bool) -> Finding:
     name = publish.task_name
     where = f", opened at {opened.short}" if opened is not None else ""
     wrote = "what it has written" if has_written else "what it writes"

@@ -94,19 +94,19 @@ def _on_task_end(run: TaskRun) -> None:
     if run.system not in visibility.WAITS or run.is_eager:
         return
     is_late, is_again = bool(run.task.acks_late), run.is_redelivered
-    held_s = _held_s(run, is_late)
+    held_s = _held_s(run, is_late=is_late)
     # Almost every run ends here; asking the app costs more than the rest.
     if held_s < _MIN_TIMEOUT_S and not is_again:
         return
     timeout_s = visibility.timeout_s(run.task.app, run.system)
-    waited_s = _waited_s(run, is_late) if is_again else 0.0
+    waited_s = _waited_s(run, is_late=is_late) if is_again else 0.0
     if 0 < timeout_s < waited_s:
         _report_again(run, timeout_s, waited_s)
     elif 0 < timeout_s < held_s and not _is_over_by(run, timeout_s):
-        _report_held(run, timeout_s, held_s, is_late)
+        _report_held(run, timeout_s, held_s, is_late=is_late)
 
 
-def _waited_s(run: TaskRun, is_late: bool) -> float:
+def _waited_s(run: TaskRun, *, is_late: bool) -> float:
     """For how long the delivery before may have kept the message: until its ETA, or while it ran."""
     if not run.published_ns:
         return 0.0
@@ -115,7 +115,7 @@ def _waited_s(run: TaskRun, is_late: bool) -> float:
     return (run.started_ns - run.published_ns) / 1e9 if is_late else 0.0
 
 
-def _held_s(run: TaskRun, is_late: bool) -> float:
+def _held_s(run: TaskRun, *, is_late: bool) -> float:
     received_ns = run.received_ns or run.started_ns
     return ((run.ended_ns if is_late else run.started_ns) - received_ns) / 1e9
 
@@ -141,7 +141,7 @@ def _report_again(run: TaskRun, timeout_s: float, waited_s: float) -> None:
     )
 
 
-def _report_held(run: TaskRun, timeout_s: float, held_s: float, is_late: bool) -> None:
+def _report_held(run: TaskRun, timeout_s: float, held_s: float, *, is_late: bool) -> None:
     wait = visibility.WAITS[run.system]
     until = "until it was over (acks_late)" if is_late else "before it was started"
     _report(

@@ -98,10 +98,10 @@ def _is_done_by(lost: Transaction, committed: Transaction) -> bool:
     if one.fingerprint != other.fingerprint:
         return False
     is_new = one.operation == "INSERT"
-    return _plain(given, is_new) == _plain(given_later, is_new)
+    return _plain(given, is_new=is_new) == _plain(given_later, is_new=is_new)
 
 
-def _plain(params: Any, is_new: bool) -> list[Any]:
+def _plain(params: Any, *, is_new: bool) -> list[Any]:
     """The texts and numbers of parameters, without what a new row is given anew (times, random keys)."""
     if type(params) is dict:
         params = list(params.values())

@@ -172,7 +172,7 @@ def functions(module: str, *paths: str, since: str = "", until: str = "") -> tup
 
 def attributes(module: str, kind: str, *names: str, since: str = "", until: str = "") -> tuple[Need, ...]:
     """A need for each of several attributes that a class sets on its instances."""
-    return tuple(Need(module, f"{kind}.{name}", since, until, True) for name in names)
+    return tuple(Need(module, f"{kind}.{name}", since, until, is_attribute_of_instances=True) for name in names)
 
 
 def inside(module: str, function: str, *words: str, since: str = "", until: str = "") -> tuple[Need, ...]:

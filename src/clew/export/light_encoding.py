@@ -1,7 +1,4 @@
-"""A light span to OTLP bytes, the moment it ends: what `encoding.encode_span` does, read from its slots in one step.
-
-The only reader of a light span's fields outside `core`; every other one has its properties.
-"""
+"""A light span to OTLP bytes, the moment it ends: what `encoding.encode_span` does, read from its slots in one step."""
 
 from __future__ import annotations
 
@@ -14,13 +11,13 @@ from clew.export import encoding, wire
 from clew.export.encoding import BARE_STATUS, extras, flags_of, state_of, status_of
 from clew.export.wire import sized
 from clew.spans.identity import StaticAttributes
-from clew.spans.light_span import _UNSET, LightSpan
+from clew.spans.light_span import UNSET, LightSpan
 
 _pack = struct.Struct("<2s16s2s8s2s8s2sIcQcQ").pack
 _pack_first = struct.Struct("<2s16s2s8s2sIcQcQ").pack
 _read = attrgetter(
-    *("trace", "_id", "_parent_id", "_parent", "start_time", "end_time", "name", "kind", "status"),
-    *("held", "static", "_events", "_links", "folded"),
+    *("trace", "span_id", "parent_id", "parent_context", "start_time", "end_time", "name", "kind", "status"),
+    *("held", "static", "events", "links", "folded"),
 )
 _LOCAL_PARENT = 0x100
 _MAX_HEADS = 4096
@@ -55,7 +52,7 @@ def _encoded(span: LightSpan) -> bytes:
     known = _heads.get(kind._value_)
     named = None if known is None else known.get(name)
     head += _new_head(kind, name) if named is None else named
-    if status is not _UNSET:
+    if status is not UNSET:
         head += status_of(status)
     if trace.state:
         head += state_of(trace.state)

@@ -92,12 +92,12 @@ class Losses:
         # Who leaves the process waits for what another thread is just saying, though not for long.
         is_held = self._reporting.acquire(timeout=_REPORT_SECONDS)
         try:
-            self._report(is_last)
+            self._report(is_last=is_last)
         finally:
             if is_held:
                 self._reporting.release()
 
-    def _report(self, is_last: bool) -> None:
+    def _report(self, *, is_last: bool) -> None:
         if not (self._uncounted or self._unsaid):
             return
         with self._lock:

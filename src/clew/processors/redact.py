@@ -71,7 +71,7 @@ def _redact_attributes(attributes: Any) -> None:
         for key in _STATEMENTS:
             text = held.get(key)
             if isinstance(text, str) and _is_sql(held):
-                held[key] = statement(text, _PARAMETER.search(text) is not None, False).text
+                held[key] = statement(text, has_parameters=_PARAMETER.search(text) is not None, is_from_orm=False).text
         held.update(redaction.redactor.attributes(dict(held)))
 
 

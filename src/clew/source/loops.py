@@ -70,22 +70,22 @@ def _loop(code: CodeType, instructions: list[dis.Instruction], number: int, end:
     start = instructions[number].offset
     head = [each.opname for each in instructions[number : number + 3]]
     if "GET_ANEXT" in head:
-        return Loop(start, end, True, tuple(_stored(instructions, number, is_waiting=True)))
+        return Loop(start, end, is_for=True, names=tuple(_stored(instructions, number, is_waiting=True)))
     while instructions[number].opname == "EXTENDED_ARG":
         number += 1
     is_for = instructions[number].opname == "FOR_ITER"
     if is_for:
-        return Loop(start, end, True, tuple(_stored(instructions, number + 1)))
+        return Loop(start, end, is_for=True, names=tuple(_stored(instructions, number + 1)))
     last = next(at for at, each in enumerate(instructions) if each.offset == end)
     is_tested = any("_IF_" in each.opname for each in instructions[last - 1 : last + 1])
-    return Loop(start, end, False, line=_line_of(code, end) if is_tested else 0)
+    return Loop(start, end, is_for=False, line=_line_of(code, end) if is_tested else 0)
 
 
 def _line_of(code: CodeType, offset: int) -> int:
     return next((line or 0 for start, end, line in code.co_lines() if start <= offset < end), 0)
 
 
-def _stored(instructions: list[dis.Instruction], number: int, is_waiting: bool = False) -> Iterator[str]:
+def _stored(instructions: list[dis.Instruction], number: int, *, is_waiting: bool = False) -> Iterator[str]:
     for each in instructions[number : number + 2 * _MAX_NAMES]:
         if each.opname.startswith("STORE_"):
             is_waiting = False

@@ -160,7 +160,11 @@ class FoldedRun(Span):
         self.resolve().set_status(status, description)
 
     def record_exception(
-        self, exception: BaseException, attributes: Any = None, timestamp: int | None = None, escaped: bool = False
+        self,
+        exception: BaseException,
+        attributes: Any = None,
+        timestamp: int | None = None,
+        escaped: bool = False,  # noqa: FBT001, FBT002 - OpenTelemetry's signature
     ) -> None:
         """Add an `exception` event to its span."""
         self.resolve().record_exception(exception, attributes, timestamp, escaped)

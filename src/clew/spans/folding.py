@@ -31,11 +31,11 @@ class ForeignParent:
         context: its own.
     """
 
-    __slots__ = ("_id", "children", "context", "error_below", "folds")
+    __slots__ = ("children", "context", "error_below", "folds", "span_id")
 
     def __init__(self, context: SpanContext) -> None:
         self.context = context
-        self._id = context.span_id.to_bytes(8, "big")
+        self.span_id = context.span_id.to_bytes(8, "big")
         self.folds: dict[Any, LightSpan] | None = None
         self.children = self.error_below = 0
 
@@ -94,8 +94,8 @@ def close_folded(span: Any, parent: Any, key: Any, error: BaseException | None =
     if is_light and parent is None:
         span.restore()
         outer = get_current_span()
-        if isinstance(outer, ReadableSpan) and outer.get_span_context() == span._parent:
-            parent = span.above = foreign_parent(local_spans.current(), span._parent)
+        if isinstance(outer, ReadableSpan) and outer.get_span_context() == span.parent_context:
+            parent = span.above = foreign_parent(local_spans.current(), span.parent_context)
     elif is_light and not (isinstance(parent, LightSpan) and parent.is_recording()):
         parent = None
     if not is_light or parent is None or not is_foldable(span):
@@ -161,7 +161,7 @@ def end_waiting(span: LightSpan) -> None:
 
 def is_foldable(span: LightSpan) -> bool:
     """Whether everything that was opened below `span` was folded, and nothing was said on it."""
-    said = span._events or span._links or span.is_touched
+    said = span.events or span.links or span.is_touched
     return span.children == (len(span.folds) if span.folds else 0) and not said and span.has_no_status
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from clew.spans.pipeline import Pipeline
 
 logger = logging.getLogger("clew")
-_UNSET = Status(StatusCode.UNSET)
+UNSET = Status(StatusCode.UNSET)
 
 
 class LightSpan(Span):
@@ -61,16 +61,12 @@ class LightSpan(Span):
 
     __slots__ = (
         "_context",
-        "_events",
-        "_id",
         "_kept",
-        "_links",
-        "_parent",
-        "_parent_id",
         "above",
         "children",
         "end_time",
         "error_below",
+        "events",
         "findings",
         "folded",
         "folds",
@@ -78,10 +74,14 @@ class LightSpan(Span):
         "instrumentation_scope",
         "is_touched",
         "kind",
+        "links",
         "name",
+        "parent_context",
+        "parent_id",
         "pipeline",
         "run",
         "runs",
+        "span_id",
         "start_time",
         "static",
         "status",
@@ -110,15 +110,15 @@ class LightSpan(Span):
         self.trace = trace
         # The span it was opened below, where that is a light one; None once it has ended.
         self.above: Any = above
-        self._parent = parent
+        self.parent_context = parent
         self._context = context
-        self._id = b"" if context is None else context.span_id.to_bytes(8, "big")
-        self._parent_id = b"" if parent is None else parent.span_id.to_bytes(8, "big")
+        self.span_id = b"" if context is None else context.span_id.to_bytes(8, "big")
+        self.parent_id = b"" if parent is None else parent.span_id.to_bytes(8, "big")
         self.held: Any = {} if attributes is None else attributes
         self.static = static
-        self.status = _UNSET
-        self._events: Any = ()
-        self._links: Any = ()
+        self.status = UNSET
+        self.events: Any = ()
+        self.links: Any = ()
         self.findings: tuple[Any, ...] = ()
         self.token: Token[Context] | None = None
         self.end_time: int | None = None
@@ -171,25 +171,25 @@ class LightSpan(Span):
 
     def _event(self, name: str, attributes: Any, timestamp: int | None) -> None:
         limits = self.pipeline.limits
-        if not self._events:
-            self._events = BoundedList(limits.max_events)
+        if not self.events:
+            self.events = BoundedList(limits.max_events)
         bounded = BoundedAttributes(limits.max_event_attributes, attributes, max_value_len=limits.max_attribute_length)
-        self._events.append(Event(name, bounded, timestamp))
+        self.events.append(Event(name, bounded, timestamp))
 
     def add_link(self, context: SpanContext, attributes: Any = None) -> None:
         """Add a link, within the provider's limits."""
         if not self._is_open() or not context.is_valid:
             return
         limits = self.pipeline.limits
-        if not self._links:
-            self._links = BoundedList(limits.max_links)
+        if not self.links:
+            self.links = BoundedList(limits.max_links)
         if type(attributes) is not BoundedAttributes:
             attributes = BoundedAttributes(
                 limits.max_link_attributes,
                 _clean(attributes),
                 max_value_len=limits.max_attribute_length,
             )
-        self._links.append(Link(context, attributes))
+        self.links.append(Link(context, attributes))
 
     def update_name(self, name: str) -> None:
         """Rename the span."""
@@ -211,11 +211,11 @@ class LightSpan(Span):
         exception: BaseException,
         attributes: Any = None,
         timestamp: int | None = None,
-        escaped: bool = False,
+        escaped: bool = False,  # noqa: FBT001, FBT002 - OpenTelemetry's signature
     ) -> None:
         """Add an `exception` event, its message and traceback redacted."""
         if self._is_open():
-            said = {**exception_attributes(exception, escaped), **_clean(attributes)}
+            said = {**exception_attributes(exception, escaped=escaped), **_clean(attributes)}
             self._event("exception", said, timestamp)
 
     def end(self, end_time: int | None = None) -> None:
@@ -255,7 +255,7 @@ class LightSpan(Span):
         """Note that the span ends with this error; its event is recorded on the innermost span only."""
         local = local_spans.current()
         if isinstance(error, CANCELLED):
-            self.note(names.CLEW_CANCELLED, True)
+            self.note(names.CLEW_CANCELLED, value=True)
             return
         self.note(names.ERROR_TYPE, type_name(error))
         if id(error) not in (self.error_below, local.error_id if local is not None else 0):
@@ -299,13 +299,13 @@ class LightSpan(Span):
     @property
     def is_trivial(self) -> bool:
         """Nothing is under it, nothing was said on it, it did not fail."""
-        said = self._events or self._links or self.folds or self.is_touched or self.findings
-        return not (self.children or said) and self.status is _UNSET
+        said = self.events or self.links or self.folds or self.is_touched or self.findings
+        return not (self.children or said) and self.status is UNSET
 
     @property
     def has_no_status(self) -> bool:
         """Whether nobody has set its status."""
-        return self.status is _UNSET
+        return self.status is UNSET
 
     @property
     def elapsed_ns(self) -> int:
@@ -314,8 +314,6 @@ class LightSpan(Span):
 
     # What a processor or exporter reads of it.
 
-    events = property(lambda self: tuple(self._events), doc="Its events.")
-    links = property(lambda self: tuple(self._links), doc="Its links.")
     is_sampled = property(lambda self: bool(self.trace.flags & 1), doc="Whether it is exported.")
 
     @property
@@ -326,12 +324,12 @@ class LightSpan(Span):
     @property
     def parent(self) -> SpanContext | None:
         """Context of its parent, None for the first span of a trace."""
-        if self._parent is None:
+        if self.parent_context is None:
             if self.above is not None:
-                self._parent = self.above.context
-            elif self._parent_id:
-                self._parent = self.trace.context_of(self._parent_id)
-        return self._parent
+                self.parent_context = self.above.context
+            elif self.parent_id:
+                self.parent_context = self.trace.context_of(self.parent_id)
+        return self.parent_context
 
     @property
     def attributes(self) -> Mapping[str, Any]:
@@ -352,8 +350,8 @@ class LightSpan(Span):
             self.parent,
             self.resource,
             self.held if self.static is None else self.attributes,
-            self._events,
-            self._links,
+            self.events,
+            self.links,
             self.kind,
             status=self.status,
             start_time=self.start_time,
@@ -370,11 +368,11 @@ class LightSpan(Span):
 
     def identify(self) -> bytes:
         """Its id, made when first asked for."""
-        self._id = made = self.pipeline.new_id()
+        self.span_id = made = self.pipeline.new_id()
         return made
 
     def _identified(self) -> SpanContext:
-        self._context = context = self.trace.context_of(self._id or self.identify())
+        self._context = context = self.trace.context_of(self.span_id or self.identify())
         return context
 
     def finish(self) -> None:
@@ -383,10 +381,10 @@ class LightSpan(Span):
         if above is not None:
             if above.children > self.pipeline.max_spans_per_parent and self._is_surplus(above):
                 return
-            self._parent_id = above._id or above.identify()
+            self.parent_id = above.span_id or above.identify()
             self.above = None
-        if not self._id:
-            self._id = self.pipeline.new_id()
+        if not self.span_id:
+            self.span_id = self.pipeline.new_id()
         if self.folds:
             folds, self.folds = self.folds, None
             for span in folds.values():
@@ -402,8 +400,8 @@ class LightSpan(Span):
         kept: dict[str, int] | None = getattr(above, "_kept", None)
         if kept is None:
             kept = above._kept = {}
-        kind, said = self.instrumentation_scope.name, self._events or self.folds or self.is_touched or self.findings
-        is_plain = not (self._id or self.children or said) and self.status is _UNSET
+        kind, said = self.instrumentation_scope.name, self.events or self.folds or self.is_touched or self.findings
+        is_plain = not (self.span_id or self.children or said) and self.status is UNSET
         stands_for_others = self.folded is not None and self.folded.count > 1
         if kept.get(kind, 0) < self.pipeline.max_spans_per_parent or not is_plain or stands_for_others:
             kept[kind] = kept.get(kind, 0) + 1

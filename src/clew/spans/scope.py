@@ -80,7 +80,7 @@ class SdkSpan:
     def fail(self, error: BaseException) -> None:
         """Note that the span ends with this error; its event is recorded on the innermost span only."""
         if isinstance(error, CANCELLED):
-            self.note(names.CLEW_CANCELLED, True)
+            self.note(names.CLEW_CANCELLED, value=True)
             return
         local = local_spans.current()
         self.note(names.ERROR_TYPE, type_name(error))
@@ -239,7 +239,7 @@ def outlived(parent: Any) -> Any:
     """
     if type(parent) is NonRecordingSpan:
         return None
-    if isinstance(parent, ReadableSpan) or (type(parent) is LightSpan and parent._id):
+    if isinstance(parent, ReadableSpan) or (type(parent) is LightSpan and parent.span_id):
         return parent
     root = getattr(local_spans.current(), "root", None)
     above = None if root is None else root.span
@@ -256,6 +256,7 @@ def start_root(
     links: Sequence[Link] = (),
     start_ns: int | None = None,
     ids: tuple[int, int] = (0, 0),
+    *,
     is_own_trace: bool = False,
 ) -> OpenSpan | None:
     """Start the span of a request, a publish or a run, below whatever `context` holds. Any sampler decides on it.
@@ -271,7 +272,9 @@ def start_root(
     forks.notice()
     try:
         if pipeline.allows_light_roots:
-            return _light_root(pipeline, scope, name, kind, context, attributes, links, start_ns, ids, is_own_trace)
+            return _light_root(
+                pipeline, scope, name, kind, context, attributes, links, start_ns, ids, is_own_trace=is_own_trace
+            )
         return SdkSpan(pipeline.tracer(scope).start_span(name, context, kind, attributes, links, start_ns))
     except Exception as error:  # noqa: BLE001 - someone else's processor or sampler
         isolation.report(error, "start of a span")
@@ -288,6 +291,7 @@ def _light_root(
     links: Sequence[Link],
     start_ns: int | None,
     ids: tuple[int, int],
+    *,
     is_own_trace: bool,
 ) -> OpenSpan:
     """As the SDK's `Tracer.start_span`: the same sampler, ids, flags and trace state."""

@@ -37,7 +37,7 @@ class _Frame:
 
     __slots__ = ("is_expecting", "is_in_with", "is_listing", "is_naming", "operation", "outer")
 
-    def __init__(self, outer: str = "", is_expecting: bool = False, is_in_with: bool = False) -> None:
+    def __init__(self, outer: str = "", *, is_expecting: bool = False, is_in_with: bool = False) -> None:
         self.operation = ""
         self.outer = outer
         self.is_expecting = self.is_listing = is_expecting
@@ -76,7 +76,7 @@ class Reader:
         self._expressions: set[str] = set()
         self._expression = ""
 
-    def expect(self, operation: str, is_listing: bool = False) -> None:
+    def expect(self, operation: str, *, is_listing: bool = False) -> None:
         """The statement has this operation, and its next name is a table; the first of several if `is_listing`."""
         self.operation = self._frame.operation = operation
         self._frame.is_expecting = True
@@ -177,7 +177,11 @@ class Reader:
         if self.words[self._at - 1] == ")":
             self._end_naming()  # WITH x AS (...) (SELECT ...): the second is the statement itself
         is_in_with = frame.is_in_with or frame.is_naming
-        self._frame = _Frame(frame.operation or frame.outer, frame.is_expecting and not frame.is_naming, is_in_with)
+        self._frame = _Frame(
+            frame.operation or frame.outer,
+            is_expecting=frame.is_expecting and not frame.is_naming,
+            is_in_with=is_in_with,
+        )
         frame.is_expecting = False
 
     def _close(self) -> None:

@@ -96,7 +96,7 @@ _known_facts: dict[str, Facts] = {}
 _lock = threading.Lock()
 
 
-def statement(sql: str, has_parameters: bool, is_from_orm: bool) -> Statement:
+def statement(sql: str, *, has_parameters: bool, is_from_orm: bool) -> Statement:
     """What the text says, from the cache if it has been seen.
 
     Args:
@@ -110,13 +110,13 @@ def statement(sql: str, has_parameters: bool, is_from_orm: bool) -> Statement:
         same = _without_changing_parts(sql)
         found = known.get(same)
         if found is None:
-            found = _read(same, has_parameters, is_from_orm)
+            found = _read(same, has_parameters=has_parameters, is_from_orm=is_from_orm)
             if len(same) <= MAX_READ:
                 found = _keep(same, found, known, _KNOWN)
     return found
 
 
-def _read(sql: str, has_parameters: bool, is_from_orm: bool) -> Statement:
+def _read(sql: str, *, has_parameters: bool, is_from_orm: bool) -> Statement:
     read = sql[:MAX_READ]
     if is_from_orm:
         text, bare = recordable(read), without_strings(read)

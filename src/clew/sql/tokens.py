@@ -65,7 +65,7 @@ _WORD = r"(?:\"[^\"]*\"|`[^`]*`|\[[^\[\]]*\]|[^\W\d][\w$]*)"
 _TOKEN = re.compile(rf"{_WORD}(?: ?\. ?{_WORD})*|[(),;]")
 
 
-def sanitized(sql: str, are_numbers_kept: bool) -> str:
+def sanitized(sql: str, *, are_numbers_kept: bool) -> str:
     """A text somebody wrote, without comments and with `?` for its literals.
 
     Args:

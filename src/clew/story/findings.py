@@ -224,4 +224,4 @@ def attach(span: Any, finding: Finding) -> None:
         span.set_attributes(held)
         finding.is_placed = True
     elif span.is_recording():
-        span.set_attribute(names.finding(finding.type), True)
+        span.set_attribute(names.finding(finding.type), value=True)

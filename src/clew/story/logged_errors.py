@@ -65,6 +65,7 @@ class LoggedErrors:
         logger: str,
         site: CallSite,
         raised_at: CallSite | None,
+        *,
         is_recording: bool,
         is_librarys: bool,
     ) -> None:

@@ -124,7 +124,13 @@ class Query:
     )
 
     def __init__(
-        self, local: LocalTrace, statement: Statement, connection: Any, params: Any, is_many: bool, frame: Any
+        self,
+        local: LocalTrace,
+        statement: Statement,
+        connection: Any,
+        params: Any,
+        is_many: bool,  # noqa: FBT001 - by name it would cost each query
+        frame: Any,
     ) -> None:
         self.local = local
         self.statement = statement

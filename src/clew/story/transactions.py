@@ -192,7 +192,9 @@ class Publish:
         "took_ns",
     )
 
-    def __init__(self, local: LocalTrace, task_name: str, task: Any, is_eager: bool, frame: FrameType | None) -> None:
+    def __init__(
+        self, local: LocalTrace, task_name: str, task: Any, frame: FrameType | None, *, is_eager: bool
+    ) -> None:
         self.local = local
         self.task_name = task_name
         # The task's class or instance where this process knows it.

@@ -147,7 +147,7 @@ class _Demo:
 
     def _tell(self, story: list[tuple[Step, list[SpanRecord]]]) -> None:
         if not self._args.findings:
-            self._show.traces(story, self._args.all)
+            self._show.traces(story, everything=self._args.all)
         elif absent := self._show.findings(story):
             raise DemoError(f"clew did not find {', '.join(absent)}")
         self._show.next_steps(endpoint())

@@ -39,7 +39,7 @@ class Show:
         """A heading of the progress lines."""
         print(self._err.paint([("clew demo", "bold"), (f"  {text}", "")]), file=sys.stderr, flush=True)
 
-    def traces(self, story: Sequence[tuple[Step, list[SpanRecord]]], everything: bool) -> None:
+    def traces(self, story: Sequence[tuple[Step, list[SpanRecord]]], *, everything: bool) -> None:
         """The form post as a tree, then the others.
 
         Args:

@@ -95,7 +95,7 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
     yield from guarded("versions", doctor_versions.check)
     project = doctor_project.load(args)
     yield from project.checks
-    yield from guarded("settings", lambda: doctor_settings.check(project, is_automatic))
+    yield from guarded("settings", lambda: doctor_settings.check(project, is_automatic=is_automatic))
     yield from guarded("exporter", lambda: _module("export").check(args.timeout))
     yield from guarded("seams", lambda: _module("seams").check(project))
     if project.app is not None:
@@ -116,7 +116,7 @@ def _counts(checks: list[Check]) -> dict[str, int]:
     return {"problems": levels[PROBLEM], "warnings": levels[WARNING]}
 
 
-def _print(check: Check, screen: Terminal, wraps: bool) -> None:
+def _print(check: Check, screen: Terminal, *, wraps: bool) -> None:
     """One line, so that it can be searched; in a terminal it is broken to fit, and the fix begins a line."""
     level, topic = check.level.ljust(_LEVEL_WIDTH), check.topic.ljust(_TOPIC_WIDTH)
     head = [(level, _STYLES[check.level]), (topic, "bold")]

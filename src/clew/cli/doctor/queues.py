@@ -92,7 +92,7 @@ def judged(project: Project, broker: Broker, found: Routes, workers: Mapping[str
 
 
 def readers_of(
-    name: str, state: QueueState, workers: Mapping[str, Worker], is_silence_telling: bool = True
+    name: str, state: QueueState, workers: Mapping[str, Worker], *, is_silence_telling: bool = True
 ) -> int | None:
     """How many read a queue: the broker's number, else the workers that say so; None where nobody can say."""
     if state.consumers is not None:

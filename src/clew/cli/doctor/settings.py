@@ -18,7 +18,7 @@ _NAMED = re.compile(r"""^[^#\n]*\bsetup_tracing\(\s*(?:service_name\s*=\s*)?["']
 _MAIN_SEAMS = {"django.request": "requests", "celery.publish": "sent tasks", "celery.run": "tasks that run"}
 
 
-def check(project: Project, is_automatic: bool = False) -> list[Check]:
+def check(project: Project, *, is_automatic: bool = False) -> list[Check]:
     """The lines about settings and `OTEL_*` variables.
 
     Args:
@@ -31,7 +31,7 @@ def check(project: Project, is_automatic: bool = False) -> list[Check]:
     fix = "`clew settings` shows what is in force"
     checks = [Check("settings", PROBLEM, problem, fix) for problem in problems if problem not in said]
     checks += _switches(resolved.settings) + _sampling() + _disabled() + _propagators()
-    checks += _start(project, is_automatic)
+    checks += _start(project, is_automatic=is_automatic)
     is_fine = all(each.level == OK for each in checks)
     if is_fine:
         checks.append(Check("settings", OK, "nothing is switched off"))
@@ -129,7 +129,7 @@ def _named_in_code() -> tuple[str, str] | None:
     return None
 
 
-def _start(project: Project, is_automatic: bool) -> list[Check]:
+def _start(project: Project, *, is_automatic: bool) -> list[Check]:
     if is_automatic or project.arguments is not None or any(map(_sets_up, _start_files())):
         return []
     if any(check.level == PROBLEM for check in project.checks):

@@ -126,7 +126,7 @@ class _Painter:
         rule = self.glyphs.rule * (self.terminal.width - _cells(title) - _cells(facts) - 1)
         self._put([*title, *facts, (f" {rule}", "dim")])
 
-    def _tallies(self, with_queries: bool = True) -> list[Segment]:
+    def _tallies(self, *, with_queries: bool = True) -> list[Segment]:
         words = [_count(len(self.records), "span")]
         if len(self.styles) > 1:
             words.append(_count(len(self.styles), "process", "es"))

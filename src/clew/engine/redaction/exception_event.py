@@ -42,7 +42,7 @@ def error_description(error: BaseException) -> str:
     return _description(error, message_of(error))
 
 
-def exception_attributes(error: BaseException, escaped: bool = True) -> CleanAttributes:
+def exception_attributes(error: BaseException, *, escaped: bool = True) -> CleanAttributes:
     """Attributes of an `exception` event (semantic conventions, exceptions)."""
     return _attributes(error, message_of(error), escaped=escaped)
 

@@ -201,7 +201,7 @@ def _stand_at(result: Any) -> None:
 _met: set[type] = set()
 
 
-def _served(embedded_process: bool, error: BaseException | None) -> None:
+def _served(*, embedded_process: bool, error: BaseException | None) -> None:
     pipeline = spans.pipeline()
     if embedded_process and pipeline is not None:
         with undisturbed():

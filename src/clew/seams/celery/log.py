@@ -47,7 +47,14 @@ def _note(record: Any) -> None:
         if local.is_recording:
             local.at_end.append(lambda: _say(local, errors))
     is_librarys = not frames.is_application(record.pathname)
-    errors.add(error, record.name, _line(record), raised_at(error.__traceback__), local.is_recording, is_librarys)
+    errors.add(
+        error,
+        record.name,
+        _line(record),
+        raised_at(error.__traceback__),
+        is_recording=local.is_recording,
+        is_librarys=is_librarys,
+    )
 
 
 def _is_not_the_tasks(record: Any) -> bool:

@@ -83,7 +83,7 @@ def _open(
     metrics.sending(str(name), broker)
     sending = Sending(span, str(name), local, caller)
     if local is not None and (watchers.on_publish or watchers.on_sent):
-        sending.publish = publish = Publish(local, str(name), task_type, False, caller)
+        sending.publish = publish = Publish(local, str(name), task_type, caller, is_eager=False)
         publish.app, publish.span = app, span
         _tell(publish, original, positional, keywords)
     return sending
@@ -104,7 +104,7 @@ def _open_eager(
     span = _start(task.name, {names.CELERY_EAGER: True})
     local = _local() if span is not None and watchers.on_publish else None
     if local is not None:
-        publish = Publish(local, str(task.name), task, True, caller)
+        publish = Publish(local, str(task.name), task, caller, is_eager=True)
         publish.app, publish.span = task.app, span
         _tell(publish, original, positional, keywords)
     return span

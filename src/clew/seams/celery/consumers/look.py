@@ -156,8 +156,12 @@ def look(connection: Any, queue: str) -> Known:
     if readers is None:
         return Known(None, messages)
     if not readers and not _stays(channel, queue, messages):
-        return Known(False, messages, taken_at=time.monotonic())
-    return Known(True, messages) if readers else Known(False, messages, strangers=registry.strangers())
+        return Known(messages=messages, is_read=False, taken_at=time.monotonic())
+    return (
+        Known(is_read=True, messages=messages)
+        if readers
+        else Known(is_read=False, messages=messages, strangers=registry.strangers())
+    )
 
 
 def _stays(channel: Any, queue: str, messages: int) -> bool:
@@ -173,7 +177,7 @@ def _look_at_amqp(connection: Any, queue: str) -> Known:
         found = channel.queue_declare(queue=queue, passive=True)
     except connection.channel_errors as error:
         # The broker has closed the channel.
-        return Known(False, does_exist=False) if getattr(error, "code", None) == 404 else Known(None)
+        return Known(is_read=False, does_exist=False) if getattr(error, "code", None) == 404 else Known(None)
     channel.close()
     return Known(found[2] > 0, found[1])
 

@@ -75,7 +75,7 @@ class Registry:
         now = client.time()[0]
         pipe: Any = self._client.pipeline(transaction=False)
         pipe.set(f"{self._prefix}registry", "1", ex=_MARKER_EXPIRES_SECONDS)
-        self._say_node(pipe, worker.rpartition("/")[0], bool(queues), now)
+        self._say_node(pipe, worker.rpartition("/")[0], now, is_there=bool(queues))
         for queue in queues:
             pipe.zadd(self._key(queue), {worker: now})
             pipe.zremrangebyscore(self._key(queue), "-inf", now - _EXPIRES_SECONDS)
@@ -84,7 +84,7 @@ class Registry:
             pipe.zrem(self._key(queue), worker)
         pipe.execute()
 
-    def _say_node(self, pipe: Any, node: str, is_there: bool, now: int) -> None:
+    def _say_node(self, pipe: Any, node: str, now: int, *, is_there: bool) -> None:
         key = f"{self._prefix}nodes"
         # Who dies stays: its binding does, too. Who leaves may come back without clew.
         if is_there:

@@ -44,7 +44,7 @@ def below(find: Find) -> Around:
     return Around(entered)
 
 
-def failing(request: Any, /, exc_info: Any, return_ok: bool = False) -> FateReport | None:
+def failing(request: Any, /, exc_info: Any, *, return_ok: bool = False) -> FateReport | None:
     """`Request.on_failure`: the child has reported an error, or the pool has killed or lost the child."""
     from celery.exceptions import Reject
 
@@ -64,7 +64,7 @@ def _error_of(exc_info: Any) -> BaseException:
     return error.exc if isinstance(error, sys.modules["billiard.einfo"].ExceptionWithTraceback) else error
 
 
-def timing_out(request: Any, /, soft: bool, timeout: Any) -> FateReport | None:
+def timing_out(request: Any, /, timeout: Any, *, soft: bool) -> FateReport | None:
     """`Request.on_timeout`: the pool kills the child, or has reported so already."""
     from billiard.exceptions import TimeLimitExceeded
 
@@ -76,7 +76,7 @@ def timing_out(request: Any, /, soft: bool, timeout: Any) -> FateReport | None:
     return below_run(request._context) if fate is None else _reported(request, fate)
 
 
-def revoking(request: Any, /, terminated: bool, expired: bool) -> FateReport | None:
+def revoking(request: Any, /, *, terminated: bool, expired: bool) -> FateReport | None:
     """`Request._announce_revoked`: a task is not started; or the child at it is being killed, and dies later."""
     if request in State.reported:
         return State.reported[request].repeated()
@@ -94,14 +94,14 @@ def _why_revoked(request: Any) -> str:
     return f"revoked by a stamped header {when}"
 
 
-def cancelling(request: Any, /, emit_retry: bool = True) -> FateReport | None:
+def cancelling(request: Any, /, *, emit_retry: bool = True) -> FateReport | None:
     """`Request._announce_cancelled`: Celery is killing the child itself."""
     if not emit_retry:
         State.cancelled_silently.add(request)
     return below_run(request._context)
 
 
-def rejecting(request: Any, /, requeue: bool = False) -> FateReport | None:
+def rejecting(request: Any, /, *, requeue: bool = False) -> FateReport | None:
     """`Request.reject`: its message goes back, or is thrown away."""
     report = State.reported.get(request)
     if report is not None and report.fate is not None:

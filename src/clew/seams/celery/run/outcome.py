@@ -92,7 +92,7 @@ def _note_retries(root: spans.OpenSpan, run: TaskRun) -> None:
     if isinstance(limit, int):
         root.note(names.CELERY_MAX_RETRIES, limit)
         if run.outcome in _ERRORS and run.request.retries >= limit:
-            root.note(names.CELERY_RETRIES_EXHAUSTED, True)
+            root.note(names.CELERY_RETRIES_EXHAUSTED, value=True)
     when = getattr(run.error, "when", None)
     if isinstance(when, (int, float)):
         root.note(names.CELERY_RETRY_DELAY_MS, round(when * 1000))

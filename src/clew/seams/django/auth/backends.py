@@ -138,10 +138,10 @@ def _class_of(backend: Any, seam: Seam) -> type | None:
 def _is_traceable(kind: type) -> bool:
     """Whether its methods are plain ones: a callable object or a descriptor of its own binds in ways of its own."""
     plain, coroutine = (inspect.getattr_static(kind, method, None) for method in _METHODS)
-    return _is_function(plain, False) and (coroutine is None or _is_function(coroutine, True))
+    return _is_function(plain, is_async=False) and (coroutine is None or _is_function(coroutine, is_async=True))
 
 
-def _is_function(raw: Any, is_async: bool) -> bool:
+def _is_function(raw: Any, *, is_async: bool) -> bool:
     function = getattr(raw, "__func__", raw)
     return isinstance(function, FunctionType) and inspect.iscoroutinefunction(function) is is_async
 

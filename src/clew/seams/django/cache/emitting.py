@@ -54,7 +54,7 @@ def end(scope: Scope, operation: CacheOperation, positional: Any, keywords: Any,
     for watch in watchers.on_remote_cache if operation.is_remote else ():
         watch(operation, log)
     if operation.local.is_recording and operation.taken_by is None:
-        _emit(scope, operation, positional, said, error, is_told)
+        _emit(scope, operation, positional, said, error, is_told=is_told)
     operation.frame = operation.context = operation.key = None
 
 
@@ -145,7 +145,7 @@ def _name(operation: CacheOperation) -> str:
 
 
 def _emit(
-    scope: Scope, operation: CacheOperation, positional: Any, said: dict[str, Any], error: Any, is_told: bool
+    scope: Scope, operation: CacheOperation, positional: Any, said: dict[str, Any], error: Any, *, is_told: bool
 ) -> None:
     if operation.opened is not None:
         _close_opened(operation, positional, said, error if is_told else None)

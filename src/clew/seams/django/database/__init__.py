@@ -68,7 +68,7 @@ def _open_call(cursor: Any, /, procname: Any) -> Query | Recurring | Repeats | N
     if local is None:
         return None
     name = str.__str__(procname) if issubclass(type(procname), str) else ""
-    return _opened(local, cursor, f"CALL {name}()", ("",), False)
+    return _opened(local, cursor, f"CALL {name}()", ("",), many=False)
 
 
 def _opened(local: LocalTrace, cursor: Any, sql: Any, params: Any, many: Any) -> Query | Repeats | None:

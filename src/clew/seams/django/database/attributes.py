@@ -181,7 +181,7 @@ def statement_of(sql: Any, params: Any, cursor: Any, frame: FrameType | None) ->
     is_orms = _is_orms(frame)
     if not is_orms and cursor.db.vendor == "mysql" and '"' in text:
         text = _QUOTED.sub(lambda match: "'?'" if match[1] else match[0], text)
-    return statement(text, _has_any(params), is_orms)
+    return statement(text, has_parameters=_has_any(params), is_from_orm=is_orms)
 
 
 def _has_any(params: Any) -> bool:

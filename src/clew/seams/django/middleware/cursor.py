@@ -186,7 +186,7 @@ class Cursor(Span):
                 self._local.root.note(names.DJANGO_RESPONSE_SHORT_CIRCUITED_BY, phase.layer.name)
             span = self._materialised()
             if span is not None:
-                span.note(names.DJANGO_MIDDLEWARE_SHORT_CIRCUITED, True)
+                span.note(names.DJANGO_MIDDLEWARE_SHORT_CIRCUITED, value=True)
             self._end_span()
 
     def _materialised(self) -> OpenSpan | None:
@@ -290,7 +290,7 @@ class Cursor(Span):
         exception: BaseException,
         attributes: Any = None,
         timestamp: int | None = None,
-        escaped: bool = False,
+        escaped: bool = False,  # noqa: FBT001, FBT002 - OpenTelemetry's signature
     ) -> None:
         """Record on the request's span."""
         self._server.record_exception(exception, attributes, timestamp, escaped)

@@ -83,7 +83,7 @@ def note_status(root: spans.OpenSpan, status: int, raised: BaseException | None)
 def note_error(root: spans.OpenSpan, error: BaseException) -> None:
     """Note an exception that ended the request, or a client that went away."""
     if isinstance(error, CANCELLED):
-        root.note(names.DJANGO_REQUEST_CANCELLED, True)
+        root.note(names.DJANGO_REQUEST_CANCELLED, value=True)
         return
     root.note(names.ERROR_TYPE, type_name(error))
     root.span.add_event("exception", exception_attributes(error))

@@ -116,10 +116,10 @@ def _entered(atomic: Any, /, opened: Entering, caller: Any) -> None:
         transaction = transaction_queries.begin_manual(connection, caller)
     else:
         return  # it was begun before anything was traced
-    block = Block(transaction, connection, site, is_outermost)
+    block = Block(transaction, connection, site, is_outermost=is_outermost)
     transaction.blocks.append(block)
     if is_outermost or block.has_savepoint:
-        block.span = _span_of(opened, block, _attributes(atomic, transaction, site, is_outermost))
+        block.span = _span_of(opened, block, _attributes(atomic, transaction, site, is_outermost=is_outermost))
         if is_outermost:
             transaction.span = block.span
 
@@ -160,7 +160,7 @@ def _begin(atomic: Any, connection: Any, local: Any, site: Any, start_ns: int) -
     return transaction
 
 
-def _attributes(atomic: Any, transaction: Transaction, site: CallSite | None, is_outermost: bool) -> dict[str, Any]:
+def _attributes(atomic: Any, transaction: Transaction, site: CallSite | None, *, is_outermost: bool) -> dict[str, Any]:
     found: dict[str, Any] = {names.DJANGO_DB_ALIAS: transaction.alias}
     if atomic.durable:
         found[names.DJANGO_TRANSACTION_DURABLE] = True

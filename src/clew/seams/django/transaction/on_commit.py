@@ -40,7 +40,7 @@ class Hook:
 
     __slots__ = ("_alias", "_hook", "_is_robust", "_transaction")
 
-    def __init__(self, hook: Any, alias: str, is_robust: bool, transaction: SpanContext | None) -> None:
+    def __init__(self, hook: Any, alias: str, transaction: SpanContext | None, *, is_robust: bool) -> None:
         self._hook = hook
         self._alias = alias
         self._is_robust = is_robust
@@ -104,7 +104,7 @@ def _before_hooks(connection: Any, /) -> None:
     if connection.run_on_commit and parent_in(get_current()) is not None:
         context = transaction.span_context if transaction is not None else None
         connection.run_on_commit = [
-            (first, Hook(hook, connection.alias, is_robust, context), is_robust)
+            (first, Hook(hook, connection.alias, context, is_robust=is_robust), is_robust)
             for first, hook, is_robust in connection.run_on_commit
         ]
 
@@ -116,7 +116,7 @@ def _traced(connection: Any, /, func: Any, robust: Any) -> Any:
         if transaction is not None:
             transaction.register(func)
     elif callable(func) and parent_in(get_current()) is not None:
-        return Hook(func, connection.alias, robust, None)
+        return Hook(func, connection.alias, None, is_robust=robust)
     return func
 
 

@@ -52,7 +52,7 @@ class Block:
     error: BaseException | None = None
     handled: BaseException | None = None
 
-    def __init__(self, transaction: Transaction, connection: Any, site: CallSite | None, is_outermost: bool) -> None:
+    def __init__(self, transaction: Transaction, connection: Any, site: CallSite | None, *, is_outermost: bool) -> None:
         self.transaction = transaction
         self.depth = len(connection.atomic_blocks)
         self.site = site
@@ -157,7 +157,7 @@ def finish(connection: Any, transaction: Transaction, outcome: str, reason: str,
 def _describe(span: OpenSpan, transaction: Transaction) -> None:
     outcome(span, transaction.outcome, transaction.reason, transaction.queries, transaction.writes)
     if transaction.is_manual:
-        span.note(names.DJANGO_TRANSACTION_MANUAL, True)
+        span.note(names.DJANGO_TRANSACTION_MANUAL, value=True)
     if transaction.locked_ns:
         span.note(names.DJANGO_TRANSACTION_LOCK_HELD_MS, (transaction.end_ns - transaction.locked_ns) / 1e6)
     if transaction.calls:
