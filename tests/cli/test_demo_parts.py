@@ -11,12 +11,12 @@ import time
 import pytest
 
 import clew.cli
+from clew.cli.demo import environment
 from clew.cli.demo.drive import Step
 from clew.cli.demo.mistakes import MISTAKES
 from clew.cli.demo.processes import DemoError, DemoProcess, Interrupts, stop_all
 from clew.cli.demo.show import Show
 from clew.cli.demo.spans import Inbox, missing
-from clew.cli.demo_site import environment
 from clew.cli.view.span_record import SpanRecord
 from clew.detectors import DETECTORS
 

@@ -193,7 +193,7 @@ def publish_to(url, options, app=None, **conf):
     """What is said of a publish over a broker that does not run here."""
     app = app or make_app()
     app.conf.update(broker_url=url, **conf)
-    publish = Publish(LocalTrace(Root(), 10), "far", None, False, None)
+    publish = Publish(LocalTrace(Root(), 10), "far", None, None, is_eager=False)
     publish.app, publish.options = app, options
     redelivery_risk.DETECTOR.on_publish(publish)
     return [] if publish.local.findings is None else [each.message for each in publish.local.findings]

@@ -7,7 +7,7 @@ from opentelemetry import trace as otel
 from opentelemetry.trace import SpanKind
 
 from clew.spans import scope as spans
-from clew.story import findings, local_trace
+from clew.story import local_trace
 from clew.story.findings import Finding
 from clew.testing import tracing
 
@@ -77,7 +77,7 @@ def _fails():
 
 def _finds(local):
     span = ONE.open("view said")
-    findings.report(local, Finding("slow_query", "slow", "be quick"), object(), span)
+    local.report(Finding("slow_query", "slow", "be quick"), object(), span)
     span.close()
 
 

@@ -21,7 +21,7 @@ import clew
 from clew.detectors import detectors
 from clew.export.encoding import encode_spans_for_http
 from clew.story import local_trace
-from clew.story.findings import INFORMATION, WARNING, Finding, report
+from clew.story.findings import INFORMATION, WARNING, Finding
 from tests.detectors.corpus.models import Post
 from tests.detectors.corpus.rows import make
 
@@ -43,7 +43,7 @@ def nothing(request):
 def many(request):
     for number in range(30):
         kind = WARNING if number == 29 else INFORMATION
-        report(local_trace.current(), Finding("some", f"Number {number}", "Mend it", severity=kind), number)
+        local_trace.current().report(Finding("some", f"Number {number}", "Mend it", severity=kind), number)
     return HttpResponse()
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 from clew.source.call_site import call_site, place
-from clew.story import findings
 from clew.story.cache_operation import CacheLog, CacheOperation
 from clew.story.detector import Detector, watchers
 from clew.story.findings import INFORMATION, WARNING, Finding
@@ -65,12 +64,12 @@ def _report(operation: CacheOperation, gets: _Gets, key: Any) -> None:
         finding.evidence = {"count": gets.count, "duration_ms": round(took_ms, 3), "alias": operation.alias}
         finding.severity = WARNING if took_ms >= _LONG_MS else INFORMATION
 
-    if operation.local.of_findings().get((_TYPE, key)) is not None:
+    if operation.local.finding((_TYPE, key)) is not None:
         return
     cache = "cache" if operation.alias in ("default", "") else f"caches[{operation.alias!r}]"
     fix = f"ask for all of them at once, before the loop: {cache}.get_many(keys)"
     finding = Finding(_TYPE, "", fix, operation.site or call_site(operation.frame), refresh=refresh)
-    if findings.report(operation.local, finding, (_TYPE, key)):
+    if operation.local.report(finding, (_TYPE, key)):
         operation.findings.append(finding)
 
 

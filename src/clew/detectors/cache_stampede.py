@@ -13,7 +13,6 @@ from time import monotonic
 
 from clew.engine import forks
 from clew.source.call_site import call_site
-from clew.story import findings
 from clew.story.cache_operation import CacheLog, CacheOperation
 from clew.story.detector import Detector
 from clew.story.findings import Finding
@@ -90,7 +89,7 @@ def _report(operation: CacheOperation, key: tuple[str, int], count: int) -> None
         operation.site or call_site(operation.frame),
         {"count": count, "alias": operation.alias},
     )
-    if findings.report(operation.local, finding, (_TYPE, key)):
+    if operation.local.report(finding, (_TYPE, key)):
         operation.findings.append(finding)
 
 

@@ -20,7 +20,6 @@ from types import FrameType
 from typing import Any
 
 from clew.engine import needs
-from clew.story import findings
 from clew.story.detector import Detector
 from clew.story.findings import INFORMATION, WARNING, Finding
 from clew.story.local_trace import LocalTrace, Slot
@@ -178,7 +177,7 @@ def _on_publish(publish: Publish) -> None:
 def _report(publish: Publish, local: LocalTrace, digest: bytes, first: str, *, has_written: bool) -> None:
     site = publish.site.short if publish.site is not None else ""
     key = (_TYPE, digest)
-    known = local.findings.get(key) if local.findings is not None else None
+    known = local.finding(key)
     if known is not None:
         known.evidence["count"] += 1
         lines = known.evidence["lines"]
@@ -193,7 +192,7 @@ def _report(publish: Publish, local: LocalTrace, digest: bytes, first: str, *, h
     fix = "send it once"
     if has_written:
         fix = "send it once, after the last write: transaction.on_commit(functools.partial(...))"
-    findings.report(local, Finding(_TYPE, "", fix, publish.site, evidence, severity, _put_into_words), key)
+    local.report(Finding(_TYPE, "", fix, publish.site, evidence, severity, _put_into_words), key)
 
 
 def _put_into_words(finding: Finding) -> None:

@@ -8,7 +8,6 @@ than ten.
 from __future__ import annotations
 
 from clew.source.call_site import call_site
-from clew.story import findings
 from clew.story.cache_operation import CacheLog, CacheOperation
 from clew.story.detector import Detector
 from clew.story.findings import INFORMATION, WARNING, Finding
@@ -55,7 +54,7 @@ def _report(operation: CacheOperation, asked: _Key, key: tuple[str, int]) -> Non
     site = operation.site or call_site(operation.frame)
     fix = "ask once, and keep the value: in a variable, or on the request or the object that needs it"
     finding = Finding(_TYPE, "", fix, site, refresh=refresh)
-    if findings.report(operation.local, finding, (_TYPE, key)):
+    if operation.local.report(finding, (_TYPE, key)):
         operation.findings.append(finding)
 
 

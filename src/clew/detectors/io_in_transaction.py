@@ -19,7 +19,7 @@ from opentelemetry.trace import SpanKind, get_current_span
 
 from clew.engine import configuration
 from clew.source.call_site import call_site
-from clew.story import findings, transactions
+from clew.story import transactions
 from clew.story.detector import Detector
 from clew.story.findings import INFORMATION, WARNING, Finding
 from clew.story.transactions import BROKER, REMOTE, STORE, Calls, Transaction
@@ -102,7 +102,7 @@ def _report(transaction: Transaction, local: Any, counted: list[Calls], limit_ns
         WARNING if waited_ns >= limit_ns else INFORMATION,
     )
     key = ("io_in_transaction", transaction.alias, str(transaction.site), str(longest.site))
-    findings.report(local, finding, key, transaction.span and transaction.span.span)
+    local.report(finding, key, transaction.span and transaction.span.span)
 
 
 DETECTOR = Detector(

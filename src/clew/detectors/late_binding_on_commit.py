@@ -20,7 +20,6 @@ from typing import Any
 from clew.source.call_site import CallSite
 from clew.source.late_names import LateName, late_names
 from clew.source.source_tree import statement_from
-from clew.story import findings
 from clew.story.detector import Detector
 from clew.story.findings import Finding
 from clew.story.transactions import Transaction, hook_below
@@ -68,7 +67,7 @@ def _report(group: list[Any], rebound: list[LateName], transaction: Transaction)
         {"count": len(group), "variables": names},
     )
     key = ("late_binding_on_commit", code.co_filename, code.co_firstlineno)
-    findings.report(transaction.local, finding, key, transaction.span and transaction.span.span)
+    transaction.local.report(finding, key, transaction.span and transaction.span.span)
 
 
 def _bound(hook: Any, rebound: list[LateName]) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 from clew.detectors.memory_trend import WARM_UP, Growth, Trend
 from clew.engine import configuration, needs
-from clew.story import findings, memory
+from clew.story import memory
 from clew.story.detector import Detector
 from clew.story.findings import INFORMATION, WARNING, Finding
 from clew.story.memory import Reading
@@ -123,7 +123,7 @@ def _report(process: Process, run: TaskRun, reading: Reading, growth: Growth) ->
         },
         INFORMATION if is_doubtful or is_first else WARNING,
     )
-    findings.report(run.local, finding, _TYPE, run.local.root.span)
+    run.local.report(finding, _TYPE, run.local.root.span)
 
 
 def _most_of(gained_by: dict[str, int]) -> tuple[str, float]:

@@ -22,7 +22,8 @@ from clew.story import findings
 from clew.story.detector import SETTLED, Detector
 from clew.story.findings import Finding
 from clew.story.local_trace import Slot
-from clew.story.query import Place, Query
+from clew.story.queries import Place
+from clew.story.query import Query
 
 TYPE = "n_plus_one"
 _WARNING_MS = 50
@@ -93,7 +94,7 @@ def _report(query: Query, place: Place, load: Load) -> None:
     refresh = functools.partial(_put_into_words, place, load, loads)
     finding = Finding(TYPE, "", "", query.site, evidence, refresh=refresh)
     # One line that is reached on several ways, by a loop in each of two helpers, is one finding.
-    if findings.report(query.local, finding, (TYPE, load.name, str(query.site))):
+    if query.local.report(finding, (TYPE, load.name, str(query.site))):
         query.findings.append(finding)
         loads.append(load)
 

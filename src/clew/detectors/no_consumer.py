@@ -13,7 +13,6 @@ import shlex
 from typing import Any
 
 from clew.engine import isolation
-from clew.story import findings
 from clew.story.detector import Detector
 from clew.story.findings import INFORMATION, WARNING, Finding
 from clew.story.unread_queue import UnreadQueue
@@ -24,7 +23,7 @@ _MAX_TASKS = 5
 
 
 def _on_queue(queue: UnreadQueue) -> None:
-    known = queue.local.findings.get((_TYPE, queue.name)) if queue.local.findings is not None else None
+    known = queue.local.finding((_TYPE, queue.name))
     if known is not None:
         evidence = known.evidence
         evidence["count"] += 1
@@ -33,7 +32,7 @@ def _on_queue(queue: UnreadQueue) -> None:
             evidence["task_names"] = (*evidence["task_names"], queue.task_name)
         known.message = _message(queue, evidence["task_names"], evidence["messages"])
         return
-    findings.report(queue.local, _finding(queue), (_TYPE, queue.name), queue.span)
+    queue.local.report(_finding(queue), (_TYPE, queue.name), queue.span)
     if not queue.strangers:
         isolation.warn(
             f"clew: nobody reads queue {queue.name!r}: the tasks sent there do not run (logged once per queue)"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from clew.engine import configuration
 from clew.source.call_site import call_site
-from clew.story import findings
 from clew.story.cache_operation import CacheLog, CacheOperation
 from clew.story.detector import Detector
 from clew.story.findings import Finding
@@ -28,7 +27,7 @@ def _on_cache(operation: CacheOperation, log: CacheLog) -> None:
         operation.site or call_site(operation.frame),
         {"size_bytes": operation.size_bytes, "alias": operation.alias, "operation": operation.name},
     )
-    if findings.report(operation.local, finding, (_TYPE, operation.alias, operation.template, str(finding.site))):
+    if operation.local.report(finding, (_TYPE, operation.alias, operation.template, str(finding.site))):
         operation.findings.append(finding)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 from clew.source.call_site import call_site, place
-from clew.story import findings
 from clew.story.detector import Detector, watchers
 from clew.story.findings import INFORMATION, WARNING, Finding
 from clew.story.local_trace import LocalTrace, Slot
@@ -69,7 +68,7 @@ def _report(local: LocalTrace, check: PermissionCheck, asked: _Asked, key: Any) 
         "database once: get_user_model().objects.with_perm('app.codename')"
     )
     finding = Finding(_TYPE, "", fix, check.site, refresh=refresh)
-    if findings.report(local, finding, (_TYPE, key)):
+    if local.report(finding, (_TYPE, key)):
         check.findings.append(finding)
 
 

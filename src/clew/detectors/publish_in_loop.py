@@ -72,7 +72,7 @@ def _on_sent(publish: Publish) -> None:
         evidence = {"task": publish.task_name, "count": 0, "duration_ms": 0.0, "body_size": 0}
         finding = Finding(TYPE, "", line.fix, site, evidence, refresh=functools.partial(_put_into_words, line))
         span = publish.span.span if publish.span is not None else None
-        findings.report(publish.local, finding, (TYPE, publish.task_name, site), span)
+        publish.local.report(finding, (TYPE, publish.task_name, site), span)
 
 
 def _put_into_words(line: _Line, finding: Finding) -> None:

@@ -38,13 +38,13 @@ def _on_publish(publish: Publish) -> None:
         opened = transaction.site if transaction is not None else None
         has_written = transaction is not None and transaction.writes > 0
         key = (_TYPE, publish.task_name, str(publish.site), str(opened))
-        known = publish.local.findings.get(key) if publish.local.findings is not None else None
+        known = publish.local.finding(key)
         if known is not None:
             known.evidence["count"] += 1
         else:
             known = _finding(publish, connection.alias, opened, has_written=has_written)
             span = publish.span.span if publish.span is not None else None
-            findings.report(publish.local, known, key, span)
+            publish.local.report(known, key, span)
         if transaction is not None:
             sent: list[Finding] = transaction.memo.setdefault(_TYPE, [])
             if known not in sent and len(sent) < _MAX_SENT:
@@ -98,7 +98,7 @@ def _on_end(local: LocalTrace) -> None:
         raised_at(missing.__traceback__),
         {"task": task, "alias": str(alias)},
     )
-    findings.report(local, finding, (_TYPE, "run"), local.root.span)
+    local.report(finding, (_TYPE, "run"), local.root.span)
 
 
 def _missing_row(error: BaseException | None) -> BaseException | None:

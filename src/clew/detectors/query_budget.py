@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from clew import attributes as names
 from clew.engine import configuration
-from clew.story import findings
 from clew.story.detector import Detector
 from clew.story.findings import Finding
 from clew.story.local_trace import LocalTrace
@@ -30,7 +29,7 @@ def _on_end(local: LocalTrace) -> None:
         None,
         {"query_count": count, "budget": budget},
     )
-    findings.report(local, finding, "query_budget")
+    local.report(finding, "query_budget")
 
 
 def _fix(local: LocalTrace) -> str:

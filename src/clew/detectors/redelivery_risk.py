@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from time import time
 from typing import Any
 
-from clew.story import findings, visibility
+from clew.story import visibility
 from clew.story.detector import Detector
 from clew.story.findings import INFORMATION, WARNING, Finding
 from clew.story.task_run import TaskRun
@@ -43,7 +43,7 @@ def _on_publish(publish: Publish) -> None:
         return  # it is over before it is due: nobody runs it, however often it is delivered
     wait = visibility.WAITS[system]
     key = (_TYPE, publish.task_name, str(publish.site))
-    known = publish.local.findings.get(key) if publish.local.findings is not None else None
+    known = publish.local.finding(key)
     if known is not None:
         known.evidence["count"] += 1
         return
@@ -56,7 +56,7 @@ def _on_publish(publish: Publish) -> None:
         publish.site,
         {"task": publish.task_name, "delay_s": round(delay_s), "visibility_timeout_s": round(timeout_s), "count": 1},
     )
-    findings.report(publish.local, finding, key, publish.span.span if publish.span is not None else None)
+    publish.local.report(finding, key, publish.span.span if publish.span is not None else None)
 
 
 def _delay_s(options: Mapping[str, Any]) -> float:
@@ -159,7 +159,7 @@ def _report(run: TaskRun, message: str, evidence: dict[str, Any], severity: str 
     if longest == "longest wait":
         fix += "; worker_prefetch_multiplier = 1 leaves in the broker what no process is free for"
     finding = Finding(_TYPE, message, fix, None, {"task": run.task_name, **evidence}, severity)
-    findings.report(run.local, finding, (_TYPE, "run"), run.local.root.span)
+    run.local.report(finding, (_TYPE, "run"), run.local.root.span)
 
 
 def _said(seconds: float) -> str:

@@ -20,7 +20,8 @@ from clew.source.call_site import CallSite
 from clew.story import findings
 from clew.story.detector import SETTLED, Detector
 from clew.story.findings import Finding
-from clew.story.query import Place, Query, Repeats
+from clew.story.queries import Place, Repeats
+from clew.story.query import Query
 
 TYPE = "repeated_query"
 _MAX_DIGESTS = 200
@@ -164,7 +165,7 @@ def _report(query: Query, same: Same, what: str) -> None:
         evidence["model"] = what
     refresh = functools.partial(_put_into_words, same, query.statement.summary or "a query")
     finding = Finding(TYPE, "", _FIX, query.site, evidence, findings.INFORMATION, refresh)
-    if findings.report(query.local, finding, (TYPE, query.alias, query.statement.fingerprint)):
+    if query.local.report(finding, (TYPE, query.alias, query.statement.fingerprint)):
         query.findings.append(finding)
 
 

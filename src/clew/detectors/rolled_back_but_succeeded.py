@@ -21,7 +21,6 @@ from clew.source.frames import APPLICATION, is_application, kind_of
 from clew.source.handlers import Catch
 from clew.source.source_tree import Step, steps_of
 from clew.spans.light_span import LightSpan
-from clew.story import findings
 from clew.story.detector import Detector
 from clew.story.findings import Finding
 from clew.story.local_trace import LocalTrace, Slot
@@ -203,7 +202,7 @@ def _report(local: LocalTrace, transaction: Transaction, answer: str) -> None:
         {"writes": transaction.writes, "reason": transaction.reason},
     )
     span = transaction.span if transaction.is_held else None
-    findings.report(local, finding, ("rolled_back_but_succeeded", transaction.alias, str(transaction.site)), span)
+    local.report(finding, ("rolled_back_but_succeeded", transaction.alias, str(transaction.site)), span)
 
 
 DETECTOR = Detector(

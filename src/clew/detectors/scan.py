@@ -13,7 +13,8 @@ from types import FrameType
 from clew.detectors import walks
 from clew.detectors.relation import Load
 from clew.source import call_site, frames
-from clew.story.query import Place, Query
+from clew.story.queries import Place
+from clew.story.query import Query
 
 _LIMIT = re.compile(r"\b(?:LIMIT|FETCH FIRST|TOP)\s+\(?(\d+|%s|\?)", re.IGNORECASE)
 _OFFSET = re.compile(r"\bOFFSET\s+(?:\d+|%s|\?)", re.IGNORECASE)

@@ -12,7 +12,6 @@ import sys
 
 from clew import attributes as names
 from clew.engine import forks
-from clew.story import findings
 from clew.story.detector import Detector
 from clew.story.findings import INFORMATION, Finding
 from clew.story.local_trace import LocalTrace
@@ -63,7 +62,7 @@ def _report(local: LocalTrace, count: int) -> None:
         {"count": count},
         INFORMATION,
     )
-    findings.report(local, finding, _TYPE)
+    local.report(finding, _TYPE)
 
 
 DETECTOR = Detector(

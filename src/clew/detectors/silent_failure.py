@@ -24,7 +24,7 @@ from clew.engine.redaction.exception_event import message_of
 from clew.source import frames, handlers
 from clew.source.call_site import CallSite
 from clew.source.code_location import code_attributes
-from clew.story import findings, logged_errors
+from clew.story import logged_errors
 from clew.story.detector import Detector
 from clew.story.findings import Finding
 from clew.story.logged_errors import LoggedError
@@ -87,7 +87,7 @@ def _report_logged(run: TaskRun, logged: LoggedError) -> None:
         evidence,
         time_ns=logged.time_ns,
     )
-    findings.report(run.local, finding, (_TYPE, site.path, site.line, logged.type), run.local.root.span)
+    run.local.report(finding, (_TYPE, site.path, site.line, logged.type), run.local.root.span)
 
 
 def _never_awaited(run: TaskRun) -> str:
@@ -129,7 +129,7 @@ def _report_coroutine(run: TaskRun, kind: str) -> None:
         _site_of(run.task),
         {"task": run.task_name, "returned": kind},
     )
-    findings.report(run.local, finding, (_TYPE, kind), run.local.root.span)
+    run.local.report(finding, (_TYPE, kind), run.local.root.span)
 
 
 def _site_of(task: Any) -> CallSite | None:

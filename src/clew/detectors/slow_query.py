@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 
 from clew.engine import configuration
-from clew.story import findings
 from clew.story.detector import Detector
 from clew.story.findings import Finding
 from clew.story.query import Query
@@ -19,7 +18,7 @@ from clew.story.query import Query
 def _on_slow(query: Query) -> None:
     site = query.site or (query.repeats.first_site if query.repeats is not None else None)
     key = ("slow_query", query.statement.fingerprint, query.alias, str(site))
-    known = None if query.local.findings is None else query.local.findings.get(key)
+    known = query.local.finding(key)
     took_ms = query.duration_ns / 1e6
     if known is not None:
         known.evidence["count"] += 1
@@ -33,7 +32,7 @@ def _on_slow(query: Query) -> None:
         {"duration_ms": round(took_ms, 3), "count": 1, "query": query.statement.summary},
         refresh=_put_into_words,
     )
-    if findings.report(query.local, finding, key):
+    if query.local.report(finding, key):
         query.findings.append(finding)
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from clew.engine import needs, silenced
 from clew.source import call_site
-from clew.story import findings
 from clew.story.detector import Detector
 from clew.story.findings import Finding
 from clew.story.query import Query
@@ -89,7 +88,7 @@ def _report(query: Query, table: str, alias: str, named: str) -> None:
         site,
         {"table": table, "written_on": alias, "read_from": query.alias},
     )
-    if findings.report(query.local, finding, ("stale_replica_read", table, query.alias, str(site))):
+    if query.local.report(finding, ("stale_replica_read", table, query.alias, str(site))):
         query.findings.append(finding)
 
 

@@ -30,13 +30,13 @@ def _on_rows(query: Query) -> None:
         return
     site = query.site or (call_site.call_site(query.frame) if query.frame is not None else None)
     key = ("unbounded_fetch", statement.fingerprint, query.alias, str(site))
-    known = None if query.local.findings is None else query.local.findings.get(key)
+    known = query.local.finding(key)
     if known is not None:
         known.evidence["returned_rows"] = max(known.evidence["returned_rows"], query.rows)
         return
     evidence = {"returned_rows": query.rows, "query": statement.summary}
     finding = Finding("unbounded_fetch", "", _FIX, site, evidence, refresh=_put_into_words)
-    if findings.report(query.local, finding, key):
+    if query.local.report(finding, key):
         # Told of rows that are still being fetched, the query's span is there already.
         if query.span is not None and query.frame is None:
             findings.attach(query.span, finding)

@@ -23,7 +23,8 @@ from clew.source import call_site, frames
 from clew.story import findings
 from clew.story.detector import SETTLED, Detector
 from clew.story.findings import Finding
-from clew.story.query import Place, Query
+from clew.story.queries import Place
+from clew.story.query import Query
 
 TYPE = "write_in_loop"
 _WARNING_MS = 50
@@ -119,7 +120,7 @@ def _report(query: Query, place: Place, write: Write) -> None:
     refresh = functools.partial(_put_into_words, place, write)
     finding = Finding(TYPE, "", write_remedy.fix(write), query.site, evidence, refresh=refresh)
     # get_or_create is a SELECT and an INSERT, an inherited model two writes, from one line.
-    if findings.report(query.local, finding, (TYPE, str(query.site))):
+    if query.local.report(finding, (TYPE, str(query.site))):
         query.findings.append(finding)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from clew.detectors import orm_frames
 from clew.detectors.parameters import digest
-from clew.story.query import Place, Query
+from clew.story.queries import Place
+from clew.story.query import Query
 
 _SET = re.compile(r"\bSET\b(.*?)\bWHERE\b(.*)", re.IGNORECASE | re.DOTALL)
 _COLUMN = re.compile(r"[\"`\[]?(\w+)[\"`\]]?\s*(?:=|<|>|IN\b|IS\b)", re.IGNORECASE)

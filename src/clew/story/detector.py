@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from clew.engine import isolation, silenced
-from clew.story import local_trace
 
 # What a detector's `on_repeat` says of a place it has seen enough of.
 SETTLED: Final = True
@@ -64,23 +63,7 @@ class Detector:
     on_end: Callable[..., None] | None = None
 
 
-HOOKS = (
-    "on_repeat",
-    "on_slow",
-    "on_rows",
-    "on_read",
-    "on_transaction",
-    "on_commit_hooks",
-    "on_publish",
-    "on_sent",
-    "on_queue",
-    "on_client_call",
-    "on_cache",
-    "on_remote_cache",
-    "on_permission",
-    "on_task_end",
-    "on_end",
-)
+HOOKS = tuple(each.name for each in fields(Detector) if each.name.startswith("on_"))
 
 
 class Watchers:
@@ -155,7 +138,6 @@ def watch(
     for name in HOOKS:
         hooks = [_guarded(each.type, getattr(each, name)) for each in watching if getattr(each, name) is not None]
         setattr(watchers, name, tuple(hooks))
-    local_trace.ends = watchers.on_end
     watchers.slow_ns = int(slow_ms * 1e6) if slow_ms and watchers.on_slow else Watchers.never
     watchers.many_rows = many_rows if many_rows and watchers.on_rows else Watchers.never
     watchers.threshold = max(threshold, 1)

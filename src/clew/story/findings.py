@@ -25,7 +25,7 @@ from clew.version import VERSION
 
 if TYPE_CHECKING:
     from clew.source.call_site import CallSite
-    from clew.story.local_trace import LocalTrace
+    from clew.spans.scope import OpenSpan
 
 MAX_FINDINGS = 100
 MAX_LINES = 20
@@ -96,16 +96,11 @@ class Finding:
 
 
 class Findings:
-    """The findings of one request or task.
+    """The findings of one request or task."""
 
-    Args:
-        local: the request or task.
-    """
+    __slots__ = ("_by_key", "dropped")
 
-    __slots__ = ("_by_key", "dropped", "local")
-
-    def __init__(self, local: LocalTrace) -> None:
-        self.local = local
+    def __init__(self) -> None:
         self._by_key: dict[Hashable, Finding] = {}
         self.dropped = 0
 
@@ -134,37 +129,37 @@ class Findings:
         self._by_key[key] = finding
         return True
 
-    def finish(self) -> None:
-        """Say on the root, and in the metric, what was found."""
-        local = self.local
+    def finish(self, root: OpenSpan | None, where: dict[str, str], exemplar: Any) -> None:
+        """Say on the root, if it is recorded, and in the metric, what was found."""
         counts = Counter(finding.type for finding in self)
-        if local.is_recording:
+        if root is not None:
             for finding in self:
                 said = finding.attributes()
                 if not finding.is_placed:
                     finding.is_placed = True
-                    local.root.span.add_event(names.finding(finding.type), said, finding.time_ns)
-            for name, value in self._summary(counts).items():
-                local.root.note(name, value)
+                    root.span.add_event(names.finding(finding.type), said, finding.time_ns)
+            for name, value in self._summary(counts, root.span).items():
+                root.note(name, value)
         for kind, count in counts.items():
-            _counter().add(count, {names.CLEW_FINDING_TYPE: kind, **local.where}, local.exemplar_context())
+            _counter().add(count, {names.CLEW_FINDING_TYPE: kind, **where}, exemplar)
         for listen in list(listeners):
             listen(list(self))
 
-    def _summary(self, counts: Counter[str]) -> dict[str, Any]:
+    def _summary(self, counts: Counter[str], root: Any) -> dict[str, Any]:
         found: dict[str, Any] = {names.CLEW_FINDINGS: tuple(sorted(counts)), names.CLEW_FINDING_ANY: True}
         for kind, count in counts.items():
             found[names.finding(kind)] = True
             found[names.finding_count(kind)] = count
         ordered = sorted(self, key=lambda finding: finding.severity != WARNING)
-        lines = [self._line(finding) for finding in ordered[:MAX_LINES]]
+        lines = [_line(finding, root) for finding in ordered[:MAX_LINES]]
         if len(ordered) > MAX_LINES:
             lines.append(f"{len(ordered) - MAX_LINES} more findings, each on its span.")
         return {**found, **_warnings(lines)}
 
-    def _line(self, finding: Finding) -> str:
-        is_elsewhere = finding.span is not None and finding.span is not self.local.root.span
-        return f"{finding.line()} Span {finding.span_id()}." if is_elsewhere else finding.line()
+
+def _line(finding: Finding, root: Any) -> str:
+    is_elsewhere = finding.span is not None and finding.span is not root
+    return f"{finding.line()} Span {finding.span_id()}." if is_elsewhere else finding.line()
 
 
 def _warnings(lines: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -188,25 +183,6 @@ def _counter() -> Any:
                 meter = metrics.get_meter("clew.detectors", VERSION)
                 _made.append(meter.create_counter(names.CLEW_FINDINGS, "{finding}", "what clew found to be wrong"))
     return _made[0]
-
-
-def report(local: LocalTrace, finding: Finding, key: Hashable, span: Any = None) -> bool:
-    """Take a finding of a request or task.
-
-    Args:
-        local: the request or task.
-        finding: what is wrong.
-        key: one finding for each.
-        span: an open span (light or the SDK's) to say it on; None: the caller places it, or the root says it.
-
-    Returns:
-        Whether it is new.
-    """
-    if not local.of_findings().add(finding, key):
-        return False
-    if span is not None:
-        attach(span, finding)
-    return True
 
 
 def attach(span: Any, finding: Finding) -> None:

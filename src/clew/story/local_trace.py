@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from opentelemetry.context import Context
@@ -12,11 +12,12 @@ from clew import attributes as names
 from clew.engine import isolation
 from clew.spans import folding, local_spans
 from clew.spans.local_spans import LocalSpans, enter, leave
+from clew.story.detector import watchers
+from clew.story.findings import Finding, Findings, attach
+from clew.story.queries import Queries
 
 if TYPE_CHECKING:
     from clew.spans.scope import OpenSpan
-    from clew.story.findings import Findings
-    from clew.story.queries import Queries
 
 
 Held = TypeVar("Held")
@@ -90,19 +91,42 @@ class LocalTrace(LocalSpans):
         """The log of its queries."""
         found = self.queries
         if found is None:
-            from clew.story.queries import Queries
-
-            found = self.queries = Queries(self)
+            found = self.queries = Queries()
         return found
 
     def of_findings(self) -> Findings:
         """Its findings."""
         found = self.findings
         if found is None:
-            from clew.story.findings import Findings
-
-            found = self.findings = Findings(self)
+            found = self.findings = Findings()
         return found
+
+    def finding(self, key: Hashable) -> Finding | None:
+        """The finding of that key, if there is one."""
+        return None if self.findings is None else self.findings.get(key)
+
+    def report(self, finding: Finding, key: Hashable, span: Any = None) -> bool:
+        """Take a finding.
+
+        Args:
+            finding: what is wrong.
+            key: one finding for each.
+            span: an open span (light or the SDK's) to say it on; None: the caller places it, or the root says it.
+
+        Returns:
+            Whether it is new.
+        """
+        if not self.of_findings().add(finding, key):
+            return False
+        if span is not None:
+            attach(span, finding)
+        return True
+
+    def finish_findings(self) -> None:
+        """Say on the root, and in the metric, what was found."""
+        if self.findings is not None:
+            root = self.root if self.is_recording else None
+            self.findings.finish(root, self.where, self.exemplar_context())
 
     def exemplar_context(self) -> Context | None:
         """A context for measurements, so that their exemplars lead to this trace; None where it is not recorded."""
@@ -119,20 +143,16 @@ class LocalTrace(LocalSpans):
                 isolation.report(ours, "at_end")
         self.at_end.clear()
         self.is_over, self.cursor = True, None
-        for on_end in ends:
+        for on_end in watchers.on_end:
             on_end(self)
         if self.queries is not None:
-            self.queries.measure()
+            self.queries.measure(self.where, self.exemplar_context())
             if self.is_recording:
-                self.queries.summarise()
-        if self.findings is not None:
-            self.findings.finish()
+                self.queries.summarise(self.root.note)
+        self.finish_findings()
         if self.dropped:
             self.root.note(names.CLEW_SPANS_DROPPED, self.dropped)
 
-
-# Told of every request and task that ends; set by story/detector.py.
-ends: tuple[Callable[[LocalTrace], None], ...] = ()
 
 current = cast("Callable[[], LocalTrace | None]", local_spans.current)
 
@@ -163,4 +183,4 @@ def disown(trace_id: int, span_id: int) -> LocalTrace | None:
     return _by_trace.pop(trace_id, None)
 
 
-__all__ = ["LocalTrace", "Slot", "adopt", "current", "disown", "ends", "enter", "leave", "of_current_span"]
+__all__ = ["LocalTrace", "Slot", "adopt", "current", "disown", "enter", "leave", "of_current_span"]

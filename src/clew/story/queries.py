@@ -12,37 +12,116 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import metrics
 
 from clew import attributes as names
-from clew.engine import isolation
-from clew.source.call_site import CallSite, call_site, place_by_path
-from clew.story import findings
 from clew.story.detector import watchers
-from clew.story.query import AliasLog, Place, Query, Repeats
 from clew.version import VERSION
 
 if TYPE_CHECKING:
-    from clew.sql.statement import Statement
-    from clew.story.local_trace import LocalTrace
+    from collections.abc import Callable
 
-_MAX_STATEMENTS = 5_000
-# Where the walk begins: the caller of Django's wrapper, as `look` sees it.
-_DEPTH = 4
-_MAX_PLACES = 200
-_MAX_VERDICTS = 10_000
+    from clew.source.call_site import CallPath, CallSite
+    from clew.sql.statement import Statement
+
+MAX_STATEMENTS = 5_000
+
+
+class Place:
+    """One place of the code that runs one query again and again.
+
+    Args:
+        repeats: all runs of that query in this request or task.
+    """
+
+    __slots__ = ("affected", "count", "duration_ns", "is_settled", "memo", "repeats", "site")
+
+    def __init__(self, repeats: Repeats) -> None:
+        self.repeats = repeats
+        # Whether no detector has anything more to learn from its runs.
+        self.is_settled = False
+        self.site: CallSite | None = None
+        self.count = 0
+        self.duration_ns = 0
+        # Rows its runs have written.
+        self.affected = 0
+        # What a detector keeps from one run to the next, by its type.
+        self.memo: dict[str, Any] = {}
+
+
+class Repeats:
+    """All runs of one query (one fingerprint on one alias) in a request or task.
+
+    Args:
+        statement: what its text says.
+    """
+
+    __slots__ = (
+        "connection",
+        "count",
+        "duration_ns",
+        "first_params",
+        "first_site",
+        "first_writes",
+        "looks_left",
+        "memo",
+        "places",
+        "start_ns",
+        "statement",
+        "way",
+    )
+
+    def __init__(self, statement: Statement) -> None:
+        self.statement = statement
+        self.count = 0
+        self.duration_ns = 0
+        # Parameters of the first run; only ever compared, never recorded.
+        self.first_params: Any = None
+        self.first_site: CallSite | None = None
+        # How many writes of the request or task came before it.
+        self.first_writes = 0
+        # How often an unsampled request still looks where it comes from.
+        self.looks_left = watchers.write_looks if statement.is_write else watchers.looks
+        self.places: dict[int, Place] = {}
+        self.memo: dict[str, Any] = {}
+        # How the last run came from the application.
+        self.way: CallPath | None = None
+        # Of a run that is only counted: Django's connection, and since when it runs.
+        self.connection: Any = None
+        self.start_ns = 0
+
+
+class AliasLog:
+    """What was asked of one database."""
+
+    __slots__ = ("_forgotten", "_forgotten_ns", "repeats")
+
+    def __init__(self) -> None:
+        self.repeats: dict[str, Repeats] = {}
+        self._forgotten = self._forgotten_ns = 0
+
+    @property
+    def count(self) -> int:
+        """Queries so far."""
+        return self._forgotten + sum([each.count for each in self.repeats.values()])
+
+    @property
+    def duration_ns(self) -> int:
+        """Nanoseconds spent in them."""
+        return self._forgotten_ns + sum([each.duration_ns for each in self.repeats.values()])
+
+    def forget_oldest(self) -> None:
+        """There are too many to be told apart: keep only the sums of the first."""
+        oldest = self.repeats.pop(next(iter(self.repeats)))
+        self._forgotten += oldest.count
+        self._forgotten_ns += oldest.duration_ns
 
 
 class Queries:
-    """All queries of one request or task.
-
-    Args:
-        local: the request or task.
-    """
+    """All queries of one request or task."""
 
     __slots__ = (
         "aliases",
         "connections_opened",
         "count",
         "known",
-        "local",
         "routed",
         "rows",
         "unread",
@@ -52,8 +131,7 @@ class Queries:
         "written_on",
     )
 
-    def __init__(self, local: LocalTrace) -> None:
-        self.local = local
+    def __init__(self) -> None:
         self.aliases: dict[str, AliasLog] = {}
         # Queries so far, of all aliases; and which of them has rows that nobody has counted yet.
         self.count = self.unread = 0
@@ -88,60 +166,13 @@ class Queries:
             log = self.aliases[alias] = AliasLog()
         repeats = log.repeats.get(statement.fingerprint)
         if repeats is None:
-            if len(log.repeats) >= _MAX_STATEMENTS:
+            if len(log.repeats) >= MAX_STATEMENTS:
                 log.forget_oldest()
             repeats = log.repeats[statement.fingerprint] = Repeats(statement)
             repeats.first_params, repeats.first_writes = params, self.writes
         self.count += 1
         repeats.count += 1
         return repeats
-
-    def look(self, query: Query, repeats: Repeats) -> None:
-        """Look where a repeated query comes from; tell the detectors."""
-        key, repeats.way = place_by_path(query.frame, _DEPTH, repeats.way)
-        found = repeats.places.get(key)
-        if found is None:
-            if len(repeats.places) >= _MAX_PLACES:
-                return
-            found = repeats.places[key] = Place(repeats)
-            found.site = call_site(query.frame)
-            # The first run was not looked at; it counts where it came from the same line.
-            # An unsampled request has not noted it: with one run before, it is taken for the loop's first.
-            is_first_known = self.local.is_recording or repeats.count != 2
-            if watchers.look_from > 1 and (not is_first_known or _is_same(repeats.first_site, found.site)):
-                found.count, repeats.first_site = 1, None
-        found.count += 1
-        query.place = found
-        query.site = found.site
-        if self.local.is_recording:
-            self._tell(query, found)
-        else:
-            self._judge(query, found, key)
-
-    def _judge(self, query: Query, found: Place, key: int) -> None:
-        """Tell the detectors of an unsampled query; what they said of its place in another request holds here too."""
-        verdict = watchers.verdicts.get(key)
-        if verdict is not None and found.count >= verdict[1]:
-            found.repeats.looks_left = 0
-            findings.report(self.local, findings.Finding(verdict[0], "", "", found.site), (verdict, key))
-            return
-        before = 0 if self.local.findings is None else len(self.local.findings)
-        self._tell(query, found)
-        if found.count >= watchers.threshold and query.statement.is_select:
-            found.repeats.looks_left = 0
-        if (
-            self.local.findings is not None
-            and len(self.local.findings) > before
-            and len(watchers.verdicts) < _MAX_VERDICTS
-        ):
-            watchers.verdicts[key] = self.local.findings.last.type, found.count
-
-    def _tell(self, query: Query, found: Place) -> None:
-        try:
-            told = [on_repeat(query, found) for on_repeat in watchers.on_repeat]
-            found.is_settled = all(told)
-        except Exception as error:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(error, "a detector")
 
     def count_only(self, alias: str, statement: Statement, params: Any) -> Repeats | None:
         """Count a query of an unsampled request that needs no look; None: it needs one, and was not counted."""
@@ -162,41 +193,6 @@ class Queries:
         repeats.looks_left -= 1
         return True
 
-    def end(self, query: Query) -> None:
-        """Take account of a query that is over: its time, its rows, what it wrote."""
-        took = query.duration_ns
-        repeats = query.repeats
-        if repeats is not None:
-            repeats.duration_ns += took
-        if query.place is not None:
-            query.place.duration_ns += took
-        if took >= watchers.slow_ns:
-            for on_slow in watchers.on_slow:
-                on_slow(query)
-        if query.rows > 0:
-            self.count_rows(query, query.rows)
-        statement = query.statement
-        if query.has_written:
-            self.writes += 1
-            self.known.clear()
-            if query.place is not None and query.affected > 0:
-                query.place.affected += query.affected
-            for table in statement.tables[:1]:
-                if len(self.written) < _MAX_STATEMENTS:
-                    self._note_written(table, query)
-                    self.written_at[table] = self.writes
-        elif self.written:
-            for on_read in watchers.on_read:
-                on_read(query)
-
-    def _note_written(self, table: str, query: Query) -> None:
-        key = table, query.alias
-        if key not in self.written_on:
-            self.written_on.add(key)
-            if query.transaction is not None:
-                query.transaction.written += (key,)
-        self.written[table] = query.alias
-
     def forget_written(self, keys: Iterable[tuple[str, str]]) -> None:
         """What was written first in a transaction or savepoint that has been rolled back."""
         for table, alias in keys:
@@ -204,20 +200,12 @@ class Queries:
             if self.written.get(table) == alias:
                 del self.written[table]
 
-    def count_rows(self, query: Query, rows: int) -> None:
-        """Take account of rows a query has returned so far."""
-        self.rows += rows
-        if rows >= watchers.many_rows:
-            for on_rows in watchers.on_rows:
-                on_rows(query)
-
-    def measure(self) -> None:
+    def measure(self, where: dict[str, str], exemplar: Any) -> None:
         """Record the time in the metric."""
-        _duration().record(self.duration_ns / 1e9, self.local.where, self.local.exemplar_context())
+        _duration().record(self.duration_ns / 1e9, where, exemplar)
 
-    def summarise(self) -> None:
-        """Say on the root what was asked."""
-        note = self.local.root.note
+    def summarise(self, note: Callable[[str, Any], None]) -> None:
+        """Say on the root, by `note`, what was asked."""
         note(names.CLEW_DB_QUERY_COUNT, self.count)
         note(names.CLEW_DB_DURATION_MS, round(self.duration_ns / 1e6, 3))
         if self.rows:
@@ -242,7 +230,3 @@ def _duration() -> Any:
             meter.create_histogram(names.CLEW_DB_DURATION, "s", text, explicit_bucket_boundaries_advisory=_BOUNDS_S)
         )
     return _made[0]
-
-
-def _is_same(one: CallSite | None, other: CallSite | None) -> bool:
-    return one is not None and other is not None and (one.path, one.line) == (other.path, other.line)

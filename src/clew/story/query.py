@@ -1,84 +1,29 @@
-"""One query being run, and what is kept of the runs before it: by text, by place in the code, by database."""
+"""One query being run: where it comes from, what it has read and written, and who is told of it."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
+from clew.engine import isolation
+from clew.source.call_site import CallSite, call_site, place_by_path
 from clew.story.detector import watchers
+from clew.story.findings import Finding
+from clew.story.queries import MAX_STATEMENTS, Place, Queries, Repeats
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from clew.source.call_site import CallPath, CallSite
     from clew.sql.statement import Statement
-    from clew.story.findings import Finding
     from clew.story.local_trace import LocalTrace
     from clew.story.transactions import Transaction
 
 
-class Place:
-    """One place of the code that runs one query again and again.
-
-    Args:
-        repeats: all runs of that query in this request or task.
-    """
-
-    __slots__ = ("affected", "count", "duration_ns", "is_settled", "memo", "repeats", "site")
-
-    def __init__(self, repeats: Repeats) -> None:
-        self.repeats = repeats
-        # Whether no detector has anything more to learn from its runs.
-        self.is_settled = False
-        self.site: CallSite | None = None
-        self.count = 0
-        self.duration_ns = 0
-        # Rows its runs have written.
-        self.affected = 0
-        # What a detector keeps from one run to the next, by its type.
-        self.memo: dict[str, Any] = {}
-
-
-class Repeats:
-    """All runs of one query (one fingerprint on one alias) in a request or task.
-
-    Args:
-        statement: what its text says.
-    """
-
-    __slots__ = (
-        "connection",
-        "count",
-        "duration_ns",
-        "first_params",
-        "first_site",
-        "first_writes",
-        "looks_left",
-        "memo",
-        "places",
-        "start_ns",
-        "statement",
-        "way",
-    )
-
-    def __init__(self, statement: Statement) -> None:
-        self.statement = statement
-        self.count = 0
-        self.duration_ns = 0
-        # Parameters of the first run; only ever compared, never recorded.
-        self.first_params: Any = None
-        self.first_site: CallSite | None = None
-        # How many writes of the request or task came before it.
-        self.first_writes = 0
-        # How often an unsampled request still looks where it comes from.
-        self.looks_left = watchers.write_looks if statement.is_write else watchers.looks
-        self.places: dict[int, Place] = {}
-        self.memo: dict[str, Any] = {}
-        # How the last run came from the application.
-        self.way: CallPath | None = None
-        # Of a run that is only counted: Django's connection, and since when it runs.
-        self.connection: Any = None
-        self.start_ns = 0
+# Where the walk begins: the caller of Django's wrapper, as `look` sees it.
+_DEPTH = 4
+_MAX_PLACES = 200
+_MAX_VERDICTS = 10_000
 
 
 class Query:
@@ -167,31 +112,100 @@ class Query:
         # To be said on its span.
         self.findings: list[Finding] = []
 
+    def report(self, finding: Finding, key: Hashable) -> bool:
+        """Take a finding of the request or task that is about this query, and said on its span; whether it is new."""
+        is_new = self.local.report(finding, key)
+        if is_new:
+            self.findings.append(finding)
+        return is_new
 
-class AliasLog:
-    """What was asked of one database."""
+    def look(self, repeats: Repeats) -> None:
+        """Look where a repeated query comes from; tell the detectors."""
+        key, repeats.way = place_by_path(self.frame, _DEPTH, repeats.way)
+        found = repeats.places.get(key)
+        if found is None:
+            if len(repeats.places) >= _MAX_PLACES:
+                return
+            found = repeats.places[key] = Place(repeats)
+            found.site = call_site(self.frame)
+            # The first run was not looked at; it counts where it came from the same line.
+            # An unsampled request has not noted it: with one run before, it is taken for the loop's first.
+            is_first_known = self.local.is_recording or repeats.count != 2
+            if watchers.look_from > 1 and (not is_first_known or _is_same(repeats.first_site, found.site)):
+                found.count, repeats.first_site = 1, None
+        found.count += 1
+        self.place = found
+        self.site = found.site
+        if self.local.is_recording:
+            self._tell(found)
+        else:
+            self._judge(found, key)
 
-    __slots__ = ("_forgotten", "_forgotten_ns", "repeats")
+    def _judge(self, found: Place, key: int) -> None:
+        """Tell the detectors of an unsampled query; what they said of its place in another request holds here too."""
+        verdict = watchers.verdicts.get(key)
+        if verdict is not None and found.count >= verdict[1]:
+            found.repeats.looks_left = 0
+            self.local.report(Finding(verdict[0], "", "", found.site), (verdict, key))
+            return
+        before = 0 if self.local.findings is None else len(self.local.findings)
+        self._tell(found)
+        if found.count >= watchers.threshold and self.statement.is_select:
+            found.repeats.looks_left = 0
+        if (
+            self.local.findings is not None
+            and len(self.local.findings) > before
+            and len(watchers.verdicts) < _MAX_VERDICTS
+        ):
+            watchers.verdicts[key] = self.local.findings.last.type, found.count
 
-    def __init__(self) -> None:
-        self.repeats: dict[str, Repeats] = {}
-        self._forgotten = self._forgotten_ns = 0
+    def _tell(self, found: Place) -> None:
+        try:
+            told = [on_repeat(self, found) for on_repeat in watchers.on_repeat]
+            found.is_settled = all(told)
+        except Exception as error:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(error, "a detector")
 
-    @property
-    def count(self) -> int:
-        """Queries so far."""
-        return self._forgotten + sum([each.count for each in self.repeats.values()])
+    def end(self, queries: Queries) -> None:
+        """It is over: take account of its time, its rows, what it wrote."""
+        took, repeats = self.duration_ns, self.repeats
+        if repeats is not None:
+            repeats.duration_ns += took
+        if self.place is not None:
+            self.place.duration_ns += took
+        if took >= watchers.slow_ns:
+            for on_slow in watchers.on_slow:
+                on_slow(self)
+        if self.rows > 0:
+            self.count_rows(queries)
+        statement = self.statement
+        if self.has_written:
+            queries.writes += 1
+            queries.known.clear()
+            if self.place is not None and self.affected > 0:
+                self.place.affected += self.affected
+            for table in statement.tables[:1]:
+                if len(queries.written) < MAX_STATEMENTS:
+                    self._note_written(table, queries)
+                    queries.written_at[table] = queries.writes
+        elif queries.written:
+            for on_read in watchers.on_read:
+                on_read(self)
 
-    @property
-    def duration_ns(self) -> int:
-        """Nanoseconds spent in them."""
-        return self._forgotten_ns + sum([each.duration_ns for each in self.repeats.values()])
+    def _note_written(self, table: str, queries: Queries) -> None:
+        key = table, self.alias
+        if key not in queries.written_on:
+            queries.written_on.add(key)
+            if self.transaction is not None:
+                self.transaction.written += (key,)
+        queries.written[table] = self.alias
 
-    def forget_oldest(self) -> None:
-        """There are too many to be told apart: keep only the sums of the first."""
-        oldest = self.repeats.pop(next(iter(self.repeats)))
-        self._forgotten += oldest.count
-        self._forgotten_ns += oldest.duration_ns
+    def count_rows(self, queries: Queries) -> None:
+        """Take account of the rows it has returned so far."""
+        queries.rows += self.rows
+        if self.rows >= watchers.many_rows:
+            for on_rows in watchers.on_rows:
+                on_rows(self)
 
 
 class _Running(threading.local):
@@ -201,3 +215,7 @@ class _Running(threading.local):
 
 
 running = _Running()
+
+
+def _is_same(one: CallSite | None, other: CallSite | None) -> bool:
+    return one is not None and other is not None and (one.path, one.line) == (other.path, other.line)

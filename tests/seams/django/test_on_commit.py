@@ -189,11 +189,11 @@ def test_captured_callbacks_are_the_users_own(trace):
 
 
 def test_a_hook_answers_as_what_it_stands_for():
-    hook = Hook(create, "default", False, None)
+    hook = Hook(create, "default", None, is_robust=False)
     assert hook.__qualname__ == create.__qualname__
     assert repr(hook) == repr(create)
     with pytest.raises(AttributeError, match="partial"):
-        _ = Hook(functools.partial(create), "default", False, None).__qualname__
+        _ = Hook(functools.partial(create), "default", None, is_robust=False).__qualname__
 
 
 def test_line_numbers_are_the_functions(trace):

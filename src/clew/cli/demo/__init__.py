@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     if os.name != "posix":
         raise SystemExit("clew demo: a prefork worker needs Linux or macOS; on Windows, use WSL or docker compose")
     if args.process:
-        from clew.cli.demo_site.environment import problem
+        from clew.cli.demo.environment import problem
 
         if said := problem() or _host_problem(args):
             print(f"clew demo: {said}", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 
-from clew.cli.demo_site import environment
+from clew.cli.demo import environment
 
 # New at every start: nobody should find a key in a public repository and use it.
 SECRET_KEY = secrets.token_urlsafe(48)

@@ -44,8 +44,7 @@ class Sent:
         local = LocalTrace(root, 0)
         local.where = {names.CELERY_TASK_NAME: self.task_name}
         self.tell(local, known, root.span)
-        if local.findings is not None:
-            local.findings.finish()
+        local.finish_findings()
 
 
 class OpenPublish(spans.SdkSpan):

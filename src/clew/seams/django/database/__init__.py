@@ -36,7 +36,8 @@ from clew.spans.scope import Scope, outlived
 from clew.story import findings, local_trace
 from clew.story.detector import watchers
 from clew.story.local_trace import LocalTrace
-from clew.story.query import Query, Repeats, running
+from clew.story.queries import Repeats
+from clew.story.query import Query, running
 
 SCOPE = Scope(__name__)
 # Of the caller of Django's cursor, below `_opened`.
@@ -89,7 +90,7 @@ def _opened(local: LocalTrace, cursor: Any, sql: Any, params: Any, many: Any) ->
     query.count, query.number = repeats.count, queries.count
     queries.unread = queries.count
     if query.count >= watchers.look_from and (local.is_recording or queries.is_worth_a_look(repeats)):
-        queries.look(query, repeats)
+        query.look(repeats)
     if local.is_recording:
         query.context = context
         if query.site is None:
@@ -147,7 +148,7 @@ def _end(query: Query, cursor: Any, error: BaseException | None) -> None:
     if query.context is not None and query.taken_by is None:
         _emit(query, error)
     if local.queries is not None:
-        local.queries.end(query)
+        query.end(local.queries)
     if query.findings and query.span is not None:
         for finding in query.findings:
             if not finding.is_placed:

@@ -14,7 +14,8 @@ from clew.sql.statement import KNOWN_FROM_ORM, KNOWN_RAW, KNOWN_WITH_PARAMETERS
 from clew.story import local_trace
 from clew.story.detector import watchers
 from clew.story.local_trace import LocalTrace
-from clew.story.query import Query, Repeats
+from clew.story.queries import Repeats
+from clew.story.query import Query
 
 _MAX_KNOWN = 200
 

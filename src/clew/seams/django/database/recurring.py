@@ -20,7 +20,8 @@ from clew.spans.current import get_current
 from clew.spans.light_span import LightSpan
 from clew.story import transactions
 from clew.story.detector import watchers
-from clew.story.query import Place, Query, running
+from clew.story.queries import Place
+from clew.story.query import Query, running
 
 # Of the caller of Django's cursor, below `begins`.
 _DEPTH = 3

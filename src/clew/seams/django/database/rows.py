@@ -34,7 +34,7 @@ def _note(query: Query, rows: int) -> None:
         if rows < watchers.many_rows:
             queries.rows += rows
         else:
-            queries.count_rows(query, rows)
+            query.count_rows(queries)
 
 
 @invisible
