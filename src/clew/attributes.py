@@ -20,6 +20,7 @@ def _name(name: str, description: str) -> str:
 CODE_FUNCTION_NAME: Final = _name("code.function.name", "fully qualified name of the user's code the span stands for")
 CODE_FILE_PATH: Final = _name("code.file.path", "file of that code, or of the template")
 CODE_LINE_NUMBER: Final = _name("code.line.number", "line of that code")
+CODE: Final = (CODE_FUNCTION_NAME, CODE_FILE_PATH, CODE_LINE_NUMBER)
 ERROR_TYPE: Final = _name("error.type", "class of the exception that ended the span, or the status code of a 5xx")
 EXCEPTION_TYPE: Final = _name("exception.type", "class of the exception (on the `exception` event)")
 EXCEPTION_MESSAGE: Final = _name("exception.message", "its message, redacted (on the `exception` event)")
@@ -423,33 +424,13 @@ def is_free_of_secrets(name: str) -> bool:
 
 # What any span of clew's may have, and what the first one of a request, a task or a trace may have besides.
 ON_ANY_SPAN: Final = (
-    CLEW_SPANS_DROPPED_BELOW,
-    ERROR_TYPE,
-    CLEW_CANCELLED,
-    CLEW_FOLDED_COUNT,
-    CLEW_FOLDED_DURATION_MS,
-    CLEW_FOLDED_FIRST_MS,
-    CLEW_FOLDED_LAST_MS,
-    CLEW_FINDING,
-    CLEW_WARNINGS,
-    JAEGER_WARNINGS,
+    *(CLEW_SPANS_DROPPED_BELOW, ERROR_TYPE, CLEW_CANCELLED, CLEW_FOLDED_COUNT, CLEW_FOLDED_DURATION_MS),
+    *(CLEW_FOLDED_FIRST_MS, CLEW_FOLDED_LAST_MS, CLEW_FINDING, CLEW_WARNINGS, JAEGER_WARNINGS),
 )
 ON_ROOTS: Final = (
-    CLEW_DB_QUERY_COUNT,
-    CLEW_DB_DURATION_MS,
-    CLEW_DB_ROWS,
-    CLEW_DB_CONNECTIONS_OPENED,
-    CLEW_DB_ALIAS_QUERY_COUNT,
-    CLEW_DB_ALIAS_DURATION_MS,
-    CLEW_CACHE_COUNT,
-    CLEW_CACHE_DURATION_MS,
-    CLEW_CACHE_HITS,
-    CLEW_CACHE_MISSES,
-    CLEW_CACHE_ERRORS,
-    CLEW_FINDINGS,
-    CLEW_FINDING_ANY,
-    CLEW_FINDING_COUNT,
-    CLEW_SPANS_DROPPED,
+    *(CLEW_DB_QUERY_COUNT, CLEW_DB_DURATION_MS, CLEW_DB_ROWS, CLEW_DB_CONNECTIONS_OPENED, CLEW_DB_ALIAS_QUERY_COUNT),
+    *(CLEW_DB_ALIAS_DURATION_MS, CLEW_CACHE_COUNT, CLEW_CACHE_DURATION_MS, CLEW_CACHE_HITS, CLEW_CACHE_MISSES),
+    *(CLEW_CACHE_ERRORS, CLEW_FINDINGS, CLEW_FINDING_ANY, CLEW_FINDING_COUNT, CLEW_SPANS_DROPPED),
 )
 
 

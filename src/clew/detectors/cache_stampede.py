@@ -89,8 +89,7 @@ def _report(operation: CacheOperation, key: tuple[str, int], count: int) -> None
         operation.site or call_site(operation.frame),
         {"count": count, "alias": operation.alias},
     )
-    if operation.local.report(finding, (_TYPE, key)):
-        operation.findings.append(finding)
+    operation.report(finding, (_TYPE, key))
 
 
 forks.renew(_renew)

@@ -54,8 +54,7 @@ def _report(operation: CacheOperation, asked: _Key, key: tuple[str, int]) -> Non
     site = operation.site or call_site(operation.frame)
     fix = "ask once, and keep the value: in a variable, or on the request or the object that needs it"
     finding = Finding(_TYPE, "", fix, site, refresh=refresh)
-    if operation.local.report(finding, (_TYPE, key)):
-        operation.findings.append(finding)
+    operation.report(finding, (_TYPE, key))
 
 
 DETECTOR = Detector(

@@ -27,8 +27,7 @@ def _on_cache(operation: CacheOperation, log: CacheLog) -> None:
         operation.site or call_site(operation.frame),
         {"size_bytes": operation.size_bytes, "alias": operation.alias, "operation": operation.name},
     )
-    if operation.local.report(finding, (_TYPE, operation.alias, operation.template, str(finding.site))):
-        operation.findings.append(finding)
+    operation.report(finding, (_TYPE, operation.alias, operation.template, str(finding.site)))
 
 
 DETECTOR = Detector(

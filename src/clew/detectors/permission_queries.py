@@ -68,8 +68,7 @@ def _report(local: LocalTrace, check: PermissionCheck, asked: _Asked, key: Any) 
         "database once: get_user_model().objects.with_perm('app.codename')"
     )
     finding = Finding(_TYPE, "", fix, check.site, refresh=refresh)
-    if local.report(finding, (_TYPE, key)):
-        check.findings.append(finding)
+    check.report(finding, (_TYPE, key))
 
 
 DETECTOR = Detector(

@@ -32,8 +32,7 @@ def _on_slow(query: Query) -> None:
         {"duration_ms": round(took_ms, 3), "count": 1, "query": query.statement.summary},
         refresh=_put_into_words,
     )
-    if query.local.report(finding, key):
-        query.findings.append(finding)
+    query.report(finding, key)
 
 
 def _put_into_words(finding: Finding) -> None:

@@ -88,8 +88,7 @@ def _report(query: Query, table: str, alias: str, named: str) -> None:
         site,
         {"table": table, "written_on": alias, "read_from": query.alias},
     )
-    if query.local.report(finding, ("stale_replica_read", table, query.alias, str(site))):
-        query.findings.append(finding)
+    query.report(finding, ("stale_replica_read", table, query.alias, str(site)))
 
 
 DETECTOR = Detector(

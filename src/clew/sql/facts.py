@@ -27,20 +27,31 @@ _TOP = re.compile(r"\bTOP ?\(?[?%]", re.IGNORECASE)
 _EXISTENCE = re.compile(r'[( ]*SELECT \(?\?\)? AS ["`\[]?a["`\]]? FROM ', re.IGNORECASE)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Facts:
-    """What is the same for all texts of one fingerprint; `clew.sql.statement.Statement` describes the fields."""
+    """What is the same for all texts of one fingerprint."""
 
+    # The same object for texts that differ only in values, whitespace, comments and lengths of lists.
     fingerprint: str
+    # `SELECT auth_user auth_group`: the operation and its tables, at most 255 characters.
     summary: str
+    # In upper case, `SELECT` or `CREATE TABLE`; empty when it cannot be told.
     operation: str
+    # The table, if there is exactly one.
     collection: str | None
+    # Unquoted, with their schema where the text has it.
     tables: tuple[str, ...]
+    # Reads, and only that.
     is_select: bool
+    # Inserts, updates, deletes or truncates, if only in a common table expression.
     is_write: bool
+    # Begins, ends or divides a transaction.
     is_control: bool
+    # A SELECT that locks the rows it reads.
     locks_rows: bool
+    # Says how many rows at most, at the top level.
     is_limited: bool
+    # Returns one row, of aggregates or of whether there is any.
     is_aggregate: bool
 
 

@@ -22,60 +22,23 @@ MAX_NAME = 80
 _T = TypeVar("_T")
 
 
-class Statement:
-    """What one SQL text says.
+class Statement(Facts):
+    """What one SQL text says, besides what all texts of its fingerprint do.
 
     Attributes:
         text: what may be recorded as `db.query.text`.
-        fingerprint: the same object for texts that differ only in values, whitespace, comments and lengths of lists.
-        summary: `SELECT auth_user auth_group`: the operation and its tables, at most 255 characters.
         span_name: the operation and the first table.
         full_name: the summary, with as many tables as a list of spans has room for.
-        operation: in upper case, `SELECT` or `CREATE TABLE`; empty when it cannot be told.
-        collection: the table, if there is exactly one.
-        tables: unquoted, with their schema where the text has it.
-        is_select: reads, and only that.
-        is_write: inserts, updates, deletes or truncates, if only in a common table expression.
-        is_control: begins, ends or divides a transaction.
-        locks_rows: a SELECT that locks the rows it reads.
-        is_limited: says how many rows at most, at the top level.
-        is_aggregate: returns one row, of aggregates or of whether there is any.
         trail: how the line was found that ran it last (see source/call_site.py).
     """
 
-    __slots__ = (
-        "collection",
-        "fingerprint",
-        "full_name",
-        "is_aggregate",
-        "is_control",
-        "is_limited",
-        "is_select",
-        "is_write",
-        "locks_rows",
-        "operation",
-        "span_name",
-        "summary",
-        "tables",
-        "text",
-        "trail",
-    )
+    __slots__ = ("full_name", "span_name", "text", "trail")
 
     def __init__(self, text: str, found: Facts) -> None:
+        super().__init__(*[getattr(found, each) for each in Facts.__slots__])
         self.text = text
-        self.fingerprint = found.fingerprint
-        self.summary = found.summary
         self.full_name = _short(found.summary) or "query"
         self.span_name = _short(span_names.of_query(found.operation, found.tables)) or self.full_name
-        self.operation = found.operation
-        self.collection = found.collection
-        self.tables = found.tables
-        self.is_select = found.is_select
-        self.is_write = found.is_write
-        self.is_control = found.is_control
-        self.locks_rows = found.locks_rows
-        self.is_limited = found.is_limited
-        self.is_aggregate = found.is_aggregate
         self.trail: Any = None
 
 

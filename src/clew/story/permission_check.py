@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,11 @@ class PermissionCheck:
         """Take what it has cost."""
         self.duration_ns += perf_counter_ns()
         self.query_count = self._queries() - self._before
+
+    def report(self, finding: Finding, key: Hashable) -> None:
+        """Take a finding of the request or task that is about this question, and said on its span."""
+        if self.local.report(finding, key):
+            self.findings.append(finding)
 
     def say_findings(self) -> None:
         """Say on its span what was found."""

@@ -7,6 +7,7 @@ only a repeated one is looked at, and only where it comes from the same place of
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics
@@ -24,68 +25,44 @@ if TYPE_CHECKING:
 MAX_STATEMENTS = 5_000
 
 
+@dataclass(slots=True, eq=False)
 class Place:
-    """One place of the code that runs one query again and again.
+    """One place of the code that runs one query again and again."""
 
-    Args:
-        repeats: all runs of that query in this request or task.
-    """
-
-    __slots__ = ("affected", "count", "duration_ns", "is_settled", "memo", "repeats", "site")
-
-    def __init__(self, repeats: Repeats) -> None:
-        self.repeats = repeats
-        # Whether no detector has anything more to learn from its runs.
-        self.is_settled = False
-        self.site: CallSite | None = None
-        self.count = 0
-        self.duration_ns = 0
-        # Rows its runs have written.
-        self.affected = 0
-        # What a detector keeps from one run to the next, by its type.
-        self.memo: dict[str, Any] = {}
+    # All runs of that query in this request or task.
+    repeats: Repeats
+    # Whether no detector has anything more to learn from its runs.
+    is_settled: bool = False
+    site: CallSite | None = None
+    count: int = 0
+    duration_ns: int = 0
+    # Rows its runs have written.
+    affected: int = 0
+    # What a detector keeps from one run to the next, by its type.
+    memo: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(slots=True, eq=False)
 class Repeats:
-    """All runs of one query (one fingerprint on one alias) in a request or task.
+    """All runs of one query (one fingerprint on one alias) in a request or task."""
 
-    Args:
-        statement: what its text says.
-    """
-
-    __slots__ = (
-        "connection",
-        "count",
-        "duration_ns",
-        "first_params",
-        "first_site",
-        "first_writes",
-        "looks_left",
-        "memo",
-        "places",
-        "start_ns",
-        "statement",
-        "way",
-    )
-
-    def __init__(self, statement: Statement) -> None:
-        self.statement = statement
-        self.count = 0
-        self.duration_ns = 0
-        # Parameters of the first run; only ever compared, never recorded.
-        self.first_params: Any = None
-        self.first_site: CallSite | None = None
-        # How many writes of the request or task came before it.
-        self.first_writes = 0
-        # How often an unsampled request still looks where it comes from.
-        self.looks_left = watchers.write_looks if statement.is_write else watchers.looks
-        self.places: dict[int, Place] = {}
-        self.memo: dict[str, Any] = {}
-        # How the last run came from the application.
-        self.way: CallPath | None = None
-        # Of a run that is only counted: Django's connection, and since when it runs.
-        self.connection: Any = None
-        self.start_ns = 0
+    statement: Statement
+    # Parameters of the first run; only ever compared, never recorded.
+    first_params: Any
+    # How many writes of the request or task came before it.
+    first_writes: int
+    # How often an unsampled request still looks where it comes from.
+    looks_left: int
+    count: int = 0
+    duration_ns: int = 0
+    first_site: CallSite | None = None
+    places: dict[int, Place] = field(default_factory=dict)
+    memo: dict[str, Any] = field(default_factory=dict)
+    # How the last run came from the application.
+    way: CallPath | None = None
+    # Of a run that is only counted: Django's connection, and since when it runs.
+    connection: Any = None
+    start_ns: int = 0
 
 
 class AliasLog:
@@ -114,39 +91,26 @@ class AliasLog:
         self._forgotten_ns += oldest.duration_ns
 
 
+@dataclass(slots=True, eq=False)
 class Queries:
     """All queries of one request or task."""
 
-    __slots__ = (
-        "aliases",
-        "connections_opened",
-        "count",
-        "known",
-        "routed",
-        "rows",
-        "unread",
-        "writes",
-        "written",
-        "written_at",
-        "written_on",
-    )
-
-    def __init__(self) -> None:
-        self.aliases: dict[str, AliasLog] = {}
-        # Queries so far, of all aliases; and which of them has rows that nobody has counted yet.
-        self.count = self.unread = 0
-        self.rows = 0
-        self.writes = 0
-        self.connections_opened = 0
-        # Tables written in this request or task, with the alias they were written on.
-        self.written: dict[str, str] = {}
-        # The number of the last write to each.
-        self.written_at: dict[str, int] = {}
-        self.written_on: set[tuple[str, str]] = set()
-        # Where the site's routers have sent writes, by table.
-        self.routed: dict[str, str] = {}
-        # By text: queries that come again and need no more than a clock and a counter; the seam's.
-        self.known: dict[str, Any] = {}
+    aliases: dict[str, AliasLog] = field(default_factory=dict)
+    # Queries so far, of all aliases; and which of them has rows that nobody has counted yet.
+    count: int = 0
+    unread: int = 0
+    rows: int = 0
+    writes: int = 0
+    connections_opened: int = 0
+    # Tables written in this request or task, with the alias they were written on.
+    written: dict[str, str] = field(default_factory=dict)
+    # The number of the last write to each.
+    written_at: dict[str, int] = field(default_factory=dict)
+    written_on: set[tuple[str, str]] = field(default_factory=set)
+    # Where the site's routers have sent writes, by table.
+    routed: dict[str, str] = field(default_factory=dict)
+    # By text: queries that come again and need no more than a clock and a counter; the seam's.
+    known: dict[str, Any] = field(default_factory=dict)
 
     @property
     def duration_ns(self) -> int:
@@ -168,8 +132,8 @@ class Queries:
         if repeats is None:
             if len(log.repeats) >= MAX_STATEMENTS:
                 log.forget_oldest()
-            repeats = log.repeats[statement.fingerprint] = Repeats(statement)
-            repeats.first_params, repeats.first_writes = params, self.writes
+            looks = watchers.write_looks if statement.is_write else watchers.looks
+            repeats = log.repeats[statement.fingerprint] = Repeats(statement, params, self.writes, looks)
         self.count += 1
         repeats.count += 1
         return repeats

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from clew.engine import isolation
@@ -26,91 +27,52 @@ _MAX_PLACES = 200
 _MAX_VERDICTS = 10_000
 
 
+@dataclass(slots=True, eq=False)
 class Query:
-    """One query being run.
+    """One query being run."""
 
-    Args:
-        local: the request or task.
-        statement: what its text says.
-        connection: Django's connection.
-        params: as the application gave them; not to be evaluated or recorded.
-        is_many: `executemany`.
-        frame: where in the stack it is run; None once it is over.
-    """
-
-    __slots__ = (
-        "affected",
-        "alias",
-        "connection",
-        "context",
-        "count",
-        "duration_ns",
-        "error",
-        "findings",
-        "frame",
-        "has_written",
-        "is_chunked",
-        "is_many",
-        "is_over",
-        "local",
-        "number",
-        "parameter_count",
-        "params",
-        "place",
-        "repeats",
-        "rows",
-        "site",
-        "span",
-        "sql",
-        "start_ns",
-        "statement",
-        "taken_by",
-        "transaction",
-    )
-
-    def __init__(
-        self,
-        local: LocalTrace,
-        statement: Statement,
-        connection: Any,
-        params: Any,
-        is_many: bool,  # noqa: FBT001 - by name it would cost each query
-        frame: Any,
-    ) -> None:
-        self.local = local
-        self.statement = statement
-        self.connection = connection
-        self.alias: str = connection.alias
-        self.params = params
-        self.is_many = is_many
-        self.frame: FrameType | None = frame
-        # How many runs of this query there have been in this request or task, this one included.
-        self.count = 1
-        # How many queries there had been then.
-        self.number = 0
-        self.repeats: Repeats | None = None
-        self.place: Place | None = None
-        self.site: CallSite | None = None
-        # OpenTelemetry's, where it is recorded.
-        self.context: Any = None
-        self.start_ns = self.duration_ns = 0
-        # Rows it returned; -1 while nobody knows. And whether they are read chunk by chunk, as `.iterator()` does.
-        self.rows = -1
-        self.is_chunked = self.is_over = False
-        # Whether it has changed a row, as far as the driver tells.
-        self.has_written = False
-        # Rows it wrote, and parameters it had; told once it is over.
-        self.affected = self.parameter_count = 0
-        self.error: BaseException | None = None
-        # Its span, or the one it was folded into; None until it is over, and where nothing is recorded.
-        self.span: Any = None
-        # A driver instrumentation's span for it.
-        self.taken_by: Any = None
-        self.transaction: Transaction | None = None
-        # Its text as it was given, where the next run may be known by it.
-        self.sql = ""
-        # To be said on its span.
-        self.findings: list[Finding] = []
+    local: LocalTrace
+    statement: Statement
+    # Django's connection.
+    connection: Any
+    # Key in DATABASES.
+    alias: str
+    # As the application gave them; not to be evaluated or recorded.
+    params: Any
+    # `executemany`.
+    is_many: bool
+    # Where in the stack it is run; None once it is over.
+    frame: FrameType | None
+    # How many runs of this query there have been in this request or task, this one included.
+    count: int = 1
+    # How many queries there had been then.
+    number: int = 0
+    repeats: Repeats | None = None
+    place: Place | None = None
+    site: CallSite | None = None
+    # OpenTelemetry's, where it is recorded.
+    context: Any = None
+    start_ns: int = 0
+    duration_ns: int = 0
+    # Rows it returned; -1 while nobody knows. And whether they are read chunk by chunk, as `.iterator()` does.
+    rows: int = -1
+    is_chunked: bool = False
+    is_over: bool = False
+    # Whether it has changed a row, as far as the driver tells.
+    has_written: bool = False
+    # Rows it wrote, and parameters it had; told once it is over.
+    affected: int = 0
+    parameter_count: int = 0
+    error: BaseException | None = None
+    # Its span, or the one it was folded into; None until it is over, and where nothing is recorded.
+    span: Any = None
+    # A driver instrumentation's span for it.
+    taken_by: Any = None
+    transaction: Transaction | None = None
+    # Its text as it was given, where the next run may be known by it.
+    sql: str = ""
+    # To be said on its span.
+    findings: list[Finding] = field(default_factory=list)
 
     def report(self, finding: Finding, key: Hashable) -> bool:
         """Take a finding of the request or task that is about this query, and said on its span; whether it is new."""

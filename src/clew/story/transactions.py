@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from dataclasses import dataclass, field
 from time import time_ns
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
@@ -150,67 +151,43 @@ class Transaction:
         self.span = None
 
 
+@dataclass(slots=True, eq=False)
 class Calls:
     """Calls of one kind to other services, while a transaction was open."""
 
-    __slots__ = ("count", "duration_ns", "longest_ns", "name", "site")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.duration_ns = 0
-        self.longest_ns = 0
-        # Of the longest.
-        self.name = ""
-        self.site: CallSite | None = None
+    count: int = 0
+    duration_ns: int = 0
+    longest_ns: int = 0
+    # Of the longest.
+    name: str = ""
+    site: CallSite | None = None
 
 
+@dataclass(slots=True, eq=False)
 class Publish:
-    """A task that is about to be sent.
+    """A task that is about to be sent."""
 
-    Args:
-        local: the request or task that sends it.
-        task_name: name it is sent under.
-        given: positional arguments of `Celery.send_task` from the task's own arguments on, never to be recorded.
-        options: the rest of them.
-        is_eager: it is not sent but run at once (task_always_eager).
-        frame: where in the stack it is sent from; None once it is sent.
-    """
-
-    __slots__ = (
-        "_site",
-        "app",
-        "args",
-        "body_bytes",
-        "frame",
-        "is_eager",
-        "kwargs",
-        "local",
-        "options",
-        "span",
-        "task",
-        "task_name",
-        "took_ns",
-    )
-
-    def __init__(
-        self, local: LocalTrace, task_name: str, task: Any, frame: FrameType | None, *, is_eager: bool
-    ) -> None:
-        self.local = local
-        self.task_name = task_name
-        # The task's class or instance where this process knows it.
-        self.task = task
-        self.is_eager = is_eager
-        self.frame = frame
-        self.args: Any = None
-        self.kwargs: Any = None
-        self.options: dict[str, Any] = {}
-        # The Celery app that sends it.
-        self.app: Any = None
-        # How long it took, and the bytes of its body; once it is sent.
-        self.took_ns = self.body_bytes = 0
-        # The PRODUCER span; once it is sent, the one that stands for it.
-        self.span: OpenSpan | None = None
-        self._site: CallSite | None = None
+    local: LocalTrace
+    # The name it is sent under.
+    task_name: str
+    # The task's class or instance where this process knows it.
+    task: Any
+    # Where in the stack it is sent from; None once it is sent.
+    frame: FrameType | None
+    # It is not sent but run at once (task_always_eager).
+    is_eager: bool
+    # Its arguments, never to be recorded, and the other arguments of `Celery.send_task`.
+    args: Any = None
+    kwargs: Any = None
+    options: dict[str, Any] = field(default_factory=dict)
+    # The Celery app that sends it.
+    app: Any = None
+    # How long it took, and the bytes of its body; once it is sent.
+    took_ns: int = 0
+    body_bytes: int = 0
+    # The PRODUCER span; once it is sent, the one that stands for it.
+    span: OpenSpan | None = None
+    _site: CallSite | None = None
 
     @property
     def site(self) -> CallSite | None:

@@ -113,7 +113,7 @@ SEAM = Seam(
             "errback shop.tasks.tell",
             "INTERNAL",
             "an error callback that Celery calls in the run that failed, since it takes request, error and traceback",
-            (names.CELERY_TASK_NAME, names.CODE_FUNCTION_NAME, names.CODE_FILE_PATH, names.CODE_LINE_NUMBER),
+            (names.CELERY_TASK_NAME, *names.CODE),
         ),
     ),
     on_uninstall=chords.forget,

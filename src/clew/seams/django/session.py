@@ -90,9 +90,7 @@ SEAM = Seam(
             (
                 names.DJANGO_SESSION_ENGINE,
                 *((names.DJANGO_SESSION_EMPTY,) if name == "load" else ()),
-                names.CODE_FUNCTION_NAME,
-                names.CODE_FILE_PATH,
-                names.CODE_LINE_NUMBER,
+                *names.CODE,
             ),
         )
         for name, where in (

@@ -196,11 +196,8 @@ SEAM = Seam(
             "INTERNAL",
             "below a publish span that has ended: nobody reads the queue, as the broker said later; a point in time",
             (
-                names.MESSAGING_DESTINATION_NAME,
-                names.CELERY_HAS_CONSUMERS,
-                names.CLEW_FINDINGS,
-                names.CLEW_FINDING_ANY,
-                names.CLEW_FINDING_COUNT,
+                *(names.MESSAGING_DESTINATION_NAME, names.CELERY_HAS_CONSUMERS, names.CLEW_FINDINGS),
+                *(names.CLEW_FINDING_ANY, names.CLEW_FINDING_COUNT),
             ),
         ),
     ),

@@ -229,7 +229,7 @@ def _after_run(task: Any, request: Any, fate: Fate, over: Ended) -> FateReport |
 def _attributes(task: Any, request: Any, fate: Fate) -> Attributes:
     found = run_attributes(task, request)
     if isinstance(task, Unregistered):
-        for key in (names.CODE_FUNCTION_NAME, names.CODE_FILE_PATH, names.CODE_LINE_NUMBER):
+        for key in names.CODE:
             found.pop(key, None)
     found[names.CELERY_ACTION] = found[names.MESSAGING_OPERATION_NAME] = KINDS[fate.outcome].verb
     found[names.CELERY_OUTCOME] = fate.outcome

@@ -110,7 +110,6 @@ def _at(module: str, function: str, around: Around, since: str = "") -> Patch:
     return Patch(module, function, around, is_imported_by_name=True, since=since)
 
 
-_CODE = (names.CODE_FUNCTION_NAME, names.CODE_FILE_PATH, names.CODE_LINE_NUMBER)
 SEAM = Seam(
     "django.auth",
     patches=(
@@ -141,7 +140,7 @@ SEAM = Seam(
             (
                 names.DJANGO_AUTH_BACKEND,
                 names.DJANGO_AUTH_OUTCOME,
-                *_CODE,
+                *names.CODE,
             ),
         ),
         SpanDoc("auth login", "INTERNAL", "a user is put into the session"),
@@ -151,13 +150,13 @@ SEAM = Seam(
             "auth load_user",
             "INTERNAL",
             "the user is loaded for the request; the line is the one that first asked for it",
-            (names.DJANGO_AUTH_ANONYMOUS, *_CODE),
+            (names.DJANGO_AUTH_ANONYMOUS, *names.CODE),
         ),
         SpanDoc(
             "auth has_perm",
             "INTERNAL",
             "the backends are asked for a permission, of superusers they are not; `auth has_module_perms` likewise",
-            (names.DJANGO_AUTH_PERMISSION, names.DJANGO_AUTH_GRANTED, names.DJANGO_AUTH_QUERY_COUNT, *_CODE),
+            (names.DJANGO_AUTH_PERMISSION, names.DJANGO_AUTH_GRANTED, names.DJANGO_AUTH_QUERY_COUNT, *names.CODE),
         ),
     ),
     on_uninstall=auth_backends.forget,

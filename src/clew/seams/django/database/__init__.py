@@ -82,7 +82,7 @@ def _opened(local: LocalTrace, cursor: Any, sql: Any, params: Any, many: Any) ->
     statement, connection = statement_of(sql, params, cursor, caller), cursor.db
     if statement.is_control and _is_djangos(caller):
         return None
-    query = Query(local, statement, connection, params, many, caller)
+    query = Query(local, statement, connection, connection.alias, params, many, caller)
     queries = local.queries or local.of_queries()
     if not connection.autocommit:
         query.transaction = transaction_queries.begun(connection, statement, caller)
@@ -250,22 +250,11 @@ SEAM = Seam(
             "CLIENT",
             "a query; equal ones from the same line below one span are one span",
             (
-                names.DB_SYSTEM_NAME,
-                names.DB_NAMESPACE,
-                names.DB_OPERATION_NAME,
-                names.DB_OPERATION_BATCH_SIZE,
-                names.DB_COLLECTION_NAME,
-                names.DB_QUERY_TEXT,
-                names.DB_QUERY_SUMMARY,
-                names.DB_QUERY_PARAMETER,
-                names.DB_RESPONSE_STATUS_CODE,
-                names.DB_RESPONSE_RETURNED_ROWS,
-                names.DJANGO_DB_ALIAS,
-                names.SERVER_ADDRESS,
-                names.SERVER_PORT,
-                names.CODE_FUNCTION_NAME,
-                names.CODE_FILE_PATH,
-                names.CODE_LINE_NUMBER,
+                *(names.DB_SYSTEM_NAME, names.DB_NAMESPACE, names.DB_OPERATION_NAME, names.DB_OPERATION_BATCH_SIZE),
+                *(names.DB_COLLECTION_NAME, names.DB_QUERY_TEXT, names.DB_QUERY_SUMMARY, names.DB_QUERY_PARAMETER),
+                *(names.DB_RESPONSE_STATUS_CODE, names.DB_RESPONSE_RETURNED_ROWS, names.DJANGO_DB_ALIAS),
+                *(names.SERVER_ADDRESS, names.SERVER_PORT),
+                *names.CODE,
                 names.CLEW_DB_PHASE,
             ),
         ),

@@ -44,7 +44,7 @@ def tell(repeats: Repeats, cursor: Any, took_ns: int) -> None:
     local = local_trace.current() or local_trace.of_current_span()
     if local is None:
         return
-    query = Query(local, repeats.statement, cursor.db, None, is_many=False, frame=None)
+    query = Query(local, repeats.statement, cursor.db, cursor.db.alias, None, is_many=False, frame=None)
     query.repeats, query.duration_ns, query.rows = repeats, took_ns, cursor.cursor.rowcount
     for on_slow in watchers.on_slow if took_ns >= watchers.slow_ns else ():
         on_slow(query)

@@ -97,11 +97,8 @@ SEAM = Seam(
             "a Jinja2 template that is rendered, included, extended or imported; equal ones below one span that have "
             "nothing under them are one span",
             (
-                names.DJANGO_TEMPLATE_NAME,
-                names.DJANGO_TEMPLATE_ENGINE,
-                names.DJANGO_TEMPLATE_ROLE,
-                names.CODE_FILE_PATH,
-                names.DJANGO_TEMPLATE_LOAD_MS,
+                *(names.DJANGO_TEMPLATE_NAME, names.DJANGO_TEMPLATE_ENGINE, names.DJANGO_TEMPLATE_ROLE),
+                *(names.CODE_FILE_PATH, names.DJANGO_TEMPLATE_LOAD_MS),
             ),
         ),
         SpanDoc(
@@ -109,9 +106,7 @@ SEAM = Seam(
             "INTERNAL",
             "a Jinja2 template is found, read and compiled, where that takes 5 ms or more: mostly once in a process",
             (
-                names.DJANGO_TEMPLATE_NAME,
-                names.DJANGO_TEMPLATE_ENGINE,
-                names.DJANGO_TEMPLATE_ROLE,
+                *(names.DJANGO_TEMPLATE_NAME, names.DJANGO_TEMPLATE_ENGINE, names.DJANGO_TEMPLATE_ROLE),
                 names.CODE_FILE_PATH,
             ),
         ),

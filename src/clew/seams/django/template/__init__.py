@@ -150,10 +150,7 @@ def _close_block(opened: tuple[OpenSpan, Any], error: BaseException | None) -> N
 
 _BASE, _TAGS = "django.template.base", "django.template.loader_tags"
 _TEMPLATE = (
-    names.DJANGO_TEMPLATE_NAME,
-    names.DJANGO_TEMPLATE_ENGINE,
-    names.DJANGO_TEMPLATE_ROLE,
-    names.CODE_FILE_PATH,
+    *(names.DJANGO_TEMPLATE_NAME, names.DJANGO_TEMPLATE_ENGINE, names.DJANGO_TEMPLATE_ROLE, names.CODE_FILE_PATH),
     names.DJANGO_TEMPLATE_QUERY_COUNT,
 )
 

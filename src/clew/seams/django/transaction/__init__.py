@@ -45,8 +45,6 @@ from clew.story.transactions import (
     Transaction,
 )
 
-_CODE = (names.CODE_FUNCTION_NAME, names.CODE_FILE_PATH, names.CODE_LINE_NUMBER)
-
 
 class Entering:
     """A block that is being entered.
@@ -267,18 +265,12 @@ SEAM = Seam(
             "INTERNAL",
             "an outermost `atomic`, until the database has committed or rolled back; equal ones side by side are one",
             (
-                names.DJANGO_DB_ALIAS,
-                names.DJANGO_TRANSACTION_OUTCOME,
-                names.DJANGO_TRANSACTION_REASON,
-                names.DJANGO_TRANSACTION_DURABLE,
-                names.DJANGO_TRANSACTION_ATOMIC_REQUEST,
-                names.DJANGO_TRANSACTION_MANUAL,
-                names.DJANGO_TRANSACTION_QUERIES,
-                names.DJANGO_TRANSACTION_WRITES,
-                names.DJANGO_TRANSACTION_END_MS,
-                names.DJANGO_TRANSACTION_LOCK_HELD_MS,
+                *(names.DJANGO_DB_ALIAS, names.DJANGO_TRANSACTION_OUTCOME, names.DJANGO_TRANSACTION_REASON),
+                *(names.DJANGO_TRANSACTION_DURABLE, names.DJANGO_TRANSACTION_ATOMIC_REQUEST),
+                *(names.DJANGO_TRANSACTION_MANUAL, names.DJANGO_TRANSACTION_QUERIES, names.DJANGO_TRANSACTION_WRITES),
+                *(names.DJANGO_TRANSACTION_END_MS, names.DJANGO_TRANSACTION_LOCK_HELD_MS),
                 names.DJANGO_TRANSACTION_EXTERNAL_MS,
-                *_CODE,
+                *names.CODE,
             ),
         ),
         SpanDoc(
@@ -286,13 +278,9 @@ SEAM = Seam(
             "INTERNAL",
             "an `atomic` inside another",
             (
-                names.DJANGO_DB_ALIAS,
-                names.DJANGO_TRANSACTION_OUTCOME,
-                names.DJANGO_TRANSACTION_REASON,
-                names.DJANGO_TRANSACTION_QUERIES,
-                names.DJANGO_TRANSACTION_WRITES,
-                names.DJANGO_TRANSACTION_END_MS,
-                *_CODE,
+                *(names.DJANGO_DB_ALIAS, names.DJANGO_TRANSACTION_OUTCOME, names.DJANGO_TRANSACTION_REASON),
+                *(names.DJANGO_TRANSACTION_QUERIES, names.DJANGO_TRANSACTION_WRITES, names.DJANGO_TRANSACTION_END_MS),
+                *names.CODE,
             ),
         ),
         on_commit.SPAN,

@@ -130,11 +130,7 @@ SPAN = SpanDoc(
     "INTERNAL",
     "an on_commit hook, linked to its transaction",
     (
-        names.DJANGO_DB_ALIAS,
-        names.DJANGO_ON_COMMIT_ROBUST,
-        names.DJANGO_TRANSACTION_SPAN_ID,
-        names.CODE_FUNCTION_NAME,
-        names.CODE_FILE_PATH,
-        names.CODE_LINE_NUMBER,
+        *(names.DJANGO_DB_ALIAS, names.DJANGO_ON_COMMIT_ROBUST, names.DJANGO_TRANSACTION_SPAN_ID),
+        *names.CODE,
     ),
 )

@@ -74,14 +74,9 @@ SEAM = Seam(
             "the view: the function, Ninja's too; of a class-based one, its class, with the method that handles the "
             "request",
             (
-                names.DJANGO_VIEW_NAME,
-                names.DJANGO_VIEW_KIND,
-                names.DJANGO_VIEW_HANDLER,
-                names.GRAPHQL_OPERATION_NAME,
-                names.GRAPHQL_OPERATION_TYPE,
-                names.CODE_FUNCTION_NAME,
-                names.CODE_FILE_PATH,
-                names.CODE_LINE_NUMBER,
+                *(names.DJANGO_VIEW_NAME, names.DJANGO_VIEW_KIND, names.DJANGO_VIEW_HANDLER),
+                *(names.GRAPHQL_OPERATION_NAME, names.GRAPHQL_OPERATION_TYPE),
+                *names.CODE,
             ),
         ),
     ),
