@@ -91,6 +91,10 @@ DJANGO_AUTH_QUERY_COUNT: Final = _name(
 )
 DJANGO_SESSION_ENGINE: Final = _name("django.session.engine", "module of the engine")
 DJANGO_SESSION_EMPTY: Final = _name("django.session.empty", "true where there was none, or nothing in it")
+DJANGO_MAIL_BACKEND: Final = _name("django.mail.backend", "class of the mail backend")
+DJANGO_MAIL_MESSAGE_COUNT: Final = _name("django.mail.message_count", "messages it was given")
+DJANGO_MAIL_RECIPIENT_COUNT: Final = _name("django.mail.recipient_count", "recipients of them all (to, cc, bcc)")
+DJANGO_MAIL_SENT_COUNT: Final = _name("django.mail.sent_count", "messages it says it has sent")
 
 MESSAGING_SYSTEM: Final = _name("messaging.system", "rabbitmq, redis, or the name of kombu's transport")
 MESSAGING_OPERATION_NAME: Final = _name("messaging.operation.name", "apply_async or run")

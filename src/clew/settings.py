@@ -108,6 +108,7 @@ class Settings:
     django_cache: bool = _doc(True, "seam django.cache: what is asked of caches, hit or miss")
     django_database: bool = _doc(True, "seam django.database: queries")
     django_transaction: bool = _doc(True, "seam django.transaction: transactions, savepoints, on_commit hooks")
+    django_mail: bool = _doc(True, "seam django.mail: mail that is sent")
     django_server: bool = _doc(True, "seam django.server: spans outlive a stopped uvicorn")
     celery_publish: bool = _doc(True, "seam celery.publish: the PRODUCER span")
     celery_receive: bool = _doc(True, "seam celery.receive: how long a task waited in the broker and in the worker")

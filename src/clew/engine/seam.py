@@ -162,6 +162,13 @@ class Seam:
         if self.is_installed:
             self._undo.append(replace(owner, attribute, wrap))
 
+    def stand_at(self, patch: Patch) -> None:
+        """Stand at one more place, which the site's settings name, now or when its module is imported."""
+        if self.is_installed and patch.module in sys.modules:
+            self._apply(patch, sys.modules[patch.module])
+        elif self.is_installed:
+            self._await(patch)
+
     def undo_with(self, undo: Callable[[], None]) -> None:
         """Have something that was changed at run time undone with the seam."""
         self._undo.append(undo)

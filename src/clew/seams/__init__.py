@@ -26,6 +26,7 @@ SEAMS = (
     "django.database",
     "django.transaction",
     "django.cache",
+    "django.mail",
     "django.server",
     "celery.publish",
     "celery.canvas",
