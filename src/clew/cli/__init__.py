@@ -67,7 +67,9 @@ def _dispatch(arguments: list[str]) -> int:
     for name in _available():
         if name == wanted:
             module = importlib.import_module(f"clew.cli.{name}")
-            module.add_parser(subparsers)
+            described = {"description": module.DESCRIPTION, "epilog": module.EPILOG, "allow_abbrev": name != "demo"}
+            raw = argparse.RawDescriptionHelpFormatter
+            module.add_arguments(subparsers.add_parser(name, help=_COMMANDS[name], formatter_class=raw, **described))
         else:
             subparsers.add_parser(name, help=_COMMANDS[name])
     args = parser.parse_args(arguments)

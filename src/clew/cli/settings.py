@@ -19,7 +19,8 @@ from clew.cli.terminal import Terminal
 from clew.detectors import unknown_detectors
 from clew.settings import FIELDS, PREFIX, Resolved, SettingsError, resolve
 
-_EPILOG = """\
+DESCRIPTION = "Show every setting of clew, its value and where it came from."
+EPILOG = """\
 a value comes from the first of these that is there:
   argument        setup_tracing(task_parent="link")
   environment     CLEW_TASK_PARENT=link
@@ -34,19 +35,8 @@ class _UnreadableError(Exception):
     """Django's settings cannot be read; the message is one line."""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the subcommand.
-
-    Args:
-        subparsers: what `ArgumentParser.add_subparsers` returned.
-    """
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "settings",
-        help="show every setting, its value and where it came from",
-        description="Show every setting of clew, its value and where it came from.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the subcommand takes."""
     parser.add_argument(
         "--settings-module",
         metavar="MODULE",

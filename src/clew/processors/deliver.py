@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -120,25 +120,20 @@ class DeliverProcessor(SpanProcessor):
         context = span.get_span_context()
         if context is None or not context.trace_flags.sampled:
             return
-        try:
-            item = self.outgoing.encode(span)
-        except Exception as error:  # noqa: BLE001 - ours must not reach the application
-            isolation.report(error, __name__)
-            item = None
-        self._accept(item)
+        self._accept(self.outgoing.encode, span)
 
     def take(self, span: LightSpan) -> None:
         """As `on_end`, of a light span: it is read as it is, no ReadableSpan is made."""
         if not span.is_sampled:
             return
+        self._accept(self.outgoing.encode_light, span)
+
+    def _accept(self, encode: Callable[[Any], Item | None], span: Any) -> None:
         try:
-            item = self.outgoing.encode_light(span)
+            item = encode(span)
         except Exception as error:  # noqa: BLE001 - ours must not reach the application
             isolation.report(error, __name__)
             item = None
-        self._accept(item)
-
-    def _accept(self, item: Item | None) -> None:
         if item is None:
             self._lose("invalid")
         elif not self.is_on:

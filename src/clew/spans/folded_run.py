@@ -7,18 +7,17 @@ it has to have an id, an attribute or a child, it becomes a span of its own, whi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextvars import Token
 from time import time_ns
 from typing import Any
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanContext
+from opentelemetry.trace import SpanContext
 from opentelemetry.trace.propagation import _SPAN_KEY
-from opentelemetry.trace.status import Status, StatusCode
 
 from clew.spans import folding, local_spans
 from clew.spans.current import SUPPRESS, attach, get_current, reset
+from clew.spans.forwarding import ForwardingSpan
 from clew.spans.identity import StaticAttributes
 from clew.spans.light_span import LightSpan
 
@@ -27,7 +26,7 @@ from clew.spans.light_span import LightSpan
 _Ended = tuple[LightSpan, Any, Any, int, int, Any]
 
 
-class FoldedRun(Span):
+class FoldedRun(ForwardingSpan):
     """A run of what `first` stands for; used again for each.
 
     Args:
@@ -134,40 +133,6 @@ class FoldedRun(Span):
     def is_recording(self) -> bool:
         """Whether the run is not over."""
         return self._is_open
-
-    def set_attribute(self, key: str, value: Any) -> None:
-        """Set an attribute on its span."""
-        self.resolve().set_attribute(key, value)
-
-    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
-        """Set several attributes on its span."""
-        self.resolve().set_attributes(attributes)
-
-    def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
-        """Add an event to its span."""
-        self.resolve().add_event(name, attributes, timestamp)
-
-    def add_link(self, context: SpanContext, attributes: Any = None) -> None:
-        """Add a link to its span."""
-        self.resolve().add_link(context, attributes)
-
-    def update_name(self, name: str) -> None:
-        """Rename its span."""
-        self.resolve().update_name(name)
-
-    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
-        """Set the status of its span."""
-        self.resolve().set_status(status, description)
-
-    def record_exception(
-        self,
-        exception: BaseException,
-        attributes: Any = None,
-        timestamp: int | None = None,
-        escaped: bool = False,  # noqa: FBT001, FBT002 - OpenTelemetry's signature
-    ) -> None:
-        """Add an `exception` event to its span."""
-        self.resolve().record_exception(exception, attributes, timestamp, escaped)
 
     def end(self, end_time: int | None = None) -> None:
         """End its span."""

@@ -11,17 +11,16 @@ import importlib.util
 import os
 import socket
 import sys
-from typing import Any
 
 from clew.cli.demo.processes import become
 
 _NEEDED = ("django", "celery")
 
-_DESCRIPTION = """\
+DESCRIPTION = """\
 Start a Django site (SQLite) and a prefork Celery worker, each under opentelemetry-instrument;
 log in, place an order whose invoice is a task; show the trace that runs through both processes.
 """
-_EPILOG = """\
+EPILOG = """\
 the spans go elsewhere too, over gRPC or HTTP, when the standard variables say where:
   OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 clew demo
 
@@ -33,20 +32,8 @@ are URLs; without them, files in ./clew-demo):
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the subcommand.
-
-    Args:
-        subparsers: what `ArgumentParser.add_subparsers` returned.
-    """
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "demo",
-        help="run a small Django site and a Celery worker, and show their traces",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the subcommand takes."""
     ending = parser.add_mutually_exclusive_group()
     ending.add_argument("--once", action="store_true", help="show the traces and end (the default)")
     ending.add_argument("--keep", action="store_true", help="then leave the site running, until Ctrl-C")

@@ -26,7 +26,8 @@ _STYLES = {OK: "good", WARNING: "finding", PROBLEM: "error"}
 _LEVEL_WIDTH, _TOPIC_WIDTH = 9, 10
 _MOST_LINES = 12
 
-_EPILOG = """\
+DESCRIPTION = "Check what keeps traces from appearing, and tasks from running."
+EPILOG = """\
 examples:
   clew doctor                               in the site's directory, beside manage.py
   clew doctor --app shop.celery:app         with the Celery app named
@@ -36,19 +37,8 @@ exit code: 0, or 1 if anything is a problem (warnings are none).
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the subcommand.
-
-    Args:
-        subparsers: what `ArgumentParser.add_subparsers` returned.
-    """
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "doctor",
-        help="check what keeps traces from being complete",
-        description="Check what keeps traces from appearing, and tasks from running.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the subcommand takes."""
     parser.add_argument(
         "--settings-module",
         metavar="MODULE",

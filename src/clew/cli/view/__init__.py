@@ -11,7 +11,6 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from clew.cli.terminal import Terminal
 from clew.cli.view.receiver import Receiver, ReceiverError
@@ -24,7 +23,8 @@ _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 _LOOK_SECONDS = 0.1
 _LOOPBACK = ("127.", "localhost", "::1")
 
-_EPILOG = """\
+DESCRIPTION = "Receive traces over OTLP and show each one as a tree when it is complete."
+EPILOG = """\
 point an application here:
   OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317          (gRPC, the default)
   OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf \\
@@ -39,19 +39,8 @@ examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the subcommand.
-
-    Args:
-        subparsers: what `ArgumentParser.add_subparsers` returned.
-    """
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "view",
-        help="receive traces on this machine and show each one as a tree",
-        description="Receive traces over OTLP and show each one as a tree when it is complete.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the subcommand takes."""
     listen = parser.add_argument_group("where to listen")
     listen.add_argument("--host", default="127.0.0.1", help="address (default: 127.0.0.1, this machine only)")
     listen.add_argument("--grpc-port", type=_port, default=4317, metavar="PORT", help="default: 4317")

@@ -18,7 +18,8 @@ from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.seams.django.middleware import chain as middleware_chain
 from clew.seams.django.middleware import hooks as middleware_hooks
-from clew.seams.django.middleware.cursor import Layer, enter, leave
+from clew.seams.django.middleware.cursor import enter, leave
+from clew.seams.django.middleware.layer import Layer
 from clew.source import code_location
 from clew.story import local_trace
 

@@ -7,10 +7,9 @@ request's span, as under contrib.
 
 from __future__ import annotations
 
-from itertools import compress, repeat
-from operator import floordiv, sub
+from itertools import compress
+from operator import sub
 from time import time_ns
-from types import FunctionType
 from typing import Any
 
 from opentelemetry.context import attach, detach
@@ -19,9 +18,10 @@ from opentelemetry.trace import Span, SpanContext, set_span_in_context
 from clew import attributes as names
 from clew.engine import configuration
 from clew.engine.http_answer import is_answer
+from clew.seams.django.middleware.layer import Layer, Phase, Timings
 from clew.seams.django.request import call_request_hook
 from clew.settings import Settings
-from clew.source import code_location
+from clew.spans.forwarding import ForwardingSpan
 from clew.spans.scope import OpenSpan, Scope
 from clew.story import local_trace
 from clew.story.local_trace import LocalTrace
@@ -35,98 +35,7 @@ _MAX_SEQUENCES = 100
 _SHARE, _LONG_NS = 10, 10_000_000
 
 
-class Phase:
-    """A phase of a layer: what begins when the chain reaches it.
-
-    Args:
-        layer: whose.
-        name: request, view, template_response, exception or response.
-    """
-
-    __slots__ = ("is_before_view", "layer", "name")
-
-    def __init__(self, layer: Layer, name: str) -> None:
-        self.layer, self.name = layer, name
-        self.is_before_view = name in ("request", "view")
-
-
-class Layer:
-    """One middleware of a chain (or, without a name, the handler below them all).
-
-    Args:
-        name: its dotted name.
-        target: the middleware, or its hook.
-        phase: of a hook, which it is.
-    """
-
-    __slots__ = (
-        "_code",
-        "hook",
-        "is_hook_position",
-        "name",
-        "outer",
-        "request",
-        "response",
-        "short_name",
-        "target",
-        "timings",
-    )
-
-    def __init__(self, name: str, target: Any = None, phase: str = "") -> None:
-        self.name = name
-        self.short_name = name.rpartition(".")[2]
-        self.target = target
-        self.request = Phase(self, "request") if name else None
-        self.response = Phase(self, "response") if name else None
-        self.hook = Phase(self, phase) if phase else None
-        self._code: dict[str, dict[str, Any]] = {}
-        self.outer: Layer | None = None
-        self.is_hook_position = False
-        # Of the outermost layer: how the times of a request are written, by the phases it went through.
-        self.timings: dict[tuple[Phase | None, ...], Timings] = {}
-
-    def code(self, phase: str) -> dict[str, Any]:
-        """`code.*` of what runs in that phase, looked up when it first is a span."""
-        found = self._code.get(phase)
-        if found is None:
-            found = self._code[phase] = self._located(phase)
-        return found
-
-    def _located(self, phase: str) -> dict[str, Any]:
-        if isinstance(self.target, FunctionType) or hasattr(self.target, "__func__"):
-            return code_location.code_attributes(self.target)
-        kind = type(self.target)
-        # MiddlewareMixin's __call__ is Django's; what the middleware says itself is in its hooks.
-        for name in (f"process_{phase}", "__call__", "process_request", "process_response", "process_view"):
-            method = getattr(kind, name, None)
-            if method is not None and getattr(method, "__module__", "") != "django.utils.deprecation":
-                return {**code_location.code_attributes(method), names.CODE_FUNCTION_NAME: f"{self.name}.{name}"}
-        return code_location.code_attributes(kind)
-
-
-class Timings:
-    """How the times of a sequence of phases are written; most requests of a site go through the same one.
-
-    Args:
-        phases: the sequence; None between phases.
-    """
-
-    __slots__ = ("_template", "are_phases")
-
-    def __init__(self, phases: tuple[Phase | None, ...]) -> None:
-        self.are_phases = [phase is not None for phase in phases]
-        # `%.0s` takes a time and writes nothing.
-        self._template = "".join(
-            "%.0s" if phase is None else f", {phase.layer.short_name.replace('%', '%%')} {phase.name} %dus"
-            for phase in phases
-        )
-
-    def text(self, times_ns: list[int]) -> str:
-        """`SessionMiddleware request 12us, ...`."""
-        return (self._template % tuple(map(floordiv, times_ns, repeat(1000))))[2:]
-
-
-class Cursor(Span):
+class Cursor(ForwardingSpan):
     """The current span while the chain runs; stands for the phase the request is in.
 
     A phase that begins is a stamp (when, which), and no more: how long it took is worked out at the end of the chain.
@@ -261,39 +170,9 @@ class Cursor(Span):
     def __getattr__(self, name: str) -> Any:
         return getattr(self._server, name)
 
-    def set_attribute(self, key: str, value: Any) -> None:
-        """Set on the request's span."""
-        self._server.set_attribute(key, value)
-
-    def set_attributes(self, attributes: Any) -> None:
-        """Set on the request's span."""
-        self._server.set_attributes(attributes)
-
-    def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
-        """Add to the request's span."""
-        self._server.add_event(name, attributes, timestamp)
-
-    def add_link(self, context: SpanContext, attributes: Any = None) -> None:
-        """Add to the request's span."""
-        self._server.add_link(context, attributes)
-
-    def update_name(self, name: str) -> None:
-        """Rename the request's span."""
-        self._server.update_name(name)
-
-    def set_status(self, status: Any, description: str | None = None) -> None:
-        """Set on the request's span."""
-        self._server.set_status(status, description)
-
-    def record_exception(
-        self,
-        exception: BaseException,
-        attributes: Any = None,
-        timestamp: int | None = None,
-        escaped: bool = False,  # noqa: FBT001, FBT002 - OpenTelemetry's signature
-    ) -> None:
-        """Record on the request's span."""
-        self._server.record_exception(exception, attributes, timestamp, escaped)
+    def resolve(self) -> Span:
+        """The request's span."""
+        return self._server
 
     def end(self, end_time: int | None = None) -> None:
         """Nothing: the request's span is ended by its seam only."""

@@ -10,7 +10,8 @@ from typing import Any
 
 from clew.engine.wrapper import Around
 from clew.seams.django import contrib
-from clew.seams.django.middleware.cursor import Cursor, Layer, Phase, cursor_of
+from clew.seams.django.middleware.cursor import Cursor, cursor_of
+from clew.seams.django.middleware.layer import Layer, Phase
 from clew.seams.django.request.outcome import status_of
 from clew.source import code_location
 from clew.story import local_trace
