@@ -13,6 +13,7 @@ from clew.cli.demo.mistakes import MISTAKES
 from clew.cli.view.receiver import Receiver
 from tests.cli.test_demo import WORKS_IN_THIS_TIME, launch, make_scratch
 
+pytestmark = pytest.mark.slow
 SITE = Path(clew.cli.__file__).parent / "demo_site"
 QUERIES, TRANSACTIONS = "mistakes/queries.py", "mistakes/transactions.py"
 TASKS, CARRIER, TEMPLATE = "tasks.py", "mistakes/carrier.py", "templates/shop/mistakes/customers.html"

@@ -39,6 +39,7 @@ from clew.seams import SEAMS
 from tests.processes import Process
 from tests.services import require
 
+pytestmark = pytest.mark.slow
 RUN = "import sys; from clew.cli import main; sys.exit(main())"
 BROKERS = [
     pytest.param("redis://:hunter2@127.0.0.1:6379/11", marks=pytest.mark.redis, id="redis"),
@@ -291,7 +292,7 @@ def test_silent_servers_are_not_waited_for(site):
         options = ("--timeout", "1")
         code, checks, _ = doctor(site, *options, **variables, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}")
     assert code == 1
-    assert time.monotonic() - began < 20  # 2 s, and what starting Python takes on a busy machine
+    assert time.monotonic() - began < 60  # 2 s, and what starting Python takes on a busy machine
     assert "does not answer in time" in only(checks, "exporter").text
     assert only(checks, "broker").level == "problem"
 

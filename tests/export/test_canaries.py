@@ -13,6 +13,7 @@ from tests.export.test_signals import PLAIN, WRAPPER
 from tests.processors.collectors import http_collector
 from tests.services import require
 
+pytestmark = pytest.mark.slow
 CANARY = re.compile(rb"cAnary7x(\d+)")
 ALL = {"OTEL_METRICS_EXPORTER": "otlp", "OTEL_LOGS_EXPORTER": "otlp"}
 DISTRO = {"OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED": "true", "CANARY_POSTGRES": "1", "CANARY_REDIS": "1"}

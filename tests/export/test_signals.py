@@ -17,6 +17,7 @@ import pytest
 from tests.processors.collectors import http_collector, refusing
 from tests.seams.celery.test_worker import _connections, site, wait_for_finished  # noqa: F401 - a fixture
 
+pytestmark = pytest.mark.slow
 PLAIN = {"OTEL_PYTHON_CONFIGURATOR": "none", "OTEL_PYTHON_DISTRO": "none"}
 WRAPPER = ["-c", "from opentelemetry.instrumentation.auto_instrumentation import run; run()", sys.executable]
 REQUEST = """

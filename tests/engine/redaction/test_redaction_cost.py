@@ -245,6 +245,7 @@ def test_the_check_of_patterns_can_fail():
     assert not list(unbounded_before_the_end(parser.parse(r"ab{1,9}c*")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_hostile_text_costs_a_bounded_number_of_steps_for_each_character(steps, piece):
     redactor = redaction.Redactor()

@@ -100,7 +100,7 @@ def _revoke_before(here: Place) -> None:
 
 def _revoke_waiting(here: Place) -> None:
     task_id = uuid.uuid4().hex
-    here.app.tasks["add"].apply_async((1, 2), task_id=task_id, countdown=8)
+    here.app.tasks["add"].apply_async((1, 2), task_id=task_id, countdown=15)
     here.worker.wait_for_log(f"[{task_id}] received")
     _revoke(here, task_id)
 

@@ -196,7 +196,7 @@ def test_an_error_of_ours_does_not_reach_beat(app, monkeypatch):
     with tracing() as trace:
         scheduler = scheduler_of(app, monkeypatch, Scheduler, "every second")
         assert scheduler.tick() == 0
-        assert [span.name for span in trace.spans] == ["apply_async/add"]
+        assert {span.name for span in trace.spans} - {"beat tick"} == {"apply_async/add"}  # a slow tick is told
         scheduler.close()
 
 

@@ -100,8 +100,8 @@ def test_a_worker_whose_only_child_is_busy(tmp_path, broker):
     prefetched = [run.attributes["celery.prefetch_ms"] for run in naps]
     queued = [run.attributes["celery.queue_ms"] for run in naps]
     assert prefetched[0] < prefetched[1]
-    assert prefetched[1] >= 300
-    assert queued[-1] > 300
+    assert prefetched[1] > 100
+    assert queued[-1] > 100
     assert min(queued + prefetched) >= 0
     assert all("celery.clock_skew_ms" not in run.attributes for run in naps)
     assert 900 < late.attributes["celery.eta_ms"] <= 1000

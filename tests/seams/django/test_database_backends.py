@@ -15,6 +15,7 @@ import pytest
 
 from tests.services import require
 
+pytestmark = pytest.mark.slow
 PROGRAM = Path(__file__).with_name("database_program.py")
 BACKENDS = [
     pytest.param("psycopg", marks=pytest.mark.postgres),
