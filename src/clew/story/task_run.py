@@ -48,4 +48,5 @@ class TaskRun:
     @property
     def is_redelivered(self) -> bool:
         """Whether the broker says that it has delivered this message before."""
-        return bool((self.request.delivery_info or {}).get("redelivered"))
+        delivery = self.request.delivery_info
+        return isinstance(delivery, dict) and bool(delivery.get("redelivered"))

@@ -24,6 +24,7 @@ from clew.engine.seam import Patch, Seam
 from clew.engine.wrapper import Around
 from clew.seams.celery.message.headers import RECEIVED, Received, chord_run_ids, read_received
 from clew.seams.celery.message.metrics import consumed
+from clew.seams.celery.message.values import count_of, mapping_of, text_of
 from clew.seams.celery.receivers import Receivers
 from clew.spans import scope as spans
 from clew.spans.pipeline import Pipeline
@@ -62,11 +63,11 @@ def _held(request: Any) -> dict[str, Any] | None:
 
 def _ids(pipeline: Pipeline, request: Any, held: dict[str, Any]) -> tuple[int, int]:
     """Trace and span id of a run, unique for each delivery, also where a chord's are derived."""
-    index = held.get("group_index")
-    nesting = held.get("replaced_task_nesting") or 0
-    is_first = not (held.get("retries") or (held.get("delivery_info") or {}).get("redelivered"))
+    index = count_of(held.get("group_index"))
+    nesting = count_of(held.get("replaced_task_nesting")) or 0
+    is_first = not (count_of(held.get("retries")) or mapping_of(held.get("delivery_info")).get("redelivered"))
     if index is not None and is_first and request.chord and derives_chord_ids(pipeline, nesting):
-        ids = chord_run_ids(str(held.get("group")), index, nesting)
+        ids = chord_run_ids(text_of(held.get("group")), index, nesting)
         if ids[1] not in _given:
             _given[ids[1]] = None
             if len(_given) > _MAX_REMEMBERED:
@@ -80,7 +81,7 @@ def _count(req: Any) -> None:
     held = _held(req)
     if held is None:
         return
-    attempt = held.get("retries"), held.get("replaced_task_nesting")
+    attempt = count_of(held.get("retries")), count_of(held.get("replaced_task_nesting"))
     before = _started.pop(req.id, None)
     number = before[1] + 1 if before is not None and before[0] == attempt else 1
     _started[req.id] = attempt, number

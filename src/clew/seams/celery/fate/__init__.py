@@ -23,6 +23,7 @@ from clew.seams.celery.fate import own_classes
 from clew.seams.celery.fate import request as fate_request
 from clew.seams.celery.fate.child import at_end_of_run
 from clew.seams.celery.fate.span import SCOPE, Fate, FateReport, Unregistered, sentence, telling
+from clew.seams.celery.message.values import mapping_of, text_of
 from clew.seams.celery.receivers import Receivers
 from clew.story import local_trace
 
@@ -36,12 +37,12 @@ class State:
 
 
 def _unknown(consumer: Any, /, message: Any) -> FateReport | None:
-    headers = _mapping(message.headers)
+    headers = mapping_of(message.headers)
     # Protocol 1 has them in the body.
-    about = headers if "task" in headers else _mapping(message.payload)
-    name = str(about.get("task"))
+    about = headers if "task" in headers else mapping_of(message.payload)
+    name = text_of(about.get("task"))
     fate = Fate("unknown", f"{name} is not registered with this worker")
-    return telling(Unregistered(name, consumer.app), _context(consumer, message, str(about.get("id"))), fate)
+    return telling(Unregistered(name, consumer.app), _context(consumer, message, text_of(about.get("id"))), fate)
 
 
 def _rejected(sender: Any, message: Any, exc: BaseException | None = None, **_: Any) -> None:
@@ -61,15 +62,15 @@ def _of_message(consumer: Any, message: Any, fate: Fate) -> FateReport | None:
     request = _context(consumer, message)
     name = vars(request).get("task")
     task = consumer.app.tasks.get(name) if isinstance(name, str) else None
-    return telling(task or Unregistered(str(name or _NAMELESS), consumer.app), request, fate)
+    return telling(task or Unregistered(text_of(name) or _NAMELESS, consumer.app), request, fate)
 
 
 def _context(consumer: Any, message: Any, task_id: str | None = None) -> Any:
     """Celery's context of a message no `Request` was made of."""
     from celery.app.task import Context
 
-    properties, delivery = _mapping(message.properties), _mapping(message.delivery_info)
-    headers = dict(_mapping(message.headers))
+    properties, delivery = mapping_of(message.properties), mapping_of(message.delivery_info)
+    headers = dict(mapping_of(message.headers))
     headers.setdefault("id", task_id or properties.get("correlation_id"))
     info = {key: delivery.get(key) for key in ("exchange", "routing_key", "redelivered")}
     info["priority"] = properties.get("priority")
@@ -80,10 +81,6 @@ def _context(consumer: Any, message: Any, task_id: str | None = None) -> Any:
         correlation_id=properties.get("correlation_id"),
         delivery_info=info,
     )
-
-
-def _mapping(held: Any) -> dict[str, Any]:
-    return held if isinstance(held, dict) else {}
 
 
 def _prerun(task: Any, **_: Any) -> None:
@@ -131,6 +128,12 @@ _MESSAGE = (
     *names.CODE,
     *(names.MESSAGING_DESTINATION, names.CELERY_STATE, names.CELERY_RETRIES, names.CELERY_REDELIVERED),
     *(names.CELERY_HOSTNAME, names.CELERY_ORIGIN, names.CELERY_DELIVERY_INFO, names.CELERY_LINKED_TRACE_ID),
+    *(names.CELERY_ETA, names.CELERY_EXPIRES, names.CELERY_TIMELIMIT, names.CELERY_REPLY_TO),
+    *(names.CELERY_COMPRESSION, names.CELERY_ROOT_ID, names.CELERY_PARENT_ID, names.CELERY_GROUP_ID),
+    *(names.CELERY_GROUP_INDEX, names.CELERY_MAPPED_TASK, names.CELERY_MAPPED_COUNT),
+    *(names.CELERY_PREVIOUS_TRACE_ID, names.CELERY_PREVIOUS_SPAN_ID, names.CLEW_FAN_OUT_POSITION),
+    *(names.CLEW_FAN_OUT_OWN_TRACE, names.MESSAGING_ROUTING_KEY, names.MESSAGING_CONVERSATION_ID),
+    *(names.MESSAGING_CONTRIB_CONVERSATION_ID,),
     *(names.CELERY_LINKED_SPAN_ID, names.MESSAGING_SYSTEM, names.MESSAGING_OPERATION_NAME),
     *(names.MESSAGING_OPERATION_TYPE, names.MESSAGING_DESTINATION_NAME, names.MESSAGING_MESSAGE_ID),
     *(names.SERVER_ADDRESS, names.SERVER_PORT),

@@ -31,6 +31,7 @@ from clew.seams.celery.message import metrics
 from clew.seams.celery.message.attempts import Origin, attempting, origin_of
 from clew.seams.celery.message.attributes import Attributes, run_attributes
 from clew.seams.celery.message.headers import ids_of
+from clew.seams.celery.message.values import text_of
 from clew.spans import scope as spans
 from clew.spans.pipeline import Pipeline
 from clew.story.local_root import LocalRoot
@@ -126,7 +127,7 @@ class FateReport:
         """What Celery does from now on is below it."""
         self._inside.callback(detach, attach(set_span_in_context(self.above, self.origin.context)))
         if self._root is not None:
-            where = {names.CELERY_TASK_NAME: str(vars(self._request).get("task"))}
+            where = {names.CELERY_TASK_NAME: text_of(vars(self._request).get("task"))}
             self._inside.callback(LocalRoot(self._root, where).leave)
         self._inside.enter_context(attempting(self._request, self.origin.first, self.above))
         return self

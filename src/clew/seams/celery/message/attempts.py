@@ -40,6 +40,7 @@ from clew import attributes as names
 from clew.engine import configuration, needs
 from clew.seams.celery import contrib
 from clew.seams.celery.message.headers import ATTEMPTS, CHORD, FAN_OUT, read_attempts, read_place, write_attempts
+from clew.seams.celery.message.values import count_of
 from clew.spans import scope as spans
 
 Attributes = dict[str, Any]
@@ -48,6 +49,10 @@ needs.declare(
     *needs.attributes("opentelemetry.propagators.composite", "CompositePropagator", "_propagators"),
     consequence="every run asks the propagators, which costs it half a span more",
 )
+
+
+# Baggage's own limit; what is longer, or no text, was written by no propagator.
+_MAX_CARRIED, _MAX_VALUES = 8192, 64
 
 
 class HeaderGetter(Getter[Any]):
@@ -60,7 +65,8 @@ class HeaderGetter(Getter[Any]):
             value = self._apart(carrier).get(key)
         if value is None:
             return None
-        return [str(each) for each in value] if isinstance(value, (list, tuple)) else [str(value)]
+        given = value if isinstance(value, (list, tuple)) else (value,)
+        return [each for each in given[:_MAX_VALUES] if type(each) is str and len(each) <= _MAX_CARRIED] or None
 
     def keys(self, carrier: Any) -> list[str]:
         """Names of all headers."""
@@ -82,6 +88,11 @@ def header(request: Any, key: str) -> Any:
         apart = request.headers
         value = apart.get(key) if isinstance(apart, dict) else None
     return value
+
+
+def retries_of(request: Any) -> int:
+    """How often this task was tried before."""
+    return count_of(request.retries) or 0
 
 
 class Origin(NamedTuple):
@@ -118,7 +129,7 @@ _current: ContextVar[_Attempt | None] = ContextVar("clew_attempt", default=None)
 
 def enter(request: Any, first: SpanContext | None, span: Any) -> Any:
     """From now on, a retry of this task that is sent is its next attempt; give what is returned to `leave`."""
-    return _current.set(_Attempt(request.id, request.retries or 0, first, span, chord_of(request)))
+    return _current.set(_Attempt(request.id, retries_of(request), first, span, chord_of(request)))
 
 
 def leave(token: Any) -> None:
@@ -142,14 +153,14 @@ def attempting(request: Any, first: SpanContext | None, span: Any) -> Iterator[N
 def attempts_header(task_id: Any, retries: Any) -> str | None:
     """What the message of a retry says of the attempts before; None for any other message."""
     attempt = _current.get()
-    if attempt is None or attempt.task_id != task_id or not isinstance(retries, int) or retries <= attempt.retries:
+    if attempt is None or attempt.task_id != task_id or (count_of(retries) or 0) <= attempt.retries:
         return None
     return write_attempts(attempt.first, attempt.span.get_span_context())
 
 
 def pass_to_next(request: Any, first: SpanContext | None, span: Any) -> None:
     """An eager retry is no message: what the headers of one would say is kept until it begins."""
-    _eager_retries[request.id] = (request.retries or 0) + 1, first, span.get_span_context()
+    _eager_retries[request.id] = retries_of(request) + 1, first, span.get_span_context()
     if len(_eager_retries) > _MAX_EAGER_RETRIES:
         _eager_retries.popitem(last=False)
 
@@ -185,7 +196,7 @@ def origin_of(request: Any, attributes: Attributes) -> Origin:
     # Only a retry's: a site may give its request's headers on to another task.
     if request.is_eager:
         return _eager(request, attributes)
-    first, previous = read_attempts(header(request, ATTEMPTS)) if request.retries else (None, None)
+    first, previous = read_attempts(header(request, ATTEMPTS)) if retries_of(request) else (None, None)
     # Nothing of the worker's own context: what a task leaves behind must not become the parent of the next.
     context = _extracted(request)
     published = get_current_span(context).get_span_context()
@@ -197,7 +208,7 @@ def origin_of(request: Any, attributes: Attributes) -> Origin:
     if first is not None and first.span_id != published.span_id:
         links = (_link(first, "first_publish"), *links)
         context = set_span_in_context(NonRecordingSpan(first), context)
-    place = None if request.retries else read_place(header(request, FAN_OUT))
+    place = None if retries_of(request) else read_place(header(request, FAN_OUT))
     if place is not None:
         attributes[names.CLEW_FAN_OUT_POSITION] = place.position
     if configuration.settings.task_parent == "link" or contrib.State.use_span_links:

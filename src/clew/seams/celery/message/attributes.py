@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from clew import attributes as names
+from clew.seams.celery.message.values import MAX_TEXT, count_of, mapping_of, text_of
 from clew.source.code_location import code_attributes
 
 Attributes = dict[str, Any]
@@ -28,7 +29,6 @@ _SYSTEMS = {
     "gcpubsub": "gcp_pubsub",
     "confluentkafka": "kafka",
 }
-_PLAIN = (str, int)
 _MAPPING = ("celery.map", "celery.starmap", "celery.chunks")
 _IN_PROCESS = ("memory", "filesystem")
 # RabbitMQ's exchanges of delayed messages; the routing key begins with the countdown, bit by bit (kombu 5.5 and newer).
@@ -39,7 +39,6 @@ _OF_MESSAGE = (
     ("root_id", names.CELERY_ROOT_ID),
     ("parent_id", names.CELERY_PARENT_ID),
     ("group", names.CELERY_GROUP_ID),
-    ("group_index", names.CELERY_GROUP_INDEX),
     ("eta", names.CELERY_ETA),
     ("expires", names.CELERY_EXPIRES),
 )
@@ -89,19 +88,19 @@ def _broker(connect: Callable[[], Any]) -> Attributes:
         kind, port = loaded.driver_type or kind, port or loaded.default_port
     except Exception:  # noqa: BLE001 - the transport's library is not installed: the publish itself says so
         pass
-    kind = _text(kind)
+    kind = text_of(kind)
     found: Attributes = {names.MESSAGING_SYSTEM: _SYSTEMS.get(kind, kind) or "celery"}
     address = _address(connection.hostname)
     if address and kind not in _IN_PROCESS:
         found[names.SERVER_ADDRESS] = address
-        if type(port) is int and port and "://" not in _text(connection.hostname):
+        if type(port) is int and port and "://" not in text_of(connection.hostname):
             found[names.SERVER_PORT] = port
     return found
 
 
 def _address(hostname: Any) -> str:
     """A broker's host. Some transports have a whole URL for a hostname: its path and query may be a password."""
-    hostname = _text(hostname or "")
+    hostname = text_of(hostname or "")
     if "://" not in hostname:
         return str(hostname.rpartition("@")[2])
     try:
@@ -123,7 +122,7 @@ def message_attributes(headers: Mapping[str, Any], body: Any) -> Attributes:
 def route_attributes(system: Any, exchange: Any, routing_key: Any, declare: Any) -> Attributes:
     """Where a message goes."""
     found: Attributes = {}
-    name = _text(getattr(exchange, "name", exchange) or "")
+    name = text_of(getattr(exchange, "name", exchange) or "")
     if name:
         found[names.CELERY_EXCHANGE] = name
     _put_destination(found, system, name, routing_key)
@@ -173,9 +172,9 @@ def run_attributes(task: Any, request: Any) -> Attributes:
     else:
         broker = consuming_broker(task.app)
         found.update(broker)
-        delivery = held.get("delivery_info")
+        delivery = mapping_of(held.get("delivery_info"))
         if delivery:
-            found[names.CELERY_DELIVERY_INFO] = str(delivery)
+            found[names.CELERY_DELIVERY_INFO] = str(delivery)[:MAX_TEXT]
             if delivery.get("redelivered"):
                 found[names.CELERY_REDELIVERED] = True
             exchange, routing_key = delivery.get("exchange") or "", delivery.get("routing_key")
@@ -183,8 +182,8 @@ def run_attributes(task: Any, request: Any) -> Attributes:
     if task.name in _MAPPING:
         found.update(_mapped(held.get("kwargs")))
     limits = held.get("timelimit")
-    if limits and any(limits):
-        found[names.CELERY_TIMELIMIT] = tuple("" if limit is None else str(limit) for limit in limits)
+    if isinstance(limits, (list, tuple)) and any(limits):
+        found[names.CELERY_TIMELIMIT] = tuple(text_of(limit) for limit in limits[:2])
     return found
 
 
@@ -193,7 +192,7 @@ def _mapped(kwargs: Any) -> Attributes:
     found: Attributes = {}
     if type(kwargs) is dict:
         signature, items = kwargs.get("task"), kwargs.get("it")
-        if isinstance(signature, dict) and type(name := signature.get("task")) is str:
+        if isinstance(signature, dict) and (name := text_of(signature.get("task"))):
             found[names.CELERY_MAPPED_TASK] = name
         if isinstance(items, (list, tuple)):
             found[names.CELERY_MAPPED_COUNT] = len(items)
@@ -211,26 +210,24 @@ def _put(found: Attributes, about: Mapping[str, Any], wanted: tuple[tuple[str, s
     get = about.get
     for key, name in wanted:
         value = get(key)
-        if value is not None and value != "":
-            found[name] = value if type(value) in _PLAIN else str(value)
-    if root := get("root_id"):
-        found[names.MESSAGING_CONVERSATION_ID] = _text(root)
-    if retries := get("retries"):
+        if value is not None and (said := value if type(value) is str else text_of(value)):
+            found[name] = said if len(said) <= MAX_TEXT else said[:MAX_TEXT]
+    if root := found.get(names.CELERY_ROOT_ID):
+        found[names.MESSAGING_CONVERSATION_ID] = root
+    if (index := count_of(get("group_index"))) is not None:
+        found[names.CELERY_GROUP_INDEX] = index
+    if retries := count_of(get("retries")):
         found[names.CELERY_RETRIES] = retries
 
 
 def _put_destination(found: Attributes, system: str | None, exchange: Any, routing_key: Any) -> None:
     if routing_key:
-        routing_key = found[names.MESSAGING_DESTINATION] = _text(routing_key)
+        routing_key = found[names.MESSAGING_DESTINATION] = text_of(routing_key)
         if system == "rabbitmq":
             found[names.MESSAGING_ROUTING_KEY] = routing_key
-        if exchange and _DELAYED.fullmatch(_text(exchange)):
+        if exchange and _DELAYED.fullmatch(text_of(exchange)):
             # A countdown of its own for each message would make a time series of each.
             exchange, routing_key = "", _COUNTDOWN.sub("", routing_key, 1)
     if exchange or routing_key:
         # As the conventions want it: the queue alone where the exchange is the broker's own.
         found[names.MESSAGING_DESTINATION_NAME] = f"{exchange}:{routing_key or ''}" if exchange else routing_key
-
-
-def _text(value: Any) -> str:
-    return value if type(value) is str else str(value)

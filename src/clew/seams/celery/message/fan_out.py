@@ -235,4 +235,4 @@ def _is_linked(body: Any, about: dict[str, Any]) -> bool:
     """Whether a chord's body will be linked to the run, where it expects it."""
     held = body if isinstance(body, dict) else body[2]
     index = about.get("group_index")
-    return held.get("chord") is not None and isinstance(index, int) and index < MAX_HEADER_LINKS
+    return held.get("chord") is not None and type(index) is int and index < MAX_HEADER_LINKS

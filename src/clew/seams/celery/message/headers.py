@@ -5,10 +5,13 @@ Short text, so that any serializer and transport takes it. Nothing in it but tim
 
 from __future__ import annotations
 
+import re
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from opentelemetry.trace import SpanContext, TraceFlags
+
+from clew.seams.celery.message.values import MAX_COUNT, MAX_TEXT
 
 # When the message was sent, in nanoseconds since the epoch, by the sender's clock.
 PUBLISHED_AT = "clew-published-at"
@@ -20,9 +23,9 @@ CHORD = "clew-chord"
 RECEIVED = "clew-received"
 # Which of many sends of its task in one request or task a message is, and whether its run begins a trace of its own.
 FAN_OUT = "clew-fan-out"
-_CONTEXT_LENGTH = 32 + 16 + 2
-# Anybody may write a message: longer ones, later times and larger groups than these are none of ours.
-_MAX_LENGTH, _LAST_NS, _MAX_TASKS = 500, 1 << 62, 1 << 31
+_CONTEXT = re.compile("([0-9a-f]{32})([0-9a-f]{16})([0-9a-f]{2})")
+# Anybody may write a message: later times than this are none of ours.
+_LAST_NS = 1 << 62
 
 
 class Received(NamedTuple):
@@ -92,9 +95,20 @@ def read_received(text: Any) -> Received | None:
     """What `Received.text` made; None for anything else."""
     try:
         received, eta, trace_id, span_id, number = _bounded(text).split(":")
-        return Received(int(received), int(eta), int(trace_id, 16), int(span_id, 16), int(number))
+        found = Received(int(received), int(eta), int(trace_id, 16), int(span_id, 16), int(number))
+        return found if _is_possible(found) else None
     except (AttributeError, TypeError, ValueError):
         return None
+
+
+def _is_possible(found: Received) -> bool:
+    return (
+        0 < found.received_ns < _LAST_NS
+        and 0 <= found.eta_ns < _LAST_NS
+        and 0 <= found.trace_id < 1 << 128
+        and 0 <= found.span_id < 1 << 64
+        and 0 < found.number <= MAX_COUNT
+    )
 
 
 def received_of(request: Any) -> Received | None:
@@ -114,7 +128,10 @@ def read_chord(text: Any) -> Chord | None:
     try:
         trace_id, size, nesting, group_id = _bounded(text).split(":", 3)
         found = Chord(group_id, int(size), int(trace_id, 16), int(nesting))
-        return found if found.trace_id < 1 << 128 and 0 <= found.size < _MAX_TASKS and found.nesting >= 0 else None
+        is_possible = (
+            0 <= found.trace_id < 1 << 128 and 0 <= found.size <= MAX_COUNT and 0 <= found.nesting <= MAX_COUNT
+        )
+        return found if is_possible else None
     except (AttributeError, TypeError, ValueError):
         return None
 
@@ -124,7 +141,7 @@ def read_place(text: Any) -> Place | None:
     try:
         position, is_own = _bounded(text).split(":")
         found = Place(int(position), bool(int(is_own)))
-        return found if 0 < found.position < _MAX_TASKS else None
+        return found if 0 < found.position <= MAX_COUNT else None
     except (AttributeError, TypeError, ValueError):
         return None
 
@@ -143,7 +160,7 @@ def _number(text: Any) -> int:
 
 
 def _bounded(text: Any) -> str:
-    if type(text) is not str or len(text) > _MAX_LENGTH:
+    if type(text) is not str or len(text) > MAX_TEXT:
         raise ValueError
     return text
 
@@ -178,11 +195,9 @@ def _written(context: SpanContext) -> str:
 
 
 def _read(text: str) -> SpanContext | None:
-    if len(text) != _CONTEXT_LENGTH:
+    said = _CONTEXT.fullmatch(text)
+    if said is None:
         return None
-    try:
-        flags = TraceFlags(int(text[48:], 16))
-        found = SpanContext(int(text[:32], 16), int(text[32:48], 16), is_remote=True, trace_flags=flags)
-    except ValueError:
-        return None
+    flags = TraceFlags(int(said[3], 16))
+    found = SpanContext(int(said[1], 16), int(said[2], 16), is_remote=True, trace_flags=flags)
     return found if found.is_valid else None

@@ -16,6 +16,7 @@ from opentelemetry import metrics
 from clew import attributes as names
 from clew.engine.redaction.exception_event import type_name
 from clew.seams.celery.message.attributes import consuming_broker, destination
+from clew.seams.celery.message.values import mapping_of, text_of
 from clew.story.task_run import TaskRun
 from clew.version import VERSION
 
@@ -115,8 +116,8 @@ def sent(error: BaseException | None) -> None:
 def consumed(app: Any, held: Mapping[str, Any]) -> None:
     """A worker's main process got a message of a task it knows."""
     if is_metered():
-        known = {**consuming_broker(app), **destination(held.get("delivery_info") or {})}
-        _instrument(CONSUMED).add(1, _labels(known, "receive", "receive", str(held.get("task"))))
+        known = {**consuming_broker(app), **destination(mapping_of(held.get("delivery_info")))}
+        _instrument(CONSUMED).add(1, _labels(known, "receive", "receive", text_of(held.get("task"))))
 
 
 def ran(run: TaskRun, known: Mapping[str, Any], waits_ms: Mapping[str, float]) -> None:

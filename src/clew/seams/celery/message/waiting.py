@@ -64,7 +64,7 @@ def eta_attributes(eta: str) -> dict[str, float]:
     """How long a message that is sent now is asked to wait; nothing where its ETA has no time zone."""
     try:
         when = datetime.fromisoformat(eta)
-    except ValueError:
+    except (TypeError, ValueError):
         return {}
     if when.tzinfo is None:
         return {}

@@ -21,6 +21,7 @@ from clew.seams.celery.message.attempts import chord_of, header, origin_of
 from clew.seams.celery.message.attributes import consuming_broker, run_attributes
 from clew.seams.celery.message.fan_out import MAX_HEADER_LINKS
 from clew.seams.celery.message.headers import read_chord, received_of
+from clew.seams.celery.message.values import text_of
 from clew.seams.celery.message.waiting import waits
 from clew.seams.celery.receive import derives_chord_ids
 from clew.seams.celery.receivers import Receivers
@@ -105,8 +106,8 @@ def _prerun(task: Any, args: Any = None, **_: Any) -> None:
     root.enter(origin.context)
     _running[id(request)], running.batch = running, batch
     running.begin(waited, attributes, origin)
-    if aliases := header(request, PUBLISHED_HEADER):
-        running.note_published_in(str(aliases))
+    if aliases := text_of(header(request, PUBLISHED_HEADER)):
+        running.note_published_in(aliases)
 
 
 def _postrun(task: Any, state: str | None = None, retval: Any = None, **_: Any) -> None:

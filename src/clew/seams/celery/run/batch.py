@@ -18,6 +18,7 @@ from clew.seams.celery.message import metrics
 from clew.seams.celery.message.attempts import origin_of
 from clew.seams.celery.message.attributes import Attributes, destination, run_attributes
 from clew.seams.celery.message.headers import received_of
+from clew.seams.celery.message.values import mapping_of
 from clew.seams.celery.message.waiting import Waited, waits
 from clew.spans import scope as spans
 from clew.story.task_run import TaskRun
@@ -55,7 +56,7 @@ class Batch:
         longest = max(found, key=lambda each: sum(each.ms.values()), default=Waited(0, 0, 0, 0, {}))
         attributes.update(longest.ms)
         if self._messages:
-            attributes.update(destination(self._messages[0].delivery_info or {}))
+            attributes.update(destination(mapping_of(self._messages[0].delivery_info)))
         return longest
 
     def links(self) -> tuple[Link, ...]:

@@ -12,6 +12,7 @@ from opentelemetry.trace import Status, StatusCode
 
 from clew import attributes as names
 from clew.engine.redaction.exception_event import error_description, exception_attributes, message_of, type_name
+from clew.seams.celery.message.attempts import retries_of
 from clew.spans import scope as spans
 from clew.story.task_run import TaskRun
 
@@ -66,7 +67,7 @@ def describe(root: spans.OpenSpan, run: TaskRun, state: str | None) -> None:
     root.note(names.CELERY_OUTCOME, outcome)
     if state is not None:
         root.note(names.CELERY_STATE, state)
-    if run.request.retries or outcome == "retried":
+    if retries_of(run.request) or outcome == "retried":
         _note_retries(root, run)
     if error is None:
         return
@@ -91,7 +92,7 @@ def _note_retries(root: spans.OpenSpan, run: TaskRun) -> None:
     limit = held.get("override_max_retries", run.task.max_retries)
     if isinstance(limit, int):
         root.note(names.CELERY_MAX_RETRIES, limit)
-        if run.outcome in _ERRORS and run.request.retries >= limit:
+        if run.outcome in _ERRORS and retries_of(run.request) >= limit:
             root.note(names.CELERY_RETRIES_EXHAUSTED, value=True)
     when = getattr(run.error, "when", None)
     if isinstance(when, (int, float)):

@@ -95,7 +95,7 @@ class RunningTask:
 
     def note_published_in(self, aliases: str) -> None:
         """Its message was sent before the transaction that may have written what it is about was committed."""
-        self._local.published_in = str(aliases)
+        self._local.published_in = aliases
         self._root.note(names.CELERY_PUBLISHED_IN_TRANSACTION, aliases)
 
     def end(self, state: str | None, retval: Any) -> None:
