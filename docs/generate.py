@@ -137,6 +137,9 @@ def findings() -> str:
         "Requests and tasks are watched, and whatever else runs under a root span of its own: in a script or a test,",
         '`with tracer.start_as_current_span("nightly"):` is enough.',
         "",
+        "Four places or more of one loop, of one type, are one finding: the loop, with what each place says in",
+        "`clew.finding.places`. The span of each place says its own.",
+        "",
         "`CLEW_IGNORED_FINDINGS=slow_query,...` switches detectors off.",
         "",
     ]

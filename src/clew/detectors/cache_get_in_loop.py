@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from clew.detectors.walks import loops_around
 from clew.source.call_site import call_site, place
 from clew.story.cache_operation import CacheLog, CacheOperation
 from clew.story.detector import Detector, watchers
@@ -69,6 +70,7 @@ def _report(operation: CacheOperation, gets: _Gets, key: Any) -> None:
     cache = "cache" if operation.alias in ("default", "") else f"caches[{operation.alias!r}]"
     fix = f"ask for all of them at once, before the loop: {cache}.get_many(keys)"
     finding = Finding(_TYPE, "", fix, operation.site or call_site(operation.frame), refresh=refresh)
+    finding.loops = loops_around(operation.frame)
     if operation.local.report(finding, (_TYPE, key)):
         operation.findings.append(finding)
 

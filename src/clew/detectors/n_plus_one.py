@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-from clew.detectors import relation, remedy, scan
+from clew.detectors import relation, remedy, scan, walks
 from clew.detectors.parameters import digest
 from clew.detectors.relation import Load
 from clew.engine import configuration
@@ -92,7 +92,7 @@ def _report(query: Query, place: Place, load: Load) -> None:
     evidence.update({name: value for name, value in named.items() if value})
     loads = _LOADS.get(query.local) or _LOADS.put(query.local, [])
     refresh = functools.partial(_put_into_words, place, load, loads)
-    finding = Finding(TYPE, "", "", query.site, evidence, refresh=refresh)
+    finding = Finding(TYPE, "", "", query.site, evidence, refresh=refresh, loops=walks.loops_around(query.frame))
     # One line that is reached on several ways, by a loop in each of two helpers, is one finding.
     if query.local.report(finding, (TYPE, load.name, str(query.site))):
         query.findings.append(finding)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import re
 
-from clew.detectors import n_plus_one, orm_frames, relation, scan
+from clew.detectors import n_plus_one, orm_frames, relation, scan, walks
 from clew.detectors.parameters import digest
 from clew.engine import configuration
 from clew.source import call_site, frames
@@ -165,6 +165,7 @@ def _report(query: Query, same: Same, what: str) -> None:
         evidence["model"] = what
     refresh = functools.partial(_put_into_words, same, query.statement.summary or "a query")
     finding = Finding(TYPE, "", _FIX, query.site, evidence, findings.INFORMATION, refresh)
+    finding.loops = walks.loops_around(query.frame)
     if query.local.report(finding, (TYPE, query.alias, query.statement.fingerprint)):
         query.findings.append(finding)
 

@@ -13,10 +13,12 @@ from typing import Any
 from clew.detectors import orm_frames
 from clew.detectors.queryset_facts import Facts
 from clew.source import call_site, frames, loops
+from clew.source.call_site import CallSite
 from clew.source.loops import Loop
 from clew.story.query import Query
 
 _MAX_FRAMES = 6
+_MAX_DEPTH = 30
 _ENDS = (frames.VIEW, frames.TASK)
 _ROWS = frozenset((frames.TEMPLATE_NODE, frames.SERIALIZER_FIELDS))
 
@@ -40,6 +42,23 @@ def innermost_loop(query: Query) -> tuple[FrameType, Loop] | None:
         if loop is not None:
             return frame, loop
     return None
+
+
+def loops_around(start: FrameType | None) -> tuple[CallSite, ...]:
+    """Where the loops begin that a query or another call is made in, of code and of templates, innermost first."""
+    found: list[CallSite] = []
+    left = _MAX_DEPTH
+    for frame in call_site.stack(start):
+        kind = frames.kind_of(frame)
+        if kind in _ENDS or not left:
+            break
+        if kind == frames.APPLICATION:
+            left -= 1
+            found += [call_site.line_at(frame, each.start) for each in loops.around(frame)]
+        elif kind == frames.TEMPLATE_NODE and type(frame.f_locals.get("self")).__name__ == "ForNode":
+            node = call_site.template_line(frame)
+            found += [node] if node is not None else []
+    return tuple(dict.fromkeys(found))
 
 
 def is_recursive(query: Query) -> bool:

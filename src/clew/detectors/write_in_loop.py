@@ -14,7 +14,7 @@ import functools
 from types import FrameType
 from typing import Any
 
-from clew.detectors import orm_frames, scan, write_remedy, written_rows
+from clew.detectors import orm_frames, scan, walks, write_remedy, written_rows
 from clew.detectors.orm_frames import self_of
 from clew.detectors.write_remedy import Write
 from clew.detectors.written_rows import Rows
@@ -119,6 +119,7 @@ def _report(query: Query, place: Place, write: Write) -> None:
     evidence = {"query_count": place.count, "duration_ms": 0.0, "model": write.label, "query": query.statement.summary}
     refresh = functools.partial(_put_into_words, place, write)
     finding = Finding(TYPE, "", write_remedy.fix(write), query.site, evidence, refresh=refresh)
+    finding.loops = walks.loops_around(query.frame)
     # get_or_create is a SELECT and an INSERT, an inherited model two writes, from one line.
     if query.local.report(finding, (TYPE, str(query.site))):
         query.findings.append(finding)

@@ -180,7 +180,7 @@ def searched(frame: FrameType | None) -> tuple[CallSite | None, Trail | None]:
                 is_plain = is_plain and depth >= 0 and start is not None
                 return site, Trail(start, depth, frame, site) if is_plain else None  # type: ignore[arg-type]
             if kind in (TEMPLATE_NODE, JINJA):
-                written = _template_line(frame) if kind == TEMPLATE_NODE else _jinja_line(frame)
+                written = template_line(frame) if kind == TEMPLATE_NODE else _jinja_line(frame)
                 if written is None or written.is_applications:
                     return written, None
                 is_plain = False
@@ -286,9 +286,15 @@ def _awaiting_site() -> CallSite | None:
     return None
 
 
-def _line(frame: FrameType) -> CallSite:
+def line_at(frame: FrameType, offset: int) -> CallSite:
+    """The line of one instruction of a frame's function."""
+    lines = ((line or 0) for start, end, line in frame.f_code.co_lines() if start <= offset < end)
+    return _line(frame, offset, next(lines, 0))
+
+
+def _line(frame: FrameType, offset: int = -1, line: int = 0) -> CallSite:
     code = frame.f_code
-    key = id(code) ^ frame.f_lasti << 48
+    key = id(code) ^ (frame.f_lasti if offset < 0 else offset) << 48
     found = _lines.get(key)
     if found is None:
         if len(_lines) >= _MAX_LINES:
@@ -296,11 +302,12 @@ def _line(frame: FrameType) -> CallSite:
         function = getattr(code, "co_qualname", code.co_name)  # co_qualname: from Python 3.11 on
         module = frame.f_globals.get("__name__", "")
         name = f"{module}.{function}" if module else function
-        found = _lines[key] = CallSite(code.co_filename, frame.f_lineno or code.co_firstlineno, name, code)
+        found = _lines[key] = CallSite(code.co_filename, line or frame.f_lineno or code.co_firstlineno, name, code)
     return found
 
 
-def _template_line(frame: FrameType) -> CallSite | None:
+def template_line(frame: FrameType) -> CallSite | None:
+    """The line of the template whose node a frame renders."""
     node = frame.f_locals.get("self")
     origin, token = getattr(node, "origin", None), getattr(node, "token", None)
     name = getattr(origin, "name", None)

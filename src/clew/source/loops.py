@@ -47,8 +47,13 @@ class Loop:
 
 def innermost(frame: FrameType) -> Loop | None:
     """The smallest loop around the instruction a frame is at."""
-    around = [each for each in _loops(frame.f_code) if each.is_around(frame)]
-    return min(around, key=lambda each: each.end - each.start, default=None)
+    return next(iter(around(frame)), None)
+
+
+def around(frame: FrameType) -> list[Loop]:
+    """The loops around the instruction a frame is at, innermost first."""
+    found = [each for each in _loops(frame.f_code) if each.is_around(frame)]
+    return sorted(found, key=lambda each: each.end - each.start)
 
 
 @functools.lru_cache(maxsize=500)

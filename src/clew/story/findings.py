@@ -44,6 +44,7 @@ class Finding:
         evidence: counts and times, names below `clew.finding.`.
         severity: "warning" or "information".
         refresh: called with the finding right before it is put into words; may change all of the above.
+        loops: where the loops around it begin, innermost first (see story/one_loop.py).
     """
 
     type: str
@@ -53,6 +54,7 @@ class Finding:
     evidence: dict[str, Any] = field(default_factory=dict)
     severity: str = WARNING
     refresh: Callable[[Finding], None] | None = None
+    loops: tuple[CallSite, ...] = ()
     time_ns: int = field(default_factory=time_ns)
     # The span it is about, and whether that one says it; else the root does.
     span: Any = None
@@ -129,32 +131,34 @@ class Findings:
         self._by_key[key] = finding
         return True
 
-    def finish(self, root: OpenSpan | None, where: dict[str, str], exemplar: Any) -> None:
-        """Say on the root, if it is recorded, and in the metric, what was found."""
-        counts = Counter(finding.type for finding in self)
-        if root is not None:
-            for finding in self:
-                said = finding.attributes()
-                if not finding.is_placed:
-                    finding.is_placed = True
-                    root.span.add_event(names.finding(finding.type), said, finding.time_ns)
-            for name, value in self._summary(counts, root.span).items():
-                root.note(name, value)
-        for kind, count in counts.items():
-            _counter().add(count, {names.CLEW_FINDING_TYPE: kind, **where}, exemplar)
-        for listen in list(listeners):
-            listen(list(self))
 
-    def _summary(self, counts: Counter[str], root: Any) -> dict[str, Any]:
-        found: dict[str, Any] = {names.CLEW_FINDINGS: tuple(sorted(counts)), names.CLEW_FINDING_ANY: True}
-        for kind, count in counts.items():
-            found[names.finding(kind)] = True
-            found[names.finding_count(kind)] = count
-        ordered = sorted(self, key=lambda finding: finding.severity != WARNING)
-        lines = [_line(finding, root) for finding in ordered[:MAX_LINES]]
-        if len(ordered) > MAX_LINES:
-            lines.append(f"{len(ordered) - MAX_LINES} more findings, each on its span.")
-        return {**found, **_warnings(lines)}
+def finish(found: list[Finding], root: OpenSpan | None, where: dict[str, str], exemplar: Any) -> None:
+    """Say on the root, if it is recorded, and in the metric, what was found."""
+    counts = Counter(finding.type for finding in found)
+    if root is not None:
+        for finding in found:
+            said = finding.attributes()
+            if not finding.is_placed:
+                finding.is_placed = True
+                root.span.add_event(names.finding(finding.type), said, finding.time_ns)
+        for name, value in _summary(found, counts, root.span).items():
+            root.note(name, value)
+    for kind, count in counts.items():
+        _counter().add(count, {names.CLEW_FINDING_TYPE: kind, **where}, exemplar)
+    for listen in list(listeners):
+        listen(list(found))
+
+
+def _summary(findings: list[Finding], counts: Counter[str], root: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {names.CLEW_FINDINGS: tuple(sorted(counts)), names.CLEW_FINDING_ANY: True}
+    for kind, count in counts.items():
+        found[names.finding(kind)] = True
+        found[names.finding_count(kind)] = count
+    ordered = sorted(findings, key=lambda finding: finding.severity != WARNING)
+    lines = [_line(finding, root) for finding in ordered[:MAX_LINES]]
+    if len(ordered) > MAX_LINES:
+        lines.append(f"{len(ordered) - MAX_LINES} more findings, each on its span.")
+    return {**found, **_warnings(lines)}
 
 
 def _line(finding: Finding, root: Any) -> str:

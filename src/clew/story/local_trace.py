@@ -12,6 +12,7 @@ from clew import attributes as names
 from clew.engine import isolation
 from clew.spans import folding, local_spans
 from clew.spans.local_spans import LocalSpans, enter, leave
+from clew.story import findings, one_loop
 from clew.story.detector import watchers
 from clew.story.findings import Finding, Findings, attach
 from clew.story.queries import Queries
@@ -126,7 +127,7 @@ class LocalTrace(LocalSpans):
         """Say on the root, and in the metric, what was found."""
         if self.findings is not None:
             root = self.root if self.is_recording else None
-            self.findings.finish(root, self.where, self.exemplar_context())
+            findings.finish(one_loop.gathered(list(self.findings)), root, self.where, self.exemplar_context())
 
     def exemplar_context(self) -> Context | None:
         """A context for measurements, so that their exemplars lead to this trace; None where it is not recorded."""

@@ -181,8 +181,10 @@ def note_lines(node: Node, terminal: Terminal, width: int) -> Iterator[list[Segm
 
 
 def finding_count(records: Iterable[SpanRecord]) -> int:
-    """How many findings these spans carry."""
-    return sum(event[0].startswith(_FINDING) for record in records for event in record.events)
+    """How many findings these spans carry; where the request's or task's own is there, as many as that says."""
+    held = list(records)
+    said = sum(map(findings_of_root, held))
+    return said or sum(event[0].startswith(_FINDING) for record in held for event in record.events)
 
 
 def query_totals(records: Iterable[SpanRecord]) -> str:
