@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
     from clew.source.call_site import CallSite
     from clew.story.findings import Finding
     from clew.story.local_trace import LocalTrace
+
+
+# What holds keys so that its length and its first are nobody's code, and looking uses nothing up.
+_VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
+_ORDERED: Any = OrderedDict()
+COLLECTIONS = frozenset(
+    (list, tuple, set, dict, frozenset, deque, range, *_VIEWS, type(_ORDERED.keys()), type(_ORDERED.values()))
+)
 
 
 @dataclass(slots=True, eq=False)

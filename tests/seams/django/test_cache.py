@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from collections import OrderedDict, deque
 
 import pytest
 import redis
@@ -174,6 +175,40 @@ def test_every_operation_over_redis(trace):
     ]
     times = [span.attributes.get("django.cache.ttl_s") for span in trace.spans if span.name == "cache add redis"]
     assert times == [300, -1, 300]
+
+
+COLLECTIONS = [
+    ["a", "b", "c"],
+    ("a", "b", "c"),
+    {"a", "b", "c"},
+    {"a": 1, "b": 2, "c": 3},
+    {"a": 1, "b": 2, "c": 3}.keys(),
+    {1: "a", 2: "b", 3: "c"}.values(),
+    OrderedDict(a=1, b=2, c=3).keys(),
+    deque(["a", "b", "c"]),
+]
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("keys", COLLECTIONS, ids=lambda keys: type(keys).__name__)
+def test_misses_are_counted_whatever_holds_the_keys(trace, keys):
+    cache = caches["redis"]
+    cache.set("a", 1)
+    with root():
+        assert cache.get_many(keys) == {"a": 1}
+        cache.set_many(dict.fromkeys(keys, 1))
+        cache.delete_many(keys)
+    held = dict(trace.named("cache get_many redis").attributes)
+    assert (held[KEYS], held[HITS], held[MISSES]) == (3, 1, 2)
+    assert sums(trace)[1:] == [1, 2]
+
+
+@pytest.mark.redis
+def test_keys_that_can_be_gone_through_once_are_left_to_the_cache(trace):
+    caches["redis"].set("a", 1)
+    with root():
+        assert caches["redis"].get_many(key for key in ("a", "b")) == {"a": 1}
+    assert below_root(trace, KEYS, HITS, MISSES) == ["CLIENT cache get_many redis hits=1"]
 
 
 @pytest.mark.redis

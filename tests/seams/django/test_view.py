@@ -258,6 +258,19 @@ def test_an_operation_of_ninja_is_told_by_its_method():
     assert names == ["view test_view.list_things", "view test_view.make_thing"]
 
 
+@pytest.mark.parametrize(
+    ("url", "function"), [("/ninja/things", list_things), ("/ninja-async/things", list_things_later)]
+)
+@pytest.mark.parametrize("method", ["DELETE", "OPTIONS", "HEAD"])
+def test_a_method_that_ninja_does_not_allow_is_told_by_the_path_s_function(url, function, method):
+    with tracing() as trace, override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[]):
+        assert Client().generic(method, url).status_code == 405
+    span = trace.named(f"view test_view.{function.__name__}")
+    assert span.attributes["django.view.handler"] == "http_method_not_allowed"
+    assert span.attributes["code.line.number"] == function.__code__.co_firstlineno
+    assert span.status.status_code is StatusCode.UNSET
+
+
 @pytest.mark.parametrize("which", list(ERRORS))
 def test_an_exception_that_is_an_answer_is_no_error(which):
     span = view_span(f"/raise/{which}/")

@@ -23,7 +23,7 @@ from clew.seams.django.cache.key_template import asking_frame, key_template
 from clew.spans.current import SUPPRESS, get_current
 from clew.spans.scope import Scope
 from clew.story import local_trace
-from clew.story.cache_operation import CacheOperation, running
+from clew.story.cache_operation import COLLECTIONS, CacheOperation, running
 
 SCOPE = Scope(__name__)
 _OF_ONE = ("get", "set", "add", "touch", "delete", "incr", "decr", "has_key")
@@ -80,7 +80,7 @@ def _key(positional: Any, keywords: Any, name: str) -> Any:
     given = positional[1] if len(positional) > 1 else keywords.get(name)
     if name == "key":
         return given
-    return next(iter(given), None) if type(given) in (list, tuple, set, dict, frozenset) else None
+    return next(iter(given), None) if type(given) in COLLECTIONS else None
 
 
 def _alias_of(cache: Any) -> str:

@@ -21,7 +21,7 @@ from clew.spans.folded_run import FoldedRun
 from clew.spans.light_span import LightSpan
 from clew.spans.scope import Scope
 from clew.story import findings
-from clew.story.cache_operation import LOG, CacheLog, CacheOperation
+from clew.story.cache_operation import COLLECTIONS, LOG, CacheLog, CacheOperation
 from clew.story.detector import watchers
 from clew.story.local_trace import LocalTrace
 
@@ -125,7 +125,7 @@ def _outcome(operation: CacheOperation, log: CacheLog, positional: Any, keywords
 
 def _size(positional: Any, keywords: Any, name: str) -> int:
     given = positional[1] if len(positional) > 1 else keywords.get(name)
-    return len(given) if type(given) in (list, tuple, set, dict, frozenset) else -1
+    return len(given) if type(given) in COLLECTIONS else -1
 
 
 def _ttl(positional: Any, keywords: Any, name: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from clew.engine import needs
 from clew.source import code_location
 
 _MAX_METHODS = 16
+_NOT_ALLOWED = "http_method_not_allowed"
 _NINJA = "ninja.operation"
 needs.declare(
     __name__,
@@ -56,7 +57,10 @@ class View:
             return self._of_class(self.target, method.lower())
         for operation in self.operations:
             if method in getattr(operation, "methods", ()):
-                return _of_function(code_location.decorated_view(operation.view_func), "ninja")
+                return _of_operation(operation)
+        if self.operations:  # Ninja answers 405: none of them is run, as none of a class' methods is
+            name, said = _of_operation(self.operations[0])
+            return name, {**said, names.DJANGO_VIEW_HANDLER: _NOT_ALLOWED}
         return _of_function(self.below, "partial" if isinstance(callback, functools.partial) else "")
 
     def _of_class(self, target: type, method: str) -> Described:
@@ -66,6 +70,10 @@ class View:
         name, kind = code_location.dotted_name(target), "rest_framework" if hasattr(self.below, "cls") else "class"
         code = code_location.method_attributes(target, handler)
         return _named(name, target), {**_said(name, kind), names.DJANGO_VIEW_HANDLER: handler, **code}
+
+
+def _of_operation(operation: Any) -> Described:
+    return _of_function(code_location.decorated_view(operation.view_func), "ninja")
 
 
 def _of_function(target: Any, kind: str) -> Described:
@@ -95,7 +103,7 @@ def _handler(target: type, below: Any, method: str) -> str:
         handler = "get"
     if hasattr(target, handler):
         return str(handler)
-    return "http_method_not_allowed" if _has_djangos_dispatch(target) else "dispatch"
+    return _NOT_ALLOWED if _has_djangos_dispatch(target) else "dispatch"
 
 
 def _has_djangos_dispatch(target: type) -> bool:
