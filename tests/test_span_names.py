@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from django.contrib.auth.models import Group, Permission
 from django.db import connection
@@ -15,6 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from clew import span_names
 from clew.export.encoding import encode_spans_for_http
+from clew.seams import seams
 from clew.testing import tracing
 
 pytestmark = pytest.mark.django_db
@@ -128,3 +132,19 @@ def test_code_without_a_module_keeps_its_name():
     assert span_names.of_code("__main__.view", "__main__") == "__main__.view"
     assert span_names.of_code("lambda", None) == "lambda"
     assert span_names.of_code("a.b.views.Order.Inner", "a.b.views") == "views.Order.Inner"
+
+
+def test_every_form_of_name_is_in_the_table():
+    table = (Path(__file__).parents[1] / "docs/names.md").read_text()
+    kinds = {re.split("[ /]", doc.name)[0] for seam in seams() for doc in seam.spans}
+    assert [kind for kind in sorted(kinds) if kind not in table] == []
+
+
+def test_the_table_s_names_are_cut_where_it_says():
+    rows = [line.split(" | ") for line in (Path(__file__).parents[1] / "docs/names.md").read_text().splitlines()]
+    for _, old, cut, new, cut_new, _ in (row for row in rows if len(row) == 6 and "first 40" not in row[2]):
+        for whole, shown in ((old, cut), (new, cut_new)):
+            if shown.startswith("`"):
+                assert whole.strip("`")[:SHOWN] == shown.strip("`")
+            elif shown == "all of it":
+                assert len(whole.strip("`")) <= SHOWN

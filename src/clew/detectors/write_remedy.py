@@ -10,8 +10,8 @@ from clew.detectors.snippets import manager_of
 
 _MAX_FIELDS = 4
 _SET = re.compile(r"\bSET\b(.*?)(?:\bWHERE\b|$)", re.IGNORECASE | re.DOTALL)
-_ASSIGNED = re.compile(r"[\"`\[](\w+)[\"`\]] = ")
-_COMPUTED = re.compile(r"= \(?(?:[\"`\[]\w+[\"`\]]\.)?[\"`\[]\w+[\"`\]] [-+*/|]")
+_ASSIGNED = re.compile(r"(?<!\.)[\"`\[](\w+)[\"`\]] = ")
+_COLUMN = re.compile(r"[\"`\[]\w+[\"`\]]")
 _SIGNALS = "; bulk methods call neither save() nor the pre_save and post_save receivers"
 _KNOWN = ("INSERT", "UPDATE", "DELETE", "many", "get_or_create", "update_or_create")
 
@@ -69,9 +69,10 @@ def _relation(through: Any) -> str:
 
 def _updated(write: Write, objects: str) -> str:
     assigned = _SET.search(write.text)
-    columns = set(_ASSIGNED.findall(assigned[1])) if assigned else set()
+    said = assigned[1] if assigned else ""
+    columns = _ASSIGNED.findall(said)
     names = [each.name for each in write.model._meta.concrete_fields if each.column in columns]
-    if assigned and _COMPUTED.search(assigned[1]):
+    if len(_COLUMN.findall(said)) > len(columns):  # computed from what the row has
         values = ", ".join(f"{name}=..." for name in names)
         return f"update them at once, with the same F() expressions: {objects}.filter(pk__in=[...]).update({values})"
     shown = ", ".join(f'"{name}"' for name in names) if len(names) <= _MAX_FIELDS else "..."
