@@ -119,3 +119,29 @@ def test_a_drivers_own_span_is_annotated_and_there_is_no_second(database):
         assert {span["clew.db.phase"] for span in spans} == {span["clew.db.phase"] for span in plain[view]["spans"]}
         assert there[view]["findings"] == plain[view]["findings"]
         assert there[view]["root"]["clew.db.query_count"] == plain[view]["root"]["clew.db.query_count"]
+
+
+@pytest.mark.parametrize("database", [pytest.param("sqlite"), *BACKENDS])
+def test_what_a_driver_s_own_spans_begin_is_in_it_and_has_its_tables_in_the_name(database):
+    if importlib.util.find_spec("opentelemetry.instrumentation.dbapi") is None:
+        pytest.skip("no driver instrumentation is installed")
+    there = run("sqlite", True) if database == "sqlite" else on(database, True)
+    begun = (
+        ["      CLIENT BEGIN"] if database == "sqlite" else []
+    )  # the others' drivers send it with the first statement
+    assert without_lines(there["transactions"]["tree"]) == [
+        "SERVER GET transactions/",
+        "  view __main__.transactions",
+        "    transaction default outcome=committed",
+        *begun,
+        "      CLIENT INSERT auth_group phase=view",
+        "      savepoint default ERROR outcome=rolled_back",
+        "        CLIENT SAVEPOINT",
+        "        CLIENT INSERT auth_group phase=view",
+        "        CLIENT INSERT auth_group ERROR phase=view",
+        "        CLIENT ROLLBACK",
+        "        CLIENT RELEASE",
+        "      CLIENT SELECT auth_group phase=view",
+        "    on_commit __main__.<lambda>",
+        "      CLIENT SELECT auth_group phase=hook",
+    ]
