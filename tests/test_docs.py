@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import subprocess
@@ -56,3 +57,55 @@ def test_readme_has_the_two_commands():
     (reads,) = re.findall(r"^command=(.*)$", (DOCS.parent / ".ci" / "run").read_text(), re.MULTILINE)
     said = subprocess.run(["bash", "-c", f"echo {reads}"], cwd=DOCS.parent, capture_output=True, text=True)
     assert said.stdout == "pip install uv && uv run pytest\n"
+
+
+# What upstream, a text of SQL or another seam gives the span's name, by the row: the words that make it.
+NAMED_BY = {
+    "GET users/<username>/": "verb_of",
+    "SELECT auth_user": "span_name",
+    "load template page.html": "loading",
+}
+
+
+def words_of(path):
+    """The names and strings of a file, but for what its docstrings and its `SpanDoc`s say."""
+    tree = ast.parse(path.read_text())
+    documented = {id(each) for node in ast.walk(tree) if is_document(node) for each in ast.walk(node)}
+    for node in ast.walk(tree):
+        if id(node) not in documented:
+            yield getattr(node, "value", None) if isinstance(node, ast.Constant) else None
+            yield getattr(node, "id", getattr(node, "attr", None))
+            if isinstance(node, ast.ImportFrom):
+                yield from [each.name for each in node.names]
+
+
+def is_document(node):
+    is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return is_docstring or (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "SpanDoc")
+
+
+def rows_of_spans():
+    source = ""
+    for line in (DOCS / "spans.md").read_text().splitlines():
+        source = next(iter(re.findall(r"source: \[`(.*?)`\]", line)), source)
+        yield from [(source, name) for name in re.findall(r"^### `(.*)`", line)]
+
+
+def makes(source, name):
+    path = DOCS.parent / source
+    made = NAMED_BY.get(name, re.split("[ /]", name)[0])
+    words = [word for file in ([path] if path.is_file() else path.glob("*.py")) for word in words_of(file)]
+    return any(type(word) is str and re.match(rf"{made}($|[ /])", word) for word in words)
+
+
+def test_from_a_span_to_its_source():
+    rows = list(rows_of_spans())
+    assert len(rows) > 40
+    assert [row for row in rows if not makes(*row)] == []
+
+
+def test_from_a_finding_to_its_source():
+    types = re.findall(r"^## (\w+)$", (DOCS / "findings.md").read_text(), re.MULTILINE)
+    detectors = DOCS.parent / "src" / "clew" / "detectors"
+    assert len(types) > 20
+    assert [each for each in types if "Finding(" not in (detectors / f"{each}.py").read_text()] == []
