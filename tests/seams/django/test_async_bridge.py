@@ -1,0 +1,50 @@
+"""Queries of async code come from the line that awaits them: two lines are two places, a loop is one."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from django.contrib.auth.models import Group
+from django.http import HttpResponse
+from django.test import AsyncClient, override_settings
+from django.urls import path
+
+from clew.testing import tracing
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def lines(request):
+    await Group.objects.filter(pk=1).afirst()
+    await Group.objects.filter(pk=2).afirst()
+    await Group.objects.filter(pk=3).afirst()
+    return HttpResponse()
+
+
+async def loop(request):
+    for number in range(3):
+        await Group.objects.filter(pk=number).afirst()
+    return HttpResponse()
+
+
+def visit(view, **settings):
+    urls = type("urls", (), {"urlpatterns": [path("", view)]})
+    with tracing(n_plus_one_threshold=3, **settings) as trace, override_settings(ROOT_URLCONF=urls, MIDDLEWARE=[]):
+        asyncio.run(AsyncClient().get("/"))
+    return [(finding.type, finding.site.line) for finding in trace.findings]
+
+
+def test_two_lines_are_two_places_and_a_loop_is_one():
+    assert visit(lines) == []
+    assert visit(loop) == [("n_plus_one", loop.__code__.co_firstlineno + 2)]
+
+
+def test_switched_off_nothing_of_the_application_is_on_the_stack():
+    with tracing(django_async_bridge=False) as trace:
+        urls = type("urls", (), {"urlpatterns": [path("", lines)]})
+        with override_settings(ROOT_URLCONF=urls, MIDDLEWARE=[]):
+            asyncio.run(AsyncClient().get("/"))
+    queries = [span for span in trace.spans if span.name == "SELECT auth_group"]
+    assert queries
+    assert [span for span in queries if "code.line.number" in span.attributes] == []
