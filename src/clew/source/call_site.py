@@ -75,8 +75,8 @@ needs.declare(
     consequence="queries of views are told as middleware's",
 )
 
-# The asyncio task that waits for the thread this runs in (see seams/django/async_bridge.py).
-AWAITING: ContextVar[asyncio.Task[Any] | None] = ContextVar("clew_awaiting", default=None)
+# The asyncio task that waits for the thread this runs in, and the frame in it that does (seams/django/async_bridge.py).
+AWAITING: ContextVar[tuple[asyncio.Task[Any], FrameType] | None] = ContextVar("clew_awaiting", default=None)
 
 
 class CallSite:
@@ -141,11 +141,21 @@ def stack(frame: FrameType | None, *, with_ours: bool = False) -> Iterator[Frame
 
 def awaiting_frames() -> list[FrameType]:
     """Frames of the coroutines that wait for this thread, innermost first."""
-    task = AWAITING.get()
-    if task is None:
+    awaiting = AWAITING.get()
+    if awaiting is None:
         return []
+    task, caller = awaiting
     found: list[FrameType] = []
-    awaited: Any = task.get_coro()
+    # On a busy machine the thread may run before the event loop's has suspended them; by the last time it has.
+    for read in (_suspended, _running, _suspended):
+        found = read(task.get_coro(), caller)
+        if caller in found:
+            break
+    return found
+
+
+def _suspended(awaited: Any, caller: FrameType) -> list[FrameType]:
+    found: list[FrameType] = []
     while awaited is not None and len(found) < _MAX_FRAMES:
         frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
         if frame is None:
@@ -153,6 +163,16 @@ def awaiting_frames() -> list[FrameType]:
         found.append(frame)
         awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
     found.reverse()
+    return found
+
+
+def _running(awaited: Any, caller: FrameType) -> list[FrameType]:
+    outermost, found = getattr(awaited, "cr_frame", None), [caller]
+    while found[-1] is not outermost:
+        frame = found[-1].f_back
+        if frame is None or len(found) >= _MAX_FRAMES:
+            return []
+        found.append(frame)
     return found
 
 
@@ -471,7 +491,7 @@ def _walked(frame: FrameType | None, walked: list[int]) -> tuple[int, CallPath |
         if kind >= FIRST_END:
             if kind == THREAD:
                 for awaiting in awaiting_frames():
-                    walked += (id(awaiting.f_code), awaiting.f_lasti)
+                    walked += (0, hash((id(awaiting.f_code), awaiting.f_lineno)))
             break
         if kind == APPLICATION and way is None and called is not None and who >= 0:
             way = CallPath(depth - 1, called, who, walked.copy())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 from django.contrib.auth.models import Group
@@ -38,6 +39,17 @@ def visit(view, **settings):
 def test_two_lines_are_two_places_and_a_loop_is_one():
     assert visit(lines) == []
     assert visit(loop) == [("n_plus_one", loop.__code__.co_firstlineno + 2)]
+
+
+def test_on_a_machine_so_busy_that_the_thread_is_faster_than_the_event_loop():
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(5):
+            assert visit(loop) == [("n_plus_one", loop.__code__.co_firstlineno + 2)]
+            assert visit(lines) == []
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_switched_off_nothing_of_the_application_is_on_the_stack():

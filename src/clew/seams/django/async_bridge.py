@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import Token
+from types import FrameType
 from typing import Any
 
 from clew.engine.seam import Patch, Seam
@@ -16,10 +17,11 @@ from clew.source.call_site import AWAITING
 from clew.story import local_trace
 
 
-def _begin() -> Token[Any] | None:
+def _begin(caller: FrameType) -> Token[Any] | None:
     if local_trace.current() is None and local_trace.of_current_span() is None:
         return None
-    return AWAITING.set(asyncio.current_task())
+    task = asyncio.current_task()
+    return None if task is None else AWAITING.set((task, caller))
 
 
 def _end(opened: Token[Any], error: BaseException | None) -> None:
