@@ -6,7 +6,6 @@ line of the application costs a microsecond; the whole stack, which tells a loop
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import os
 import sys
@@ -75,8 +74,8 @@ needs.declare(
     consequence="queries of views are told as middleware's",
 )
 
-# The asyncio task that waits for the thread this runs in, and the frame in it that does (seams/django/async_bridge.py).
-AWAITING: ContextVar[tuple[asyncio.Task[Any], FrameType] | None] = ContextVar("clew_awaiting", default=None)
+# The frames that wait for the thread this runs in (seams/django/async_bridge.py).
+AWAITING: ContextVar[tuple[FrameType, ...]] = ContextVar("clew_awaiting", default=())
 
 
 class CallSite:
@@ -139,41 +138,18 @@ def stack(frame: FrameType | None, *, with_ours: bool = False) -> Iterator[Frame
         frame = frame.f_back
 
 
-def awaiting_frames() -> list[FrameType]:
+def awaiting_frames() -> tuple[FrameType, ...]:
     """Frames of the coroutines that wait for this thread, innermost first."""
-    awaiting = AWAITING.get()
-    if awaiting is None:
-        return []
-    task, caller = awaiting
+    return AWAITING.get()
+
+
+def waiting_from(frame: FrameType | None) -> tuple[FrameType, ...]:
+    """The same, told by the event loop's thread before it waits: later they may be suspended, or not yet."""
     found: list[FrameType] = []
-    # On a busy machine the thread may run before the event loop's has suspended them; by the last time it has.
-    for read in (_suspended, _running, _suspended):
-        found = read(task.get_coro(), caller)
-        if caller in found:
-            break
-    return found
-
-
-def _suspended(awaited: Any, caller: FrameType) -> list[FrameType]:
-    found: list[FrameType] = []
-    while awaited is not None and len(found) < _MAX_FRAMES:
-        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
-        if frame is None:
-            break
+    while frame is not None and frame.f_globals.get("__name__") != "asyncio.events" and len(found) < _MAX_FRAMES:
         found.append(frame)
-        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
-    found.reverse()
-    return found
-
-
-def _running(awaited: Any, caller: FrameType) -> list[FrameType]:
-    outermost, found = getattr(awaited, "cr_frame", None), [caller]
-    while found[-1] is not outermost:
-        frame = found[-1].f_back
-        if frame is None or len(found) >= _MAX_FRAMES:
-            return []
-        found.append(frame)
-    return found
+        frame = frame.f_back
+    return tuple(found)
 
 
 def call_site(frame: FrameType | None) -> CallSite | None:

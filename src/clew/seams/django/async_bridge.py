@@ -6,22 +6,20 @@ coroutines on the stack, and every `await Author.objects.aget()` of a site would
 
 from __future__ import annotations
 
-import asyncio
 from contextvars import Token
 from types import FrameType
 from typing import Any
 
 from clew.engine.seam import Patch, Seam
 from clew.engine.wrapper import Around
-from clew.source.call_site import AWAITING
+from clew.source.call_site import AWAITING, waiting_from
 from clew.story import local_trace
 
 
 def _begin(caller: FrameType) -> Token[Any] | None:
     if local_trace.current() is None and local_trace.of_current_span() is None:
         return None
-    task = asyncio.current_task()
-    return None if task is None else AWAITING.set((task, caller))
+    return AWAITING.set(waiting_from(caller))
 
 
 def _end(opened: Token[Any], error: BaseException | None) -> None:
