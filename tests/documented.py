@@ -45,9 +45,10 @@ def watch(found: list[str]) -> Any:
     """Have what is undocumented added to `found`; returns what undoes that."""
     original = Pipeline.finish
 
-    def finish(self: Pipeline, span: Any) -> None:
-        found.extend(undocumented(span))
-        original(self, span)
+    def finish(self: Pipeline, spans: Any) -> None:
+        for span in spans:
+            found.extend(undocumented(span))
+        original(self, spans)
 
     Pipeline.finish = finish
 

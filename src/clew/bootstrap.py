@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
@@ -69,7 +69,7 @@ class Tracing:
         # Under `opentelemetry-instrument`: nobody has touched the provider yet.
         self.is_automatic = False
         # Takes clew's own spans; None where somebody else exports.
-        self.deliver: Callable[[Any], None] | None = None
+        self.deliver: Callable[[Sequence[Any]], None] | None = None
 
     @property
     def is_active(self) -> bool:
@@ -232,9 +232,9 @@ def _exporting(provider: TracerProvider) -> list[SpanProcessor]:
     return [each for each in getattr(multi, "_span_processors", ()) if isinstance(each, kinds)]
 
 
-def _take(queues: tuple[DeliverProcessor, ...], span: Any) -> None:
+def _take(queues: tuple[DeliverProcessor, ...], spans: Sequence[Any]) -> None:
     for queue in queues:
-        queue.take(span)
+        queue.take(spans)
 
 
 def _delivering() -> Iterator[DeliverProcessor]:

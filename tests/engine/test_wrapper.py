@@ -22,6 +22,7 @@ from clew.engine.wrapper import Around, UnknownParameterError
 from clew.spans.scope import Scope
 
 SCOPE = Scope("tests.core")
+RECORDED, UNSAMPLED = types.SimpleNamespace(is_recording=True), types.SimpleNamespace(is_recording=False)
 
 
 @pytest.fixture
@@ -181,6 +182,26 @@ def test_nothing_is_opened_where_nothing_is_recorded(trace):
 def deprecated(a, b=1, /, *rest, c=2, **more):
     warnings.warn("old", DeprecationWarning, stacklevel=2)
     return (a, b, rest, c, more)
+
+
+@pytest.mark.parametrize(("state", "is_opened"), [(None, True), (RECORDED, True), (UNSAMPLED, False)])
+def test_nothing_is_opened_where_the_state_is_not_recorded(state, is_opened):
+    said = []
+    around = Around(
+        lambda state: said.append(state) or True, close=lambda error: said.append(error), state=lambda: state
+    )
+    error = ValueError("mine")
+
+    @around
+    def call():
+        raise error
+
+    with pytest.raises(ValueError, match="mine") as raised:
+        call()
+    assert said == ([state, error] if is_opened else [])
+    shown = [entry.name for entry in traceback.extract_tb(raised.value.__traceback__)]
+    assert shown[-1] == "call"
+    assert sys.version_info < (3, 11) or "wrapper" not in shown
 
 
 def test_what_the_caller_gave_is_passed_on_and_defaults_stay_the_originals():

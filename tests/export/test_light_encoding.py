@@ -50,7 +50,7 @@ CASES = {
 def test_it_is_upstreams(case, parent):
     ended = []
     provider = TracerProvider(span_limits=SpanLimits(max_attributes=70, max_span_attributes=70), shutdown_on_exit=False)
-    pipeline = Pipeline(provider, deliver=ended.append)
+    pipeline = Pipeline(provider, deliver=ended.extend)
     spans.install(pipeline)
     try:
         context = None if parent is None else set_span_in_context(NonRecordingSpan(parent))

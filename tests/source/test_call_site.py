@@ -117,6 +117,39 @@ def test_frames_of_clew_are_left_out_and_not_counted(monkeypatch):
     assert place
 
 
+def in_library(code, space):
+    """Run as Django's own code."""
+    exec(compile(code, importlib.import_module("django").__file__, "exec"), space)
+
+
+@pytest.mark.parametrize("is_applications", [False, True], ids=["only the library's", "the application's inside"])
+def test_a_search_goes_no_further_than_one_that_has_found_nothing(is_applications):
+    sites = []
+
+    def search(caller):
+        sites.append(call_site.call_site(sys._getframe(1), id(caller)))
+
+    def applications(ask):
+        ask()
+
+    wrapped = Around(lambda caller: callers.append(caller))
+    callers = []
+    space = {
+        "__name__": "django.fake",
+        "search": search,
+        "callers": callers,
+        "go": applications if is_applications else None,
+    }
+    in_library("def ask(): search(callers[0])\ndef inner(): (go or (lambda ask: ask()))(ask)", space)
+    space["inner"] = wrapped(space["inner"])
+    in_library("def outer(): inner()", space)
+    space["outer"]()
+    callers.clear()
+    assert [site and site.function.rpartition(".")[2] for site in sites] == [
+        "applications" if is_applications else None
+    ]
+
+
 def test_a_line_is_the_same_place_with_and_without_a_wrapper():
     wrapped = Around(lambda: None)(innermost)
     one, other, more = [function()[1] for function in (innermost, wrapped, innermost)]

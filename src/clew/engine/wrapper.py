@@ -44,11 +44,13 @@ class Around:
         instead: gives the call's result, or NotImplemented: then the original is called.
         change: by the name of a parameter, what gives the value to pass on instead.
         replace: gives the result in the place of the original's, if there was no error.
+        state: gives what is known of the request or task, or None; where that is not recorded, nothing is opened: an
+            unsampled request pays for this look, and for no call of a hook.
 
     Each of them may want, by the names of its parameters:
         what the call gives for a parameter of that name; its `self`, by a positional-only parameter of any name;
         `positional` and `keywords`, all that it gives; `opened`; its `result` and `error`, when it is over; `caller`,
-        the frame that calls; `original`; what was bound when the wrapper was made.
+        the frame that calls; `original`; `state`; what was bound when the wrapper was made.
     """
 
     def __init__(
@@ -60,10 +62,11 @@ class Around:
         instead: Hook | None = None,
         change: dict[str, Hook] | None = None,
         replace: Hook | None = None,
+        state: Callable[[], Any] | None = None,
     ) -> None:
         if open is not None and close is None:
             close = close_span
-        self.plan = Plan(open, note, close, instead, dict(change or {}), replace)
+        self.plan = Plan(open, note, close, instead, dict(change or {}), replace, state)
         self._generic: dict[Any, tuple[Callable[..., Any], dict[str, Any]]] = {}
 
     def __call__(self, original: Any, *, is_generic: bool = False, is_async: bool = False, **bound: Any) -> Any:
@@ -93,7 +96,7 @@ class Around:
             if key is not None and len(self._generic) < _MAX_GENERIC:
                 self._generic[key] = found
         factory, defaults = found
-        wrapper = factory(original, self.plan.hooks, _place(original), defaults, *bound.values())
+        wrapper = factory(original, self.plan.hooks, defaults, *bound.values())
         if not is_generic and type(original) is FunctionType:
             wrapper.__defaults__, wrapper.__kwdefaults__ = original.__defaults__, original.__kwdefaults__
         return wrapper
@@ -104,6 +107,7 @@ def _compiled(source: str) -> Callable[..., Any]:
     space: dict[str, Any] = {
         "__name__": __name__,
         "_clew_report": isolation.report,
+        "_clew_place": _place,
         "_clew_frame": sys._getframe,
         "_clew_retrace": BaseException.with_traceback,  # an exception may refuse to have attributes set
         "_clew_follow": follow,

@@ -19,6 +19,7 @@ SPECIAL = {
     "error": "_clew_error",
     "caller": "_clew_frame(1)",
     "original": "_clew_original",
+    "state": "_clew_state",
 }
 _VARARGS, _VARKEYWORDS = inspect.CO_VARARGS, inspect.CO_VARKEYWORDS
 
@@ -37,11 +38,12 @@ class Plan:
     instead: Callable[..., Any] | None
     change: dict[str, Callable[..., Any]]
     replace: Callable[..., Any] | None
+    state: Callable[[], Any] | None = None
 
-    @property
+    @functools.cached_property
     def hooks(self) -> tuple[Callable[..., Any] | None, ...]:
         """In the order in which a factory takes them."""
-        return (self.open, self.note, self.close, self.instead, self.replace, *self.change.values())
+        return (self.open, self.note, self.close, self.instead, self.replace, self.state, *self.change.values())
 
 
 class Call:
@@ -164,9 +166,9 @@ def text(plan: Plan, call: Call) -> str:
     """
     changed = [f"_clew_change_{name}" for name in plan.change]
     bound = [f"_clew_bound_{name}" for name in call.bound]
-    hooks = ["_clew_open", "_clew_note", "_clew_close", "_clew_instead", "_clew_replace", *changed]
+    hooks = ["_clew_open", "_clew_note", "_clew_close", "_clew_instead", "_clew_replace", "_clew_current", *changed]
     lines = [
-        f"def _clew_factory({', '.join(['_clew_original', '_clew_hooks', '_clew_place', '_clew_defaults', *bound])}):",
+        f"def _clew_factory({', '.join(['_clew_original', '_clew_hooks', '_clew_defaults', *bound])}):",
         f"    {', '.join(hooks)} = _clew_hooks",
         f"    {'async ' if call.kind.startswith('async') else ''}def wrapper({call.parameters}):",
         *(f"        {line}" for line in _body(plan, call)),
@@ -183,7 +185,13 @@ def _body(plan: Plan, call: Call) -> Iterator[str]:
         )
         yield "if _clew_result is not NotImplemented: return _clew_result"
     if plan.open is not None:
-        yield from _guarded(f"_clew_opened = _clew_open({call.given(plan.open)})", "_clew_opened = None")
+        opening = _guarded(f"_clew_opened = _clew_open({call.given(plan.open)})", "_clew_opened = None")
+        if plan.state is None:
+            yield from opening
+        else:
+            yield "_clew_state = _clew_current()"
+            yield from _when("_clew_state is None or _clew_state.is_recording", opening)
+            yield "else: _clew_opened = None"
     is_open = "_clew_opened is not None" if plan.open is not None else ""
     for name, hook in plan.change.items():
         yield from _when(is_open, _guarded(f"{_target(call, name)} = _clew_change_{name}({call.given(hook)})"))
@@ -221,7 +229,7 @@ def _followed(plan: Plan, call: Call) -> Iterator[str]:
         for name, hook, how in (("note", plan.note, note), ("close", plan.close, ""))
         if hook is not None
     )
-    steps = f"(_clew_original({call.passed}), _clew_opened, ({hooks},), _clew_place)"
+    steps = f"(_clew_original({call.passed}), _clew_opened, ({hooks},), _clew_place(_clew_original))"
     if call.kind == "generator":
         yield f"if _clew_opened is None: return (yield from _clew_original({call.passed}))"
         yield f"return (yield from _clew_follow{steps})"
@@ -251,7 +259,7 @@ def _guarded(line: str, otherwise: str = "") -> Iterator[str]:
     yield "try:"
     yield f"    {line}"
     yield "except Exception as _clew_ours:"
-    yield "    _clew_report(_clew_ours, _clew_place)"
+    yield "    _clew_report(_clew_ours, _clew_place(_clew_original))"
     if otherwise:
         yield f"    {otherwise}"
 

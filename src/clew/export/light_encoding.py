@@ -9,17 +9,21 @@ from typing import Any
 from clew import span_names
 from clew.export import encoding, wire
 from clew.export.encoding import BARE_STATUS, extras, flags_of, state_of, status_of
-from clew.export.wire import sized
+from clew.export.wire import VARINTS, make_varint
 from clew.spans.identity import StaticAttributes
 from clew.spans.light_span import UNSET, LightSpan
 
-_pack = struct.Struct("<2s16s2s8s2s8s2sIcQcQ").pack
-_pack_first = struct.Struct("<2s16s2s8s2sIcQcQ").pack
+# A trace's head, the span's id, its parent's, its flags, its times; the fields' tags and lengths between them.
+_pack = struct.Struct("<20s8s2s8s7sQcQ").pack
+_pack_first = struct.Struct("<20s8s7sQcQ").pack
 _read = attrgetter(
     *("trace", "span_id", "parent_id", "parent_context", "start_time", "end_time", "name", "kind", "status"),
     *("held", "static", "events", "links", "folded"),
 )
-_LOCAL_PARENT = 0x100
+_FLAGS = {flags: b"\x85\x01" + flags.to_bytes(4, "little") + b"\x39" for flags in (0x100, 0x300)}
+_LOCAL_PARENT = _FLAGS[0x100]
+# From so many attributes on, all are looked up together.
+_MANY = 4
 _MAX_HEADS = 4096
 # By kind: what follows the times in a span of that name. One that has a status says it afterwards, and that counts.
 _heads: dict[Any, dict[str, bytes]] = {}
@@ -28,7 +32,7 @@ _heads: dict[Any, dict[str, bytes]] = {}
 def encode_light(span: LightSpan) -> encoding.Item | None:
     """Encode an ended light span; None where OTLP cannot carry it, which is said."""
     try:
-        return span.resource, span.instrumentation_scope, _encoded(span)
+        return span.pipeline.provider.resource, span.instrumentation_scope, _encoded(span)
     except Exception:  # noqa: BLE001 - a span's values are anybody's
         return encoding.encode(span.readable())
 
@@ -40,15 +44,10 @@ def _encoded(span: LightSpan) -> bytes:
     if folded is not None and folded.count > 1:
         name = span_names.of_folded(name)
     if parent_id:
-        flags = _LOCAL_PARENT if parent is None else flags_of(parent)
-        head = _pack(
-            *(b"\x0a\x10", trace.data, b"\x12\x08", own, b"\x22\x08", parent_id),
-            *(b"\x85\x01", flags, b"\x39", start, b"\x41", end),
-        )
+        flags = _LOCAL_PARENT if parent is None else _FLAGS[flags_of(parent)]
+        head = _pack(trace.head, own, b"\x22\x08", parent_id, flags, start, b"\x41", end)
     else:
-        head = _pack_first(
-            b"\x0a\x10", trace.data, b"\x12\x08", own, b"\x85\x01", _LOCAL_PARENT, b"\x39", start, b"\x41", end
-        )
+        head = _pack_first(trace.head, own, _LOCAL_PARENT, start, b"\x41", end)
     known = _heads.get(kind._value_)
     named = None if known is None else known.get(name)
     head += _new_head(kind, name) if named is None else named
@@ -56,11 +55,20 @@ def _encoded(span: LightSpan) -> bytes:
         head += status_of(status)
     if trace.state:
         head += state_of(trace.state)
-    if events or links or type(attributes) is not dict:
+    is_plain = type(attributes) is dict
+    if events or links or not is_plain:
         head += extras(events, links, attributes)
     if static is not None:
         head += static.encoded if static.encoded is not None else _encode(static)
-    return sized(b"\x4a".join([head, *wire.attributes(attributes)]))
+    if attributes:
+        if is_plain and len(attributes) < _MANY:
+            for item in attributes.items():
+                if pair := wire.pair(item):
+                    head += b"\x4a" + pair
+        else:
+            head = b"\x4a".join([head, *wire.attributes(attributes)])
+    size = len(head)
+    return (VARINTS[size] if size < 2048 else make_varint(size)) + head
 
 
 def _new_head(kind: Any, name: str) -> bytes:

@@ -22,15 +22,19 @@ MAX_KEPT_BYTES = 256
 MAX_NESTING = 30
 
 _pack_double = struct.Struct("<cd").pack
+_pack_float = struct.Struct("<d").pack
 # By type, too, since 1 == 1.0 == True. Only dict operations that are atomic, so threads share them without a lock.
 _pairs: dict[tuple[tuple[str, Any], type], bytes] = {}
 # What may be hashed: the hash of any other value may be the application's code. The first three are kept.
 _KEPT = frozenset((str, int, bool))
 _KNOWN = _KEPT | {float, type(None)}
 _names: dict[str, bytes] = {}
+# By key, what a pair is before the eight bytes of its number: durations differ each time.
+_float_heads: dict[str, bytes] = {}
 
 
-def _make_varint(number: int) -> bytes:
+def make_varint(number: int) -> bytes:
+    """Encode a number >= 0; `VARINTS` has those that are mostly wanted."""
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)
@@ -39,7 +43,7 @@ def _make_varint(number: int) -> bytes:
     return bytes(out)
 
 
-_VARINTS = tuple(map(_make_varint, range(2048)))
+VARINTS = tuple(map(make_varint, range(2048)))
 
 
 def attributes(given: Any) -> list[bytes]:
@@ -57,15 +61,16 @@ def attributes(given: Any) -> list[bytes]:
         # One atomic step in C, where iterating BoundedAttributes is a Python call for every key.
         given = given.copy()
     if not _KNOWN.issuperset(map(type, given.values())):
-        return [pair for item in given.items() if (pair := _pair(item))]
+        return [made for item in given.items() if (made := pair(item))]
     # All look-ups in C: a span has some fifteen attributes, and nearly all of them have been said before.
     found: list[Any] = list(map(_pairs.get, zip(given.items(), map(type, given.values()), strict=True)))
     if None in found:
-        found = [pair for item, known in zip(given.items(), found, strict=True) if (pair := known or _new_pair(item))]
+        found = [made for item, known in zip(given.items(), found, strict=True) if (made := known or _new_pair(item))]
     return found
 
 
-def _pair(item: tuple[str, Any]) -> bytes:
+def pair(item: tuple[str, Any]) -> bytes:
+    """Encode one attribute as `attributes` does; b"" where OTLP cannot carry it."""
     kind = type(item[1])
     known = _pairs.get((item, kind)) if kind in _KEPT else None
     return _new_pair(item) if known is None else known
@@ -98,13 +103,13 @@ def count(tag: bytes, number: int) -> bytes:
 def field(tag: bytes, data: bytes) -> bytes:
     """Put a tag and the length before the data."""
     size = len(data)
-    return tag + (_VARINTS[size] if size < 2048 else _make_varint(size)) + data
+    return tag + (VARINTS[size] if size < 2048 else make_varint(size)) + data
 
 
 def sized(data: bytes) -> bytes:
     """Put the length before the data."""
     size = len(data)
-    return (_VARINTS[size] if size < 2048 else _make_varint(size)) + data
+    return (VARINTS[size] if size < 2048 else make_varint(size)) + data
 
 
 def joined(tag: bytes, head: bytes, messages: Iterable[bytes]) -> bytes:
@@ -121,18 +126,23 @@ def _new_name(given: Any) -> bytes:
 
 def _new_pair(item: tuple[str, Any]) -> bytes:
     key, value = item
+    if type(value) is float and (head := _float_heads.get(key)) is not None:
+        return head + _pack_float(value)
     try:
         body = _any_value(value, 0)
         size = len(body)
-        length = _VARINTS[size] if size < 2048 else _make_varint(size)
-        pair = sized(b"\x0a" + name(key) + b"\x12" + length + body)
+        length = VARINTS[size] if size < 2048 else make_varint(size)
+        made = sized(b"\x0a" + name(key) + b"\x12" + length + body)
     except Exception as error:  # noqa: BLE001 - a value's own methods may raise anything
         what = f"{key!r} ({type(value).__name__})"
         isolation.warn(f"clew: attribute {what} is not exported, OTLP cannot carry it: {type(error).__name__}")
         return b""
-    if type(value) in _KEPT and type(key) is str:
-        _keep(_pairs, (item, type(value)), pair)
-    return pair
+    if type(key) is str:
+        if type(value) in _KEPT:
+            _keep(_pairs, (item, type(value)), made)
+        elif type(value) is float:
+            _keep(_float_heads, key, made[:-8])
+    return made
 
 
 def _keep(cache: dict[Any, bytes], key: Any, data: bytes) -> None:
@@ -152,7 +162,7 @@ def _any_value(value: Any, depth: int) -> bytes:
         # What the next branch does, without its calls: most values that are not known yet come this way.
         data = str.encode(value, "utf-8", "backslashreplace")
         size = len(data)
-        return b"\x0a" + (_VARINTS[size] if size < 2048 else _make_varint(size)) + data
+        return b"\x0a" + (VARINTS[size] if size < 2048 else make_varint(size)) + data
     if issubclass(kind, str):
         return field(b"\x0a", _utf8(value))
     if kind is bool:
@@ -187,4 +197,4 @@ def _utf8(value: str) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    return _VARINTS[number] if number < 2048 else _make_varint(number)
+    return VARINTS[number] if number < 2048 else make_varint(number)

@@ -120,47 +120,43 @@ class DeliverProcessor(SpanProcessor):
         context = span.get_span_context()
         if context is None or not context.trace_flags.sampled:
             return
-        self._accept(self.outgoing.encode, span)
+        self._accept([self._encoded(self.outgoing.encode, span)])
 
-    def take(self, span: LightSpan) -> None:
-        """As `on_end`, of a light span: it is read as it is, no ReadableSpan is made."""
-        if not span.is_sampled:
-            return
-        self._accept(self.outgoing.encode_light, span)
+    def take(self, spans: Sequence[LightSpan]) -> None:
+        """As `on_end`, of light spans that end together: they are read as they are, no ReadableSpan is made."""
+        encode = self.outgoing.encode_light
+        items = [self._encoded(encode, span) for span in spans if span.trace.flags & 1]
+        if items:
+            self._accept(items)
 
-    def _accept(self, encode: Callable[[Any], Item | None], span: Any) -> None:
+    def _encoded(self, encode: Callable[[Any], Item | None], span: Any) -> Item | None:
         try:
-            item = encode(span)
+            return encode(span)
         except Exception as error:  # noqa: BLE001 - ours must not reach the application
             isolation.report(error, __name__)
-            item = None
-        if item is None:
-            self._lose("invalid")
-        elif not self.is_on:
-            self._lose("shutdown")
-        elif item[1] > self._limits.batch_bytes:
-            self._lose("too_large")
-        else:
-            with self._lock:
-                waiting = len(self._queue)
-                is_full = waiting >= self._limits.queue_size or (
-                    self._queued_bytes + item[1] > self._limits.queue_bytes
-                )
-                if not is_full:
-                    self._queue.append(item)
+            return None
+
+    def _accept(self, items: Sequence[Item | None]) -> None:
+        lost, limits, queue, is_on = [], self._limits, self._queue, self.is_on
+        with self._lock:
+            for item in items:
+                if item is None or not is_on:
+                    lost.append("invalid" if item is None else "shutdown")
+                elif item[1] > limits.batch_bytes:
+                    lost.append("too_large")
+                elif len(queue) >= limits.queue_size or self._queued_bytes + item[1] > limits.queue_bytes:
+                    lost.append("queue_full")
+                else:
+                    queue.append(item)
                     self._queued_bytes += item[1]
                     self._accepted += 1
-            if is_full:
-                self._lose("queue_full")
-            if self._thread is None:
-                self._start()
-            elif waiting + 1 >= self._limits.batch_size and self._wake is not None and not self._wake.is_set():
-                self._wake.set()
-
-    def _lose(self, reason: str) -> None:
-        self.losses.add(1, reason)
+            waiting = len(queue)
+        for reason in lost:
+            self.losses.add(1, reason)
         if self._thread is None:
-            self._start()  # it reports
+            self._start()  # it reports, too
+        elif waiting >= limits.batch_size and self._wake is not None and not self._wake.is_set():
+            self._wake.set()
 
     def _start(self) -> None:
         # Both are made here, at the first span, when a server has patched what it patches (gunicorn -k gevent).

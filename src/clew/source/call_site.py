@@ -152,17 +152,30 @@ def waiting_from(frame: FrameType | None) -> tuple[FrameType, ...]:
     return tuple(found)
 
 
-def call_site(frame: FrameType | None) -> CallSite | None:
+def call_site(frame: FrameType | None, barren: int = 0) -> CallSite | None:
     """The innermost line of the application, or of a template of its; failing that, the class of the application's
     that a library works for, or the third-party library's line.
 
     Args:
         frame: where to begin, outwards.
+        barren: see `barren_frame`.
     """
-    return searched(frame)[0]
+    return searched(frame, barren)[0]
 
 
-def searched(frame: FrameType | None) -> tuple[CallSite | None, Trail | None]:
+def barren_frame(span: Any) -> int:
+    """Id of the frame on this thread's stack beyond which a search has found nothing; 0 where none is known.
+
+    A session that is loaded below `request.user`, and its query, would go all the way that was gone for the user.
+
+    Args:
+        span: the current one.
+    """
+    barren = getattr(span, "barren", 0)
+    return barren if barren and span.end_time is None else 0
+
+
+def searched(frame: FrameType | None, barren: int = 0) -> tuple[CallSite | None, Trail | None]:
     """The `call_site`, and how to find it again; None where it is found by what frames hold."""
     start, library, depth, is_plain = frame, None, -1, True
     kinds = frames.KINDS
@@ -186,13 +199,15 @@ def searched(frame: FrameType | None) -> tuple[CallSite | None, Trail | None]:
                 if kind == THREAD and (awaiting := _awaiting_site()) is not None:
                     return awaiting, None
                 break
+            elif kind == OURS and barren and id(frame.f_back) == barren:
+                break  # the wrapper of what was searched for already
         depth += 1
         frame = frame.f_back
-    return (_owner_site(start) or (_line(library) if library is not None else None)), None
+    return (_owner_site(start, frame) or (_line(library) if library is not None else None)), None
 
 
-def _owner_site(start: FrameType | None) -> CallSite | None:
-    found = owner_of(start)
+def _owner_site(start: FrameType | None, end: FrameType | None) -> CallSite | None:
+    found = owner_of(start, end)
     if found is None:
         return None
     site = _owners.get(found)
@@ -241,23 +256,26 @@ class Trail:
         )
 
 
-def site_by_trail(start: FrameType | None, depth: int, trail: Trail | None) -> tuple[CallSite | None, Trail | None]:
+def site_by_trail(
+    start: FrameType | None, depth: int, trail: Trail | None, barren: int
+) -> tuple[CallSite | None, Trail | None]:
     """The `call_site`, and the way to it.
 
     Args:
         start: where to begin, outwards.
         depth: of `start`, below the caller.
         trail: the way a run of the same query took before.
+        barren: see `barren_frame`.
     """
     if trail is not None:
         depth += 1
         try:
             called, middle = sys._getframe(depth + trail.depth), sys._getframe(depth + trail.half_way)
         except ValueError:
-            return searched(start)  # the stack is not that deep
+            return searched(start, barren)  # the stack is not that deep
         if trail.leads_to(called, middle):
             return trail.site, trail
-    return searched(start)
+    return searched(start, barren)
 
 
 def raised_at(traceback: TracebackType | None) -> CallSite | None:

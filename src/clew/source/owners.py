@@ -30,11 +30,12 @@ _states: dict[int, int] = {}
 _places: weakref.WeakKeyDictionary[type, tuple[str, int]] = weakref.WeakKeyDictionary()
 
 
-def owner_of(frame: FrameType | None) -> tuple[str, int, str] | None:
+def owner_of(frame: FrameType | None, end: FrameType | None = None) -> tuple[str, int, str] | None:
     """File and line of the innermost class of the application that a library is at work for, and what it is called.
 
     Args:
         frame: where to begin, outwards; there is no line of the application before the end.
+        end: where to end, at the latest; it counts.
     """
     field = ""
     while frame is not None:
@@ -54,6 +55,8 @@ def owner_of(frame: FrameType | None) -> tuple[str, int, str] | None:
                 field = field if kind not in (SERIALIZER_FIELDS, FORM_FIELDS) else ""
             if state & _LAST:
                 return None
+        if frame is end:
+            return None
         frame = frame.f_back
     return None
 

@@ -21,9 +21,8 @@ from clew.spans.forwarding import ForwardingSpan
 from clew.spans.identity import StaticAttributes
 from clew.spans.light_span import LightSpan
 
-# What ended in a run and was folded: the span that stands for it, the run, its key, how long it took, when it ended,
-# and what ended in it.
-_Ended = tuple[LightSpan, Any, Any, int, int, Any]
+# What ended in a run and was folded: the run, how long it took, when it ended, and what ended in it.
+_Ended = tuple[Any, int, int, Any]
 
 
 class FoldedRun(ForwardingSpan):
@@ -31,43 +30,50 @@ class FoldedRun(ForwardingSpan):
 
     Args:
         first: the folded span.
+        above: the open span, or run, that it is below.
+        called: the name of the span it may become.
     """
 
     __slots__ = (
+        "_above",
         "_context",
         "_ended",
         "_first",
-        "_holder",
+        "_folded",
         "_is_dropped",
-        "_is_open",
         "_outer",
         "_outer_context",
-        "_runs",
         "_start_ns",
         "_token",
         "attributes",
         "before",
         "called",
+        "end_time",
         "identity",
         "key",
         "role",
+        "runs",
         "span",
         "what",
     )
 
-    def __init__(self, first: LightSpan) -> None:
-        self._first = first
-        self._is_open = self._is_dropped = False
+    def __init__(self, first: LightSpan, above: Any, called: str) -> None:
+        self._first, self._folded, self.called = first, folding.folded_in(first), called
+        # What it is below: a span, or another run.
+        self._above = above
+        self._outer: FoldedRun | None = above if type(above) is FoldedRun else None
+        self._outer_context: Context | None = None
+        self._is_dropped = False
+        # None while it runs, as an open span's.
+        self.end_time: int | None = 0
         # What it has become, if it has.
         self.span: LightSpan | None = None
         self._ended: list[_Ended] | None = None
-        self._outer: FoldedRun | None = None
-        self._outer_context: Context | None = None
-        # What it is a run of, its id, and what it is called; in which role, with which key and attributes; what the
-        # caller counts.
+        # Those below it that may begin again.
+        self.runs: dict[int, Any] | None = None
+        # What it is a run of, its id, in which role, with which key and attributes; what the caller counts.
         self.what: Any = None
         self.identity = 0
-        self.called = first.name
         self.role: Any = None
         self.key: Any = None
         self.attributes: StaticAttributes | None = None
@@ -77,10 +83,10 @@ class FoldedRun(ForwardingSpan):
         """Its span, made when first asked for; the one above, where the limit of the trace is reached."""
         if self.span is not None:
             return self.span
-        if not self._is_open:
-            return self._first  # asked for by what has outlived the run
         first = self._first
-        above = self._holder if self._outer is None else self._outer.resolve()
+        if self.end_time is not None:
+            return first  # asked for by what has outlived the run
+        above = self._above if self._outer is None else self._outer.resolve()
         local = local_spans.current()
         if local is not None and local.spans_left <= 0:
             local.dropped += not self._is_dropped
@@ -97,30 +103,27 @@ class FoldedRun(ForwardingSpan):
             reset(self._token)
         except ValueError:  # begun in another context: there is nothing to restore in this one
             pass
+        end_ns = time_ns()
+        outer = self._outer
         if self.span is not None or error is not None:
             self._close_span(error)
-        else:
-            end_ns = time_ns()
+        elif not self._is_dropped:
             took_ns = end_ns - self._start_ns
-            first, outer = self._first, self._outer
-            if not self._is_dropped:
-                folded: Any = first.folded
-                folded.count += 1
-                folded.total_ns += took_ns
-                folded.last_ns = took_ns
-                if outer is not None and outer.span is None:
-                    if outer._ended is None:
-                        outer._ended = []
-                    outer._ended.append((first, self, self.key, took_ns, end_ns, self._ended))
-            self._ended = None
-        self._is_open = False
-        self._runs[self.identity] = self
+            folded = self._folded
+            folded.count += 1
+            folded.total_ns += took_ns
+            folded.last_ns = took_ns
+            if outer is not None and outer.span is None:
+                if outer._ended is None:
+                    outer._ended = []
+                outer._ended.append((self, took_ns, end_ns, self._ended))
+        self._ended, self._is_dropped, self.end_time = None, False, end_ns
+        self._above.runs[self.identity] = self
 
     def _close_span(self, error: BaseException | None) -> None:
         span = self.resolve()
         if self.span is None:
-            self._ended = None  # there can be no span for the error
-            return
+            return  # there can be no span for the error
         folding.close_folded(span, span.above, self.key, error)
         self.span = None
 
@@ -132,7 +135,7 @@ class FoldedRun(ForwardingSpan):
 
     def is_recording(self) -> bool:
         """Whether the run is not over."""
-        return self._is_open
+        return self.end_time is None
 
     def end(self, end_time: int | None = None) -> None:
         """End its span."""
@@ -142,8 +145,6 @@ class FoldedRun(ForwardingSpan):
     kind = property(lambda self: self._first.kind, doc="Kind of the span it would be.")
 
     _token: Token[Context]
-    _holder: LightSpan
-    _runs: dict[int, Any]
     _context: Context
     _start_ns: int
 
@@ -156,19 +157,16 @@ def begin(what: Any, role: Any) -> FoldedRun | None:
     """
     context = get_current()
     above: Any = context.get(_SPAN_KEY)
-    outer = None
-    if type(above) is LightSpan:
-        holder = above
-    elif type(above) is FoldedRun and above._is_open:
-        outer, holder = (above, above._first) if above.span is None else (None, above.span)
-    else:
+    if type(above) is FoldedRun:
+        above = above.span or above
+    elif type(above) is not LightSpan:
         return None
-    runs = holder.runs
+    runs = above.runs
     # Taken out for as long as it runs: in another thread the same may begin at the same time.
     run: FoldedRun | None = None if runs is None else runs.pop(id(what), None)
-    if run is None or runs is None:
+    if run is None:
         return None
-    if run.what is not what or run.role is not role or (outer is None and holder.end_time is not None):
+    if run.what is not what or run.role is not role or above.end_time is not None:
         runs[run.identity] = run
         return None
     if run._outer_context is not context:
@@ -176,7 +174,7 @@ def begin(what: Any, role: Any) -> FoldedRun | None:
             runs[run.identity] = run
             return None
         run._outer_context, run._context = context, Context({**context, _SPAN_KEY: run})
-    run._is_open, run._is_dropped, run._outer, run._holder, run._runs = True, False, outer, holder, runs
+    run.end_time = None
     run._token = attach(run._context)
     run._start_ns = time_ns()
     return run
@@ -194,28 +192,25 @@ def enlist(what: Any, role: Any, key: Any, attributes: StaticAttributes, name: s
     """
     above: Any = get_current().get(_SPAN_KEY)
     if type(above) is FoldedRun:
-        holder = above._first if above.span is None else above.span
-    elif type(above) is LightSpan:
-        holder = above
-    else:
+        above = above.span or above
+    elif type(above) is not LightSpan:
         return None
+    holder = above if type(above) is LightSpan else above._first
     first = None if holder.folds is None else holder.folds.get(key)
-    if first is None:
+    if first is None or above.end_time is not None:
         return None
     run: FoldedRun | None = first.run
-    if run is None:
-        first.run = run = FoldedRun(first)
-    elif run.called != name:
-        run = FoldedRun(first)  # each template of a group has its own
-    if run._is_open:
+    if run is None or run._above is not above or run.called != name:
+        # Each template of a group has its own, below each run that it is part of.
+        first.run = run = FoldedRun(first, above, name)
+    elif run.end_time is None:
         return None
     folding.note_unequal(first, key, name)
-    if holder.runs is None:
-        holder.runs = {}
-    if len(holder.runs) < first.pipeline.max_folds:
-        holder.runs[id(what)] = run
-    run.what, run.identity, run.called = what, id(what), name
-    run.role, run.key, run.attributes = role, key, attributes
+    if above.runs is None:
+        above.runs = {}
+    if len(above.runs) < first.pipeline.max_folds:
+        above.runs[id(what)] = run
+    run.what, run.identity, run.role, run.key, run.attributes = what, id(what), role, key, attributes
     return begin(what, role)
 
 
@@ -234,7 +229,8 @@ def _below(above: LightSpan, like: LightSpan, run: FoldedRun, start_ns: int) -> 
 
 def _move(ended: list[_Ended] | None, first: LightSpan, span: LightSpan) -> None:
     """What ended in a run was counted below `first`; it belongs below the span that the run has become."""
-    for stands, run, key, took_ns, end_ns, inside in ended or ():
+    for run, took_ns, end_ns, inside in ended or ():
+        stands, key = run._first, run.key
         folding.uncount_repeat(stands, took_ns)
         moved = _below(span, stands, run, end_ns - took_ns)
         _move(inside, stands, moved)

@@ -106,13 +106,26 @@ def close_folded(span: Any, parent: Any, key: Any, error: BaseException | None =
     fold(span, parent, key)
 
 
+def has_equal(span: Any, key: Any) -> bool:
+    """Whether an open span will fold into an equal one: then nobody will see what it says."""
+    above = span.above
+    return type(above) is LightSpan and above.folds is not None and key in above.folds and is_foldable(span)
+
+
+def folded_in(first: LightSpan) -> Folded:
+    """What an ended span that waits in its parent counts of its equals; made when the first of them comes."""
+    folded = first.folded
+    if folded is None:
+        folded = first.folded = Folded(first.elapsed_ns)
+    return folded
+
+
 def count_repeat(first: LightSpan, took_ns: int) -> None:
     """An equal of `first` came and went; it was never a span."""
-    folded = first.folded
-    if folded is not None:
-        folded.count += 1
-        folded.total_ns += took_ns
-        folded.last_ns = took_ns
+    folded = folded_in(first)
+    folded.count += 1
+    folded.total_ns += took_ns
+    folded.last_ns = took_ns
 
 
 def uncount_repeat(first: LightSpan, took_ns: int) -> None:
@@ -167,7 +180,6 @@ def is_foldable(span: LightSpan) -> bool:
 
 def fold(span: LightSpan, parent: LightSpan | ForeignParent, key: Any) -> None:
     """Put an ended span to its equals below `parent`."""
-    took = span.elapsed_ns
     folds = parent.folds
     if folds is None:
         folds = parent.folds = {}
@@ -175,9 +187,8 @@ def fold(span: LightSpan, parent: LightSpan | ForeignParent, key: Any) -> None:
     if first is not None:
         note_unequal(first, key, span.name)
         parent.children -= 1
-        _merge(first, Folded(took), span)
+        _merge(first, folded_in(span), span)
     elif len(folds) < span.pipeline.max_folds:
-        span.folded = Folded(took)
         folds[key] = span
     else:
         span.finish()
@@ -185,18 +196,16 @@ def fold(span: LightSpan, parent: LightSpan | ForeignParent, key: Any) -> None:
 
 def note_unequal(first: LightSpan, key: Any, name: str) -> None:
     """One of that name folds into `first`, which from now on may have to be called after their group."""
-    folded = first.folded
-    if type(key) is FoldGroup and folded is not None and first.name != name:
-        folded.group = key
+    if type(key) is FoldGroup and first.name != name:
+        folded_in(first).group = key
 
 
 def _merge(first: LightSpan, more: Folded, other: LightSpan) -> None:
-    folded = first.folded
-    if folded is not None:
-        folded.count += more.count
-        folded.total_ns += more.total_ns
-        folded.last_ns = more.last_ns or more.total_ns
-        folded.group = folded.group or more.group
+    folded = folded_in(first)
+    folded.count += more.count
+    folded.total_ns += more.total_ns
+    folded.last_ns = more.last_ns or more.total_ns
+    folded.group = folded.group or more.group
     first.end_time = other.end_time
     if other.findings:
         for finding in other.findings:
@@ -216,9 +225,9 @@ def _take(span: LightSpan, others: dict[Any, LightSpan]) -> None:
         folds = span.folds = {}
     for key, other in others.items():
         first = folds.get(key)
-        if first is not None and other.folded is not None:
+        if first is not None:
             note_unequal(first, key, other.name)
-            _merge(first, other.folded, other)
+            _merge(first, folded_in(other), other)
         elif len(folds) < span.pipeline.max_folds:
             other.above = span
             folds[key] = other

@@ -17,11 +17,12 @@ class TraceIdentity:
         state: the trace state.
     """
 
-    __slots__ = ("data", "flags", "state", "trace_id")
+    __slots__ = ("flags", "head", "state", "trace_id")
 
     def __init__(self, trace_id: int, flags: TraceFlags, state: TraceState | None) -> None:
         self.trace_id, self.flags, self.state = trace_id, flags, state
-        self.data = trace_id.to_bytes(16, "big")
+        # What an encoded span of it begins with: its id's field, and the tag and length of the span's.
+        self.head = b"\x0a\x10" + trace_id.to_bytes(16, "big") + b"\x12\x08"
 
     @classmethod
     def of(cls, context: SpanContext) -> TraceIdentity:

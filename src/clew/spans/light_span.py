@@ -63,6 +63,7 @@ class LightSpan(Span):
         "_context",
         "_kept",
         "above",
+        "barren",
         "children",
         "end_time",
         "error_below",
@@ -130,6 +131,8 @@ class LightSpan(Span):
         # `children` counts what asked for its context; `error_below` is the id of the exception a span below it
         # ended with, where no LocalTrace knows; `is_touched`: the application wrote on it, so it is kept.
         self.children = self.error_below = 0
+        # While it is open: id of the frame that called what it stands for, if no line of the application is beyond it.
+        self.barren = 0
         self.is_touched = False
         self._kept: dict[str, int]  # of its children, by kind, once they are many; not there before
         if not pipeline.has_plain_attributes:
@@ -242,6 +245,14 @@ class LightSpan(Span):
         if type(attributes) is dict or self.end_time is None:
             attributes[key] = value
 
+    def share(self, static: StaticAttributes) -> None:
+        """Set attributes that are known to be clean, and that other spans have, too."""
+        if self.static is None and type(self.held) is dict:
+            self.static = static
+        else:
+            for key, value in static.mapping.items():
+                self.note(key, value)
+
     def add(self, key: str, number: int) -> None:
         """Add to a number noted before, also on a span that waits in its parent to be folded."""
         held = self.held
@@ -314,8 +325,6 @@ class LightSpan(Span):
 
     # What a processor or exporter reads of it.
 
-    is_sampled = property(lambda self: bool(self.trace.flags & 1), doc="Whether it is exported.")
-
     @property
     def context(self) -> SpanContext:
         """Context of the span; asking for it makes nothing its child."""
@@ -377,6 +386,12 @@ class LightSpan(Span):
 
     def finish(self) -> None:
         """Hand it over, with what waits in it; it has ended."""
+        ended: list[LightSpan] = []
+        self._end_with(ended)
+        if ended:
+            self.pipeline.finish(ended)
+
+    def _end_with(self, ended: list[LightSpan]) -> None:
         above = self.above
         if above is not None:
             if above.children > self.pipeline.max_spans_per_parent and self._is_surplus(above):
@@ -388,12 +403,13 @@ class LightSpan(Span):
         if self.folds:
             folds, self.folds = self.folds, None
             for span in folds.values():
-                span.finish_folded()
+                span._say_folded()
+                span._end_with(ended)
         if self.findings:
             for finding in self.findings:
                 finding.say(self._event, self.held)
             self.findings = ()
-        self.pipeline.finish(self)
+        ended.append(self)
 
     def _is_surplus(self, above: LightSpan) -> bool:
         """Whether its parent has enough of its kind, and nothing but its time would be lost with it."""
@@ -413,6 +429,10 @@ class LightSpan(Span):
 
     def finish_folded(self) -> None:
         """The parent has ended, in which it waited for equals of its."""
+        self._say_folded()
+        self.finish()
+
+    def _say_folded(self) -> None:
         folded = self.folded
         if folded is not None and folded.count > 1:
             if folded.group is not None:
@@ -421,7 +441,6 @@ class LightSpan(Span):
             for key, value in folded.attributes().items():
                 held[key] = value
             self.end_time = self.start_time + folded.total_ns
-        self.finish()
 
     def _is_open(self) -> bool:
         if self.end_time is None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, StaticSampler, TraceIdRatioBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, Tracer
 
@@ -58,7 +58,7 @@ class Pipeline:
     Args:
         provider: the SDK's provider.
         max_spans_per_trace: spans of one request or task in this process.
-        deliver: takes ended spans to clew's own exporters; None where the provider is somebody else's.
+        deliver: takes spans that ended together to clew's own exporters; None where the provider is somebody else's.
     """
 
     max_folds = 200
@@ -68,7 +68,7 @@ class Pipeline:
         self,
         provider: TracerProvider,
         max_spans_per_trace: int = 2000,
-        deliver: Callable[[Any], None] | None = None,
+        deliver: Callable[[Sequence[Any]], None] | None = None,
     ) -> None:
         self.provider = provider
         self.deliver = deliver
@@ -80,6 +80,7 @@ class Pipeline:
         self.allows_light_spans = _follows_parent(provider.sampler)
         self.allows_light_roots = _is_plain(provider)
         self._sampler = provider.sampler
+        self._is_by_ids = _goes_by_ids(provider.sampler)
         self._drops_unsampled = _decides_with_parent(provider.sampler, "not_sampled", ALWAYS_OFF)
         self._keeps_sampled = _decides_with_parent(provider.sampler, "sampled", ALWAYS_ON)
         count = self.limits.max_span_attributes
@@ -105,6 +106,11 @@ class Pipeline:
     def keeps(self, above: SpanContext) -> bool:
         """Whether a root below this span is recorded for certain: no sampler need be asked."""
         return self._keeps_sampled and bool(above.trace_flags & 1) and self.provider.sampler is self._sampler
+
+    @property
+    def samples_by_ids(self) -> bool:
+        """Whether the sampler is one of the SDK's: they decide by the parent and the trace's id, and add nothing."""
+        return self._is_by_ids and self.provider.sampler is self._sampler
 
     def drops(self, above: SpanContext) -> bool:
         """Whether a root below this span is not recorded for certain, so that nothing need be worked out for it."""
@@ -132,17 +138,18 @@ class Pipeline:
             except Exception as error:  # noqa: BLE001 - someone else's processor
                 isolation.report(error, f"{type(processor).__name__}.on_start")
 
-    def finish(self, span: EndedSpan) -> None:
-        """Hand an ended span to every processor: to clew's own as it is, to others as a ReadableSpan."""
-        self.wants_starts()
-        for processor in self._enders:
-            try:
-                processor._on_ending(span)
-            except Exception as error:  # noqa: BLE001 - someone else's processor
-                isolation.report(error, f"{type(processor).__name__}._on_ending")
+    def finish(self, spans: Sequence[EndedSpan]) -> None:
+        """Hand spans that end together to every processor: to clew's own as they are, to others as ReadableSpans."""
+        self.notice()
+        for span in spans if self._enders else ():
+            for processor in self._enders:
+                try:
+                    processor._on_ending(span)
+                except Exception as error:  # noqa: BLE001 - someone else's processor
+                    isolation.report(error, f"{type(processor).__name__}._on_ending")
         if self.deliver is not None:
-            self.deliver(span)
-        if self._others:
+            self.deliver(spans)
+        for span in spans if self._others else ():
             readable = span.readable()
             for processor in self._others:
                 try:
@@ -150,8 +157,8 @@ class Pipeline:
                 except Exception as error:  # noqa: BLE001 - someone else's processor
                     isolation.report(error, "on_end of a span processor")
 
-    def wants_starts(self) -> bool:
-        """Whether a processor wants to know of starts: those clew and the SDK bring do not."""
+    def notice(self) -> None:
+        """Others may have added a processor; those that clew and the SDK bring want to know of no start."""
         try:
             processors = self.provider._active_span_processor._span_processors
         except AttributeError:
@@ -159,7 +166,6 @@ class Pipeline:
         else:
             if processors is not self._processors:
                 self._sort(processors)
-        return bool(self.starters)
 
     def _sort(self, processors: Any) -> None:
         """What the provider's processors, which may change at any time, want to be told of."""
@@ -199,6 +205,19 @@ def _decides_with_parent(sampler: Any, parent: str, decision: Any) -> bool:
         and getattr(sampler, f"_local_parent_{parent}") is decision
         and getattr(sampler, f"_remote_parent_{parent}") is decision
     )
+
+
+_BY_IDS = (StaticSampler, TraceIdRatioBased)
+
+
+def _goes_by_ids(sampler: Any) -> bool:
+    if getattr(type(sampler), "should_sample", None) is not ParentBased.should_sample:
+        return type(sampler) in _BY_IDS
+    parts = (
+        "_root",
+        *(f"_{where}_parent_{how}" for where in ("local", "remote") for how in ("sampled", "not_sampled")),
+    )
+    return all(type(getattr(sampler, part, None)) in _BY_IDS for part in parts)
 
 
 def _method(processor: Any, name: str) -> Any:

@@ -5,7 +5,7 @@ A seam has one `Scope`, named after its module, so `otel.scope.name` in any back
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from opentelemetry import trace
@@ -56,6 +56,7 @@ class SdkSpan:
     def __init__(self, span: Span) -> None:
         self.span = span
         self.token: Any = None
+        self.barren = 0  # as a light span's
         # One locked, cleaned write to the SDK's span at the end instead of one for each attribute.
         self._notes: dict[str, Any] = {}
 
@@ -76,6 +77,10 @@ class SdkSpan:
     def note(self, key: str, value: Any) -> None:
         """Set an attribute, at the latest when the span ends."""
         self._notes[key] = value
+
+    def share(self, static: StaticAttributes) -> None:
+        """Set attributes that other spans have, too."""
+        self._notes.update(static.mapping)
 
     def fail(self, error: BaseException) -> None:
         """Note that the span ends with this error; its event is recorded on the innermost span only."""
@@ -116,6 +121,8 @@ class SdkSpan:
 
 
 OpenSpan = LightSpan | SdkSpan
+# Of a root: they may be worked out only when it is recorded.
+Attributes = dict[str, Any] | Callable[[], dict[str, Any]] | None
 
 
 class Scope:
@@ -202,7 +209,8 @@ class Scope:
                 return None
             trace_of = TraceIdentity.of(above)
             span = LightSpan(pipeline, scope, name, trace_of, None, above, None, attributes, kind, static, start_ns)
-        if pipeline.wants_starts():
+        pipeline.notice()
+        if pipeline.starters:
             pipeline.start(span, context)
             span.children, span.is_touched = 0, False
         return span
@@ -252,7 +260,7 @@ def start_root(
     name: str,
     kind: SpanKind,
     context: Context | None,
-    attributes: dict[str, Any] | None = None,
+    attributes: Attributes = None,
     links: Sequence[Link] = (),
     start_ns: int | None = None,
     ids: tuple[int, int] = (0, 0),
@@ -275,7 +283,8 @@ def start_root(
             return _light_root(
                 pipeline, scope, name, kind, context, attributes, links, start_ns, ids, is_own_trace=is_own_trace
             )
-        return SdkSpan(pipeline.tracer(scope).start_span(name, context, kind, attributes, links, start_ns))
+        held = attributes() if callable(attributes) else attributes
+        return SdkSpan(pipeline.tracer(scope).start_span(name, context, kind, held, links, start_ns))
     except Exception as error:  # noqa: BLE001 - someone else's processor or sampler
         isolation.report(error, "start of a span")
         return None
@@ -287,7 +296,7 @@ def _light_root(
     name: str,
     kind: SpanKind,
     context: Context | None,
-    attributes: dict[str, Any] | None,
+    attributes: Attributes,
     links: Sequence[Link],
     start_ns: int | None,
     ids: tuple[int, int],
@@ -306,20 +315,24 @@ def _light_root(
     span_id = ids[1] or pipeline.new_span_id()
     if above is not None and pipeline.keeps(above):
         own = SpanContext(own_trace_id, span_id, False, above.trace_flags, above.trace_state)
-        held = dict(attributes or {})
+        held = attributes() if callable(attributes) else dict(attributes or {})
     else:
-        decided = pipeline.provider.sampler.should_sample(context, trace_id, name, kind, attributes, links)
+        if callable(attributes) and not pipeline.samples_by_ids:
+            attributes = attributes()
+        asked = None if callable(attributes) else attributes
+        decided = pipeline.provider.sampler.should_sample(context, trace_id, name, kind, asked, links)
         if decided.decision.is_sampled():
             flags |= TraceFlags.SAMPLED
         own = SpanContext(own_trace_id, span_id, False, TraceFlags(flags), decided.trace_state)
         if not decided.decision.is_recording():
             return SdkSpan(NonRecordingSpan(own))
-        held = dict(decided.attributes or {})
+        held = attributes() if callable(attributes) else dict(decided.attributes or {})
     trace_of, parent = TraceIdentity.of(own), None if is_own_trace else above
     span = LightSpan(pipeline, pipeline.scope(scope), name, trace_of, None, parent, own, held, kind, start_ns=start_ns)
     for link in links:
         span.add_link(link.context, link.attributes)
-    if pipeline.wants_starts():
+    pipeline.notice()
+    if pipeline.starters:
         pipeline.start(span, context)
     return span
 

@@ -13,7 +13,8 @@ from typing import Any
 from clew import attributes as names
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
-from clew.source.call_site import call_site
+from clew.source.call_site import barren_frame, call_site
+from clew.spans import shared
 from clew.spans.scope import OpenSpan, Scope
 from clew.story import local_trace
 from clew.story.session_use import note_session_use
@@ -29,6 +30,8 @@ _known: set[type] = set()
 
 
 def _operation_named(name: str) -> Around:
+    span_name = f"session {name}"
+
     def open_operation(session: Any, /, caller: Any) -> tuple[OpenSpan, str] | None:
         outer = _operation.get()
         if outer == name:
@@ -36,14 +39,14 @@ def _operation_named(name: str) -> Around:
         local = local_trace.current()
         if local is not None and name != "load":
             note_session_use(local, name)
-        span = SCOPE.open(f"session {name}", {names.DJANGO_SESSION_ENGINE: type(session).__module__})
+        span = SCOPE.open(span_name)
         if span is None:
             return None
         _operation.set(name)
-        site = call_site(caller)
-        if site is not None:
-            for key, value in site.attributes().items():
-                span.note(key, value)
+        site = call_site(caller, barren_frame(span.above))
+        span.share(shared.of_line(site, names.DJANGO_SESSION_ENGINE, type(session).__module__))
+        if site is None:
+            span.barren = id(caller)
         return span, outer
 
     def note_operation(opened: tuple[OpenSpan, str], result: Any) -> None:

@@ -20,9 +20,8 @@ from clew.story import local_trace
 SCOPE = Scope(__name__)
 
 
-def _begin() -> tuple[local_trace.LocalTrace, int] | None:
-    local = local_trace.current()
-    return None if local is None or not local.is_recording else (local, time_ns())
+def _begin(state: local_trace.LocalTrace | None) -> tuple[local_trace.LocalTrace, int] | None:
+    return None if state is None else (state, time_ns())
 
 
 def _resolved(opened: tuple[local_trace.LocalTrace, int], result: Any, error: BaseException | None) -> None:
@@ -41,8 +40,9 @@ def _resolved(opened: tuple[local_trace.LocalTrace, int], result: Any, error: Ba
             local.root.note(names.DJANGO_URL_NAMESPACE, match.namespace)
 
 
+_AROUND = Around(_begin, close=_resolved, state=local_trace.current)
 SEAM = Seam(
     "django.urls",
-    patches=(Patch("django.core.handlers.base", "BaseHandler.resolve_request", Around(_begin, close=_resolved)),),
+    patches=(Patch("django.core.handlers.base", "BaseHandler.resolve_request", _AROUND),),
     spans=(SpanDoc("resolve", "INTERNAL", "URL resolving that takes 1 ms or more", (names.HTTP_ROUTE,)),),
 )

@@ -12,8 +12,8 @@ from typing import Any
 from clew import attributes as names
 from clew.engine.seam import Patch
 from clew.engine.wrapper import Around
-from clew.source.call_site import CallSite, call_site
-from clew.spans import folding
+from clew.source.call_site import barren_frame, call_site
+from clew.spans import folding, shared
 from clew.spans.scope import OpenSpan, Scope
 from clew.story import local_trace
 from clew.story.detector import watchers
@@ -50,7 +50,11 @@ class Permissions:
     def _open_load_user(self, caller: Any) -> OpenSpan | None:
         span = self._scope.open("auth load_user")
         if span is not None:
-            _note_site(span, call_site(caller))
+            site = call_site(caller, barren_frame(span.above))
+            if site is not None:
+                span.share(shared.of_line(site))
+            else:
+                span.barren = id(caller)
         return span
 
     @staticmethod
@@ -78,19 +82,12 @@ class Permissions:
         span = opened.span
         if span is not None:
             site = opened.site = opened.site or call_site(opened.frame)
-            _note_site(span, site)
-            if opened.permission:
-                span.note(names.DJANGO_AUTH_PERMISSION, opened.permission)
-            span.note(names.DJANGO_AUTH_QUERY_COUNT, opened.query_count)
-            if type(result) is bool:
-                span.note(names.DJANGO_AUTH_GRANTED, result)
-            opened.say_findings()
             key = ("auth", span.span.name if hasattr(span.span, "name") else "", site, result is True)
+            if error is not None or not folding.has_equal(span, key):
+                span.share(shared.of_line(site, names.DJANGO_AUTH_PERMISSION, opened.permission))
+                span.note(names.DJANGO_AUTH_QUERY_COUNT, opened.query_count)
+                if type(result) is bool:
+                    span.note(names.DJANGO_AUTH_GRANTED, result)
+            opened.say_findings()
             folding.close_folded(span, span.above, key, error)
         opened.frame = None
-
-
-def _note_site(span: OpenSpan, site: CallSite | None) -> None:
-    if site is not None:
-        for name, value in site.attributes().items():
-            span.note(name, value)

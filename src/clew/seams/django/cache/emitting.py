@@ -18,6 +18,7 @@ from clew.engine.redaction.exception_event import CANCELLED, type_name
 from clew.source.call_site import call_site
 from clew.spans import folding
 from clew.spans.folded_run import FoldedRun
+from clew.spans.identity import StaticAttributes
 from clew.spans.light_span import LightSpan
 from clew.spans.scope import Scope
 from clew.story import findings
@@ -25,6 +26,8 @@ from clew.story.cache_operation import COLLECTIONS, LOG, CacheLog, CacheOperatio
 from clew.story.detector import watchers
 from clew.story.local_trace import LocalTrace
 
+_static: dict[tuple[Any, ...], StaticAttributes] = {}
+_MAX_STATIC = 2_000
 # What is the folded span's when it is taken together.
 _SUMMED = (names.DJANGO_CACHE_HITS, names.DJANGO_CACHE_MISSES, names.DJANGO_CACHE_KEY_COUNT)
 
@@ -170,9 +173,9 @@ def _emit(
         for finding in operation.findings:
             findings.attach(first, finding)
         return
-    attributes = _attributes(operation, positional, said)
+    own, static = _own_attributes(operation, said), _static_attributes(operation, positional)
     start_ns = end_ns - operation.duration_ns
-    span = scope.under(parent, _name(operation), attributes, SpanKind.CLIENT, operation.context, start_ns)
+    span = scope.under(parent, _name(operation), own, SpanKind.CLIENT, operation.context, start_ns, static)
     if span is None:
         return
     for finding in operation.findings:
@@ -186,7 +189,8 @@ def _emit(
 
 def _close_opened(operation: CacheOperation, positional: Any, said: dict[str, Any], error: Any) -> None:
     span = operation.opened
-    for name, value in _attributes(operation, positional, said).items():
+    own, static = _own_attributes(operation, said), _static_attributes(operation, positional)
+    for name, value in (*static.mapping.items(), *own.items()):
         span.note(name, value)
     for finding in operation.findings:
         findings.attach(span.span, finding)
@@ -197,21 +201,35 @@ def _fold_key(operation: CacheOperation) -> Any:
     return ("cache", operation.alias, operation.name, operation.template, operation.site, operation.is_hit)
 
 
-def _attributes(operation: CacheOperation, positional: Any, said: dict[str, Any]) -> dict[str, Any]:
+def _static_attributes(operation: CacheOperation, positional: Any) -> StaticAttributes:
+    """What every operation of this kind, on such a key, from this line, has in common."""
     kind = type(positional[0])
+    key = (kind, operation.alias, operation.name, operation.template, operation.site)
+    found = _static.get(key)
+    if found is None:
+        if len(_static) >= _MAX_STATIC:
+            _static.clear()
+        found = _static[key] = StaticAttributes(_described(operation, kind))
+    return found
+
+
+def _described(operation: CacheOperation, kind: type) -> dict[str, Any]:
     found: dict[str, Any] = {
         names.DJANGO_CACHE_BACKEND: f"{kind.__module__}.{kind.__qualname__}",
         names.DJANGO_CACHE_OPERATION: operation.name,
-        **said,
     }
     if operation.alias:
         found[names.DJANGO_CACHE_ALIAS] = operation.alias
     if operation.template:
         found[names.DJANGO_CACHE_KEY] = operation.template
-    if operation.size_bytes >= 0:
-        found[names.DJANGO_CACHE_SIZE_BYTES] = operation.size_bytes
-    if operation.serialize_ns:
-        found[names.DJANGO_CACHE_SERIALIZE_MS] = round(operation.serialize_ns / 1e6, 3)
     if operation.site is not None:
         found.update(operation.site.attributes())
     return found
+
+
+def _own_attributes(operation: CacheOperation, said: dict[str, Any]) -> dict[str, Any]:
+    if operation.size_bytes >= 0:
+        said[names.DJANGO_CACHE_SIZE_BYTES] = operation.size_bytes
+    if operation.serialize_ns:
+        said[names.DJANGO_CACHE_SERIALIZE_MS] = round(operation.serialize_ns / 1e6, 3)
+    return said

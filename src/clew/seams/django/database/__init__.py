@@ -94,7 +94,8 @@ def _opened(local: LocalTrace, cursor: Any, sql: Any, params: Any, many: Any) ->
     if local.is_recording:
         query.context = context
         if query.site is None:
-            query.site, statement.trail = call_site.site_by_trail(caller, _DEPTH, statement.trail)
+            barren = call_site.barren_frame(context.get(_SPAN_KEY))
+            query.site, statement.trail = call_site.site_by_trail(caller, _DEPTH, statement.trail, barren)
         if query.count == 1:
             repeats.first_site = query.site
         elif query.place is not None and query.place.is_settled and type(sql) is str:

@@ -79,7 +79,10 @@ def _database(connection: Any, alias: str) -> Database:
 
 def static_attributes(query: Query, parent: Any) -> StaticAttributes:
     """What each query of this text, from this line, below a span of that name has in common; worked out once."""
-    static = _database(query.connection, query.alias).static
+    settings, database = query.connection.settings_dict, _databases.get(query.alias)
+    if database is None or not database.is_of(settings):
+        database = _database(query.connection, query.alias)
+    static = database.static
     key = (query.statement, query.site, parent.name)
     found = static.get(key)
     if found is None:

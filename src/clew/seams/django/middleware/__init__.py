@@ -16,9 +16,10 @@ from clew import attributes as names
 from clew.engine import needs
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
+from clew.seams.django import contrib
 from clew.seams.django.middleware import chain as middleware_chain
 from clew.seams.django.middleware import hooks as middleware_hooks
-from clew.seams.django.middleware.cursor import enter, leave
+from clew.seams.django.middleware.cursor import enter, enter_with_hook, leave
 from clew.seams.django.middleware.layer import Layer
 from clew.source import code_location
 from clew.story import local_trace
@@ -28,14 +29,17 @@ _HANDLERS = ("_get_response", "_get_response_async")
 _MARK = "_clew_traced_chain"
 
 
-_AROUND_LAYER = Around(enter, close=leave)
+_AROUND_LAYER = Around(enter, close=leave, state=local_trace.current)
+# The site's request hook is called in every request.
+_AROUND_LAYER_WITH_HOOK = Around(enter_with_hook, close=leave)
 
 
 def _traced_layer(call: Any, layer: Layer) -> Any:
     """`call` with its phases timed."""
     from asgiref.sync import iscoroutinefunction
 
-    return _AROUND_LAYER(call, is_async=iscoroutinefunction(call), layer=layer)
+    around = _AROUND_LAYER_WITH_HOOK if contrib.State.middleware_position else _AROUND_LAYER
+    return around(call, is_async=iscoroutinefunction(call), layer=layer)
 
 
 def _failing(exc: BaseException) -> None:

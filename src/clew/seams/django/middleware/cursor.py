@@ -55,7 +55,6 @@ class Cursor(ForwardingSpan):
         self._phases: list[Phase | None] = []
         # The span of the phase the request is in, where it has become one.
         self._span: OpenSpan | None = None
-        self.reached: Layer | None = None
         self.outermost: Layer | None = None
         self._token: Any = None
         self._timings = ""
@@ -178,23 +177,15 @@ class Cursor(ForwardingSpan):
         """Nothing: the request's span is ended by its seam only."""
 
 
-def enter(layer: Layer, positional: tuple[Any, ...]) -> Cursor | None:
+def enter(layer: Layer, state: LocalTrace | None) -> Cursor | None:
     """The chain calls `layer`: its request phase begins."""
-    local = local_trace.current()
-    if local is None:
+    if state is None:
         return None
-    if layer.is_hook_position and positional:
-        call_request_hook(positional[0], local)
-    cursor: Cursor | None = local.cursor
-    if cursor is None:
-        if not local.is_recording:
-            return None
-        cursor = cursor_of(local)
+    cursor: Cursor = state.cursor or cursor_of(state)
     if cursor.outermost is None:
         cursor.enter_outermost(layer)
     elif len(cursor._phases) > _MAX_STAMPS:
         cursor._settle()
-    cursor.reached = layer
     # What `begin` does, without its call: eleven layers are reached and left in each request.
     if cursor._span is not None:
         cursor._end_span()
@@ -203,20 +194,32 @@ def enter(layer: Layer, positional: tuple[Any, ...]) -> Cursor | None:
     return cursor
 
 
+def enter_with_hook(layer: Layer, positional: tuple[Any, ...]) -> Cursor | None:
+    """As `enter`, in a chain in which the site's request hook is called."""
+    local = local_trace.current()
+    if local is None:
+        return None
+    if layer.is_hook_position and positional:
+        call_request_hook(positional[0], local)
+    return enter(layer, local) if local.is_recording or local.cursor is not None else None
+
+
 def leave(opened: Cursor, layer: Layer, error: BaseException | None) -> None:
     """`layer` has answered: its phase is over, the response phase of the one outside begins."""
+    phases = opened._phases
     if error is not None:
         opened.fail(error)
-    elif opened.reached is layer:
+    elif phases[-1] is layer.request:
         opened.answer()
+    outer = layer.outer
     if layer is opened.outermost:
         opened.begin(None)
         opened.leave_outermost()
-    elif layer.outer is not None:
+    elif outer is not None:
         if opened._span is not None:
             opened._end_span()
         opened._began.append(time_ns())
-        opened._phases.append(layer.outer.response)
+        phases.append(outer.response)
 
 
 def cursor_of(local: LocalTrace) -> Cursor:

@@ -44,11 +44,10 @@ def _traced_hook(hook: Any, phase: str) -> Any:
     return traced
 
 
-def _begin(hook: Phase) -> Cursor | None:
-    local = local_trace.current()
-    if local is None or not local.is_recording:
+def _begin(hook: Phase, state: local_trace.LocalTrace | None) -> Cursor | None:
+    if state is None:
         return None
-    cursor = cursor_of(local)
+    cursor = cursor_of(state)
     cursor.begin(hook)
     return cursor
 
@@ -65,7 +64,7 @@ def _end(opened: Cursor, hook: Phase, positional: tuple[Any, ...], result: Any, 
         opened.begin(None)
 
 
-_AROUND_HOOK = Around(_begin, close=_end)
+_AROUND_HOOK = Around(_begin, close=_end, state=local_trace.current)
 
 
 def hooks_of(handler: Any) -> dict[str, Any]:

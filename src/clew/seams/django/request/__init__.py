@@ -7,6 +7,7 @@ through a thread, docs/upstream.md, django 8), and one `finally` ends it, also o
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from contextvars import Token
 from typing import Any
@@ -28,6 +29,7 @@ from clew.seams.django.request import metrics as request_metrics
 from clew.seams.django.request import response_body
 from clew.seams.django.request.attributes import headers_of, request_attributes, scheme_of, verb_of
 from clew.seams.django.request.headers import captured_request_headers, captured_response_headers
+from clew.seams.django.request.metrics import Attributes
 from clew.seams.django.request.outcome import name_by_route, note_error, note_status, route_of, status_of
 from clew.spans import scope as spans
 from clew.story import local_trace
@@ -42,12 +44,12 @@ class ServedRequest:
     Args:
         request: Django's request.
         root: the span, started.
-        attributes: what it started with, for the metrics.
+        attributes: gives what it started with, for the metrics.
     """
 
     __slots__ = ("_context", "_ended", "_metrics", "local", "request", "root", "token_context", "token_local")
 
-    def __init__(self, request: Any, root: spans.OpenSpan, context: Context, attributes: dict[str, Any]) -> None:
+    def __init__(self, request: Any, root: spans.OpenSpan, context: Context, attributes: Attributes) -> None:
         self.request = request
         self.root = root
         self._ended = False
@@ -133,7 +135,7 @@ def _begin(request: Any) -> ServedRequest | None:
     context, kind = get_current(), SpanKind.INTERNAL
     if get_current_span(context) is INVALID_SPAN:
         context, kind = _extracted(request, context), SpanKind.SERVER
-    attributes = request_attributes(request, contrib.State.mode)
+    attributes = functools.partial(request_attributes, request, contrib.State.mode)
     root = spans.start_root(pipeline, SCOPE, verb_of(request), kind, context, attributes)
     if root is None:
         return None
@@ -148,11 +150,16 @@ def _begin(request: Any) -> ServedRequest | None:
     return served
 
 
+@functools.lru_cache(maxsize=100)
+def _name_in_meta(header: str) -> str:
+    return f"HTTP_{header.upper().replace('-', '_')}"
+
+
 class _Headers(Getter[Mapping[str, Any]]):
     """Reads META, where Django puts the headers under both WSGI and ASGI; what is no text is not there."""
 
     def get(self, carrier: Mapping[str, Any], key: str) -> list[str] | None:
-        value = carrier.get(f"HTTP_{key.upper().replace('-', '_')}")
+        value = carrier.get(_name_in_meta(key))
         return [value] if isinstance(value, str) else None
 
     def keys(self, carrier: Mapping[str, Any]) -> list[str]:

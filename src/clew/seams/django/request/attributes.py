@@ -57,9 +57,7 @@ def request_attributes(request: Any, mode: str) -> dict[str, Any]:
 
 def stable_attributes(request: Any) -> dict[str, Any]:
     """Attributes by the stable conventions."""
-    meta = headers_of(request)
-    method = known_method(request)
-    scheme = scheme_of(request)
+    meta, method, scheme = headers_of(request), known_method(request), scheme_of(request)
     attributes: dict[str, Any] = {
         names.HTTP_REQUEST_METHOD: method,
         names.URL_PATH: _path(request),
@@ -74,8 +72,7 @@ def stable_attributes(request: Any) -> dict[str, Any]:
         attributes[names.CLIENT_ADDRESS] = str(address)
     if agent := meta.get("HTTP_USER_AGENT"):
         attributes[names.USER_AGENT_ORIGINAL] = str(agent)[:_MAX_LENGTH]
-    version = _protocol_version(request)
-    if version:
+    if version := _protocol_version(request, meta):
         attributes[names.NETWORK_PROTOCOL_VERSION] = version
     return attributes
 
@@ -102,16 +99,23 @@ def _path(request: Any) -> str:
 
 def _add_server(attributes: dict[str, Any], meta: Any, scheme: str) -> None:
     host = meta.get("HTTP_HOST")
-    address, port = _split_host(str(host)) if host else (meta.get("SERVER_NAME"), meta.get("SERVER_PORT"))
+    address, number = _server_of(str(host)[:255], scheme) if host else (meta.get("SERVER_NAME"), None)
+    if not host:
+        port = str(meta.get("SERVER_PORT") or "")
+        number = int(port) if port.isdecimal() else _DEFAULT_PORTS.get(scheme)
     if address:
         attributes[names.SERVER_ADDRESS] = str(address)
-    number = int(port) if port and str(port).isdecimal() else _DEFAULT_PORTS.get(scheme)
-    if address and number:
-        attributes[names.SERVER_PORT] = number
+        if number:
+            attributes[names.SERVER_PORT] = number
+
+
+@functools.lru_cache(maxsize=256)
+def _server_of(host: str, scheme: str) -> tuple[str, int | None]:
+    address, port = _split_host(host)
+    return address, int(port) if port.isdecimal() else _DEFAULT_PORTS.get(scheme)
 
 
 def _split_host(host: str) -> tuple[str, str]:
-    host = host[:255]
     if host.startswith("["):
         address, _, rest = host[1:].partition("]")
         return address, rest.removeprefix(":")
@@ -119,11 +123,11 @@ def _split_host(host: str) -> tuple[str, str]:
     return address, port
 
 
-def _protocol_version(request: Any) -> str:
+def _protocol_version(request: Any, meta: Mapping[str, Any]) -> str:
     scope = getattr(request, "scope", None)
     if isinstance(scope, dict):
         return str(scope.get("http_version", ""))
-    protocol = str(headers_of(request).get("SERVER_PROTOCOL", ""))
+    protocol = str(meta.get("SERVER_PROTOCOL", ""))
     return protocol[5:] if protocol.startswith("HTTP/") else protocol
 
 

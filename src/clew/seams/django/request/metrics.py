@@ -7,6 +7,7 @@ Without the names of contrib that this takes, nothing is recorded.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -47,16 +48,20 @@ needs.declare(
 )
 
 
+# What its span started with; worked out only for who asks.
+Attributes = Callable[[], dict[str, Any]]
+
+
 class RequestMetrics:
     """Metrics of one request, recorded at its end.
 
     Args:
-        attributes: what its span started with.
+        attributes: gives what its span started with.
     """
 
     __slots__ = ("_active", "_attributes", "_began", "status_code")
 
-    def __init__(self, attributes: dict[str, Any]) -> None:
+    def __init__(self, attributes: Attributes) -> None:
         self.status_code = 0
         self._attributes = attributes
         self._began = perf_counter()
@@ -64,7 +69,7 @@ class RequestMetrics:
         holder = _holder()
         if holder is not None and _leads_somewhere(holder._active_request_counter):
             parse = sys.modules[contrib.MIDDLEWARE]._parse_active_request_count_attrs
-            self._active = parse(attributes, _mode(contrib.State.mode))
+            self._active = parse(attributes(), _mode(contrib.State.mode))
             holder._active_request_counter.add(1, self._active)
 
     def record(self, request: Any) -> None:
@@ -75,14 +80,18 @@ class RequestMetrics:
         seconds = max(perf_counter() - self._began, 0)
         if self._active is not None:
             holder._active_request_counter.add(-1, self._active)
-        route = route_of(request)
-        if _leads_somewhere(holder._duration_histogram_old):
-            attributes = _parsed({**self._attributes, "http.status_code": self.status_code}, "default")
+        is_old = _leads_somewhere(holder._duration_histogram_old)
+        is_new = _leads_somewhere(holder._duration_histogram_new)
+        if not is_old and not is_new:
+            return
+        route, started = route_of(request), self._attributes()
+        if is_old:
+            attributes = _parsed({**started, "http.status_code": self.status_code}, "default")
             if route:
                 attributes["http.target"] = route
             holder._duration_histogram_old.record(round(seconds * 1000), attributes)
-        if _leads_somewhere(holder._duration_histogram_new):
-            new = {**self._attributes, names.HTTP_RESPONSE_STATUS_CODE: self.status_code}
+        if is_new:
+            new = {**started, names.HTTP_RESPONSE_STATUS_CODE: self.status_code}
             if route:
                 new[names.HTTP_ROUTE] = route
             if self.status_code >= 500:
@@ -90,7 +99,7 @@ class RequestMetrics:
             holder._duration_histogram_new.record(seconds, _parsed(new, "http"))
 
 
-def started(attributes: dict[str, Any]) -> RequestMetrics:
+def started(attributes: Attributes) -> RequestMetrics:
     """Note that a request became active."""
     return RequestMetrics(attributes)
 

@@ -23,6 +23,7 @@ from clew.spans.folding import close_folded
 from clew.spans.light_span import LightSpan
 from clew.spans.scope import OpenSpan, Scope
 from clew.story import local_trace
+from clew.story.local_trace import LocalTrace
 
 SCOPE = Scope(__name__)
 KNOWN = KnownTemplates("django")
@@ -30,24 +31,15 @@ KNOWN = KnownTemplates("django")
 _SOME_PARENT = "template <parent>"
 
 
-def _is_unsampled() -> bool:
-    """All that an unsampled request pays for is this look."""
-    local = local_trace.current()
-    return local is not None and not local.is_recording
-
-
 # What is open around a template: a run of what is folded; or its span, its key, and how many queries there had been.
 _Rendering = FoldedRun | tuple[OpenSpan, Any, int]
 
 
-def _open_template(template: Any, /, context: Any) -> _Rendering | None:
-    local = local_trace.current()  # all that an unsampled request pays for is this look; not a call more
-    if local is not None and not local.is_recording:
-        return None
+def _open_template(template: Any, /, context: Any, state: LocalTrace | None) -> _Rendering | None:
     role = "root" if getattr(context, "template", None) is None else "include"
     run = folded_run.begin(template, role)
     if run is not None:
-        run.before = 0 if local is None or local.queries is None else local.queries.count
+        run.before = 0 if state is None or state.queries is None else state.queries.count
         return run
     # Of whatever is called a template: a class of the application's need not call Django's `__init__`.
     file = getattr(getattr(template, "origin", None), "name", None)
@@ -55,8 +47,6 @@ def _open_template(template: Any, /, context: Any) -> _Rendering | None:
 
 
 def _open_partial(partial: Any, /, context: Any) -> _Rendering | None:
-    if _is_unsampled():
-        return None
     origin, role = partial.origin, "root" if getattr(context, "template", None) is None else "include"
     name = f"{plain(origin.template_name) or NAMELESS}#{partial.name}"
     return _rendering(partial, role, KNOWN.facts(name, origin.name))
@@ -103,8 +93,6 @@ def _close_template(opened: _Rendering, error: BaseException | None) -> None:
 
 
 def _open_extends() -> OpenSpan | None:
-    if _is_unsampled():
-        return None
     # Open before the parent is looked for: loading and compiling it is a part of extending it.
     return SCOPE.open(_SOME_PARENT, {names.DJANGO_TEMPLATE_ENGINE: "django", names.DJANGO_TEMPLATE_ROLE: "extends"})
 
@@ -122,8 +110,6 @@ def _note_parent(result: Any) -> None:
 
 
 def _open_block(node: Any, /, context: Any) -> tuple[OpenSpan, Any] | None:
-    if _is_unsampled():
-        return None
     # The definition that counts is the last one in the stack; an error leaves the stack without it.
     overrides = context.render_context.get("block_context")
     stack = overrides.blocks.get(node.name) if overrides is not None else None
@@ -148,6 +134,10 @@ def _close_block(opened: tuple[OpenSpan, Any], error: BaseException | None) -> N
     close_folded(span, span.above, (key, block.name), error)
 
 
+def _around(open: Any, close: Any = None) -> Around:
+    return Around(open, close=close, state=local_trace.current)
+
+
 _BASE, _TAGS = "django.template.base", "django.template.loader_tags"
 _TEMPLATE = (
     *(names.DJANGO_TEMPLATE_NAME, names.DJANGO_TEMPLATE_ENGINE, names.DJANGO_TEMPLATE_ROLE, names.CODE_FILE_PATH),
@@ -157,12 +147,12 @@ _TEMPLATE = (
 SEAM = Seam(
     "django.template",
     patches=(
-        Patch(_BASE, "Template.render", Around(_open_template, close=_close_template)),
-        Patch(_BASE, "PartialTemplate.render", Around(_open_partial, close=_close_template), since="6.0"),
+        Patch(_BASE, "Template.render", _around(_open_template, _close_template)),
+        Patch(_BASE, "PartialTemplate.render", _around(_open_partial, _close_template), since="6.0"),
         Patch("django.template.loaders.base", "Loader.get_template", loading.patch(SCOPE, KNOWN)),
-        Patch(_TAGS, "ExtendsNode.render", Around(_open_extends)),
+        Patch(_TAGS, "ExtendsNode.render", _around(_open_extends)),
         Patch(_TAGS, "ExtendsNode.get_parent", Around(note=_note_parent)),
-        Patch(_TAGS, "BlockNode.render", Around(_open_block, close=_close_block)),
+        Patch(_TAGS, "BlockNode.render", _around(_open_block, _close_block)),
     ),
     needs=(
         *needs.attributes(_BASE, "Template", "name", "origin"),

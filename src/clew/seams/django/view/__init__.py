@@ -40,11 +40,9 @@ def _open(callback: Any, positional: tuple[Any, ...]) -> OpenSpan | None:
     if local is None:
         return None
     local.is_view_reached = True
-    if not local.is_recording:
-        return None
     method = getattr(positional[0], "method", None) if positional else None
     name, attributes = view_of(callback).described(callback, method if isinstance(method, str) else "")
-    return SCOPE.open(name, attributes.copy())
+    return SCOPE.open(name, static=attributes)
 
 
 def _close(opened: OpenSpan, result: Any, error: BaseException | None) -> None:
@@ -57,7 +55,8 @@ _AROUND_VIEW = Around(_open, close=_close)
 
 
 def _traced(view: Any, result: Any) -> Any:
-    if local_trace.current() is None:
+    local = local_trace.current()
+    if local is None or not local.is_recording:
         return result
     from asgiref.sync import iscoroutinefunction
 

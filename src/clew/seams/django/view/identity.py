@@ -10,6 +10,7 @@ from clew import attributes as names
 from clew import span_names
 from clew.engine import needs
 from clew.source import code_location
+from clew.spans.identity import StaticAttributes
 
 _MAX_METHODS = 16
 _NOT_ALLOWED = "http_method_not_allowed"
@@ -40,14 +41,15 @@ class View:
         self.below = code_location.decorated_view(callback)
         self.target = code_location.view_class(self.below)
         self.operations = _operations(self.below) if self.target is None else []
-        self._by_method: dict[tuple[str, bool], Described] = {}
+        self._by_method: dict[tuple[str, bool], tuple[str, StaticAttributes]] = {}
 
-    def described(self, callback: Any, method: str) -> Described:
-        """Name and attributes of the span of a call with this HTTP method; shared, to be copied."""
+    def described(self, callback: Any, method: str) -> tuple[str, StaticAttributes]:
+        """Name and attributes of the span of a call with this HTTP method."""
         key = method, span_names.State.are_full
         found = self._by_method.get(key)
         if found is None:
-            found = self._describe(callback, method)
+            name, said = self._describe(callback, method)
+            found = name, StaticAttributes(said)
             if len(self._by_method) < _MAX_METHODS:
                 self._by_method[key] = found
         return found
