@@ -109,7 +109,8 @@ def configuration() -> str:
         "| spans | names, attributes, events, links, descriptions of statuses; lists item by item |",
         "| log records | body and attributes, mappings and lists within them too |",
         "| metrics | attributes of points and of exemplars |",
-        "| requests | arguments of routes under secrets' names in `url.path`; parameters in `url.query` |",
+        "| requests | arguments of routes under secrets' names in `url.path`, random keys and codes too; "
+        "parameters in `url.query` |",
         "| resources | attributes (`OTEL_RESOURCE_ATTRIBUTES`, `process.command_args`) |",
         "",
         "Values under the names of secrets are replaced whole; in texts what is a secret by its look or by what",

@@ -58,10 +58,12 @@ DJANGO_RESPONSE_SHORT_CIRCUITED_BY: Final = _name(
 )
 DJANGO_RESPONSE_RAISED_BY: Final = _name("django.response.raised_by", "middleware that raised before the view ran")
 DJANGO_VIEW_DENIED_BY: Final = _name(
-    "django.view.denied_by", "what kept the view's own code from running: a decorator, its test, a mixin's view, CSRF"
+    "django.view.denied_by",
+    "what kept the view's own code from running: a decorator, its test, a mixin's view, CSRF, an API's permission",
 )
 DJANGO_VIEW_DENIED_REASON: Final = _name(
-    "django.view.denied_reason", "where the client was sent instead, or what the CSRF check has to say"
+    "django.view.denied_reason",
+    "where the client was sent instead, how it was answered, what the CSRF check says",
 )
 DJANGO_REQUEST_CANCELLED: Final = _name("django.request.cancelled", "true when the client went away before the end")
 DJANGO_MIDDLEWARE_NAME: Final = _name("django.middleware.name", "dotted name of the middleware")

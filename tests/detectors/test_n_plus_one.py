@@ -149,6 +149,84 @@ def test_remedies(found, function, remedy):
     assert remedy in finding["clew.finding.fix"]
 
 
+def comments_of_the_authors_posts():
+    return [[list(each.comments.all()) for each in post.author.posts.all()] for post in Post.objects.all()]
+
+
+def authors_of_comments_one_by_one():
+    posts = [Comment.objects.get(pk=pk).post for pk in list(Comment.objects.values_list("pk", flat=True))]
+    return [(list(post.comments.all()), post.author.name) for post in posts]
+
+
+@pytest.mark.parametrize(
+    ("function", "of", "remedy"),
+    [
+        (
+            comments_of_the_authors_posts,
+            "Post.comments",
+            '("author__posts__comments") to the queryset that',
+        ),
+        (authors_of_comments_one_by_one, "Comment.post", '("post") to the queryset that loads the Comment objects'),
+        (authors_of_comments_one_by_one, "Post.author", '("post__author") to the queryset that loads the Comment'),
+    ],
+)
+def test_remedies_go_through_a_circle_once_and_no_way_back(found, function, of, remedy):
+    fixes = {each.get("clew.finding.relation"): each["clew.finding.fix"] for each in found(function)}
+    assert remedy in fixes[of]
+
+
+def comments_of_one_post():
+    post = Post.objects.first()
+    return [post.comments.filter(text=f"text {number}").first() for number in range(6)]
+
+
+def exists_of_one_post():
+    post = Post.objects.first()
+    return [post.tags.filter(name=f"tag {number}").exists() for number in range(6)]
+
+
+def colors_of_tags():
+    return [Tag.objects.filter(color__name=f"color {number}").order_by("name").first() for number in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("function", "about", "remedy"),
+    [
+        (
+            comments_of_one_post,
+            "Post.comments.filter().first() of one Post",
+            "post.comments.filter(text__in=[...])",
+        ),
+        (
+            exists_of_one_post,
+            "Post.tags.filter().exists() of one Post",
+            "post.tags.filter(name__in=[...]).values_list(",
+        ),
+        (
+            colors_of_tags,
+            "Tag was queried in a loop",
+            'Tag.objects.filter(color__name__in=[...]).annotate(color_name=F("color__name")).order_by("name")',
+        ),
+    ],
+)
+def test_remedies_of_one_object_and_of_others_columns(found, function, about, remedy):
+    (finding,) = found(function)
+    assert about in finding["clew.finding.about"]
+    assert remedy in finding["clew.finding.fix"]
+
+
+def test_the_first_row_of_a_relation_is_answered_by_a_prefetch(found):
+    (finding,) = found(lambda: [post.comments.all()[0].text for post in Post.objects.all()])
+    assert finding["clew.finding.fix"].startswith('add .prefetch_related("comments") to the queryset')
+    assert not found(lambda: [post.comments.all()[0].text for post in Post.objects.prefetch_related("comments")])
+
+
+def test_what_a_repeated_queryset_prefetches_is_said_once(found):
+    posts = Post.objects.prefetch_related("comments", "tags")
+    (finding,) = found(lambda: [posts.get(pk=pk) for pk in Post.objects.values_list("pk", flat=True)])
+    assert finding["clew.finding.about"].startswith("N+1: Post was queried in a loop")
+
+
 def test_unsampled_requests_are_watched(found, monkeypatch):
     monkeypatch.setattr(LocalTrace, "of_queries", unsampled(LocalTrace.of_queries))
     (finding,) = found(names_of_authors)

@@ -28,7 +28,8 @@ from clew.story.query import Query
 TYPE = "n_plus_one"
 _WARNING_MS = 50
 _MAX_LOOKS = 4
-_LOADS: Slot[list[Load]] = Slot()
+# With the place in the code.
+_LOADS: Slot[list[tuple[str, Load]]] = Slot()
 
 
 class Watch:
@@ -85,26 +86,28 @@ def _judge(watch: Watch, query: Query, place: Place, threshold: int) -> None:
 
 
 def _report(query: Query, place: Place, load: Load) -> None:
-    if load.kind == relation.QUERIED:
+    if load.kind in (relation.QUERIED, relation.RELATED):
         load = dataclasses.replace(load, varying=relation.varying(query, load.facts))
     evidence = {"query_count": place.count, "duration_ms": 0.0, "query": query.statement.summary}
     named = {"relation": load.relation, "model": load.model or load.target, "field": load.field}
     evidence.update({name: value for name, value in named.items() if value})
-    loads = _LOADS.get(query.local) or _LOADS.put(query.local, [])
+    loads, site = _LOADS.get(query.local) or _LOADS.put(query.local, []), str(query.site)
+    if load.kind == relation.PREFETCHED and any(at == site and each.is_queryset for at, each in loads):
+        return  # by the queryset whose one object is loaded there
     refresh = functools.partial(_put_into_words, place, load, loads)
     finding = Finding(TYPE, "", "", query.site, evidence, refresh=refresh, loops=walks.loops_around(query.frame))
     # One line that is reached on several ways, by a loop in each of two helpers, is one finding.
-    if query.local.report(finding, (TYPE, load.name, str(query.site))):
+    if query.local.report(finding, (TYPE, load.name, site)):
         query.findings.append(finding)
-        loads.append(load)
+        loads.append((site, load))
 
 
-def _put_into_words(place: Place, load: Load, loads: list[Load], finding: Finding) -> None:
+def _put_into_words(place: Place, load: Load, loads: list[tuple[str, Load]], finding: Finding) -> None:
     total = round(place.duration_ns / 1e6, 3)
     finding.evidence["query_count"], finding.evidence["duration_ms"] = place.count, total
     finding.severity = findings.WARNING if total >= _WARNING_MS else findings.INFORMATION
     finding.message = remedy.message(load, place.count, total)
-    finding.fix = remedy.fix(load, [each for each in loads if each is not load])
+    finding.fix = remedy.fix(load, [each for _, each in loads if each is not load])
 
 
 def is_of_objects(place: Place) -> bool:

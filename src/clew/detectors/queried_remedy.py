@@ -1,8 +1,9 @@
-"""How to mend a model that is queried again and again, by no relation of an object's."""
+"""How to mend a model that is queried again and again, by no relation of an object's, or by one object's."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from clew.detectors.conditions import Condition
@@ -25,6 +26,8 @@ def call(load: Load) -> str:
 def fix(load: Load) -> str:
     """What to do."""
     objects, where = manager_of(load.facts.model), load.facts.where
+    if load.is_of_one_object:
+        objects, where = f"{load.model.lower()}.{load.field}", where[load.facts.own :]
     varying = load.varying or tuple(each for each in where if each.lookup == "in") or where
     if load.method == "__getitem__":
         return "load the rows before the loop, in one slice of the queryset or list(queryset), and take them from there"
@@ -33,7 +36,7 @@ def fix(load: Load) -> str:
             f"ask once, before the loop, for the rows of all of them ({objects}.filter(...)), and look them up in a"
             " dictionary; or annotate what is gone through with Subquery or Exists"
         )
-    constant = [each for each in load.facts.where if each not in varying]
+    constant = [each for each in where if each not in varying]
     kept = f", {filtered(constant)}" if constant and all(each.is_certain for each in constant) else ""
     if len(varying) > 1 or varying[0].lookup not in ("exact", "in", "iexact"):
         return _of_several(load, objects, varying)
@@ -48,8 +51,8 @@ def fix(load: Load) -> str:
     if load.method in _ONE and not kept and not load.facts.changes and by.path == by.field.name and _is_unique(by):
         return _in_bulk(load, objects, by)
     return (
-        f"fetch all before the loop: {objects}.filter({by.path}__in=[...]{kept}){_changes(load)}, and group or look"
-        f" them up by {_key(by)} in Python"
+        f"fetch all before the loop: {objects}.filter({by.path}__in=[...]{kept}){_keys(load, [by])}{_changes(load)},"
+        f" and group or look them up by {_key(load, by)} in Python"
     )
 
 
@@ -61,8 +64,18 @@ def _is_unique(by: Condition) -> bool:
     return bool(by.field.unique)
 
 
-def _key(by: Condition) -> str:
-    return str(by.field.attname) if by.path == by.field.name else by.path
+def _key(load: Load, by: Condition) -> str:
+    """The attribute of a row that it is looked up by."""
+    if by.path == by.field.name:
+        return str(by.field.attname)
+    return free_name(load.facts.model, "_".join(by.path.split("__")[-2:]))
+
+
+def _keys(load: Load, where: Iterable[Condition]) -> str:
+    """What is filtered by and is no attribute of the rows, annotated."""
+    foreign = {each.path: _key(load, each) for each in where if each.path != each.field.name}
+    pairs = ", ".join(f'{name}=F("{path}")' for path, name in foreign.items())
+    return f".annotate({pairs})" if pairs else ""
 
 
 def _in_bulk(load: Load, objects: str, by: Condition) -> str:
@@ -87,8 +100,11 @@ def _of_several(load: Load, objects: str, varying: tuple[Condition, ...] | Any) 
     names = list(dict.fromkeys([each.path for each in varying]))
     if all(each.lookup in ("exact", "in") for each in varying):
         which = ", ".join(f"{name}__in=[...]" for name in names)
-        by_key = f"look them up by ({', '.join(names)}) in a dictionary"
-        return f"fetch all before the loop: {objects}.filter({which}), and {by_key}"
+        keys = ", ".join(dict.fromkeys([_key(load, each) for each in varying]))
+        return (
+            f"fetch all before the loop: {objects}.filter({which}){_keys(load, varying)}, and look them up by ({keys})"
+            " in a dictionary"
+        )
     return (
         f"fetch the rows of the whole range before the loop, {objects}.filter({filtered(varying)}), and sort them into"
         f" groups by {', '.join(names)} in Python or by an annotation"

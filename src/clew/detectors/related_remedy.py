@@ -13,13 +13,15 @@ from clew.detectors.relation import Load
 from clew.detectors.snippets import filtered, free_name, has_filtering_manager, manager_of
 
 _ONE = frozenset(("get", "first", "last", "latest", "earliest", "__getitem__"))
+# A prefetched queryset takes them from its rows.
+_ANSWERED = ("", "__iter__", "__getitem__", "contains", "__contains__")
 _ORDERING = frozenset(("latest", "earliest"))
 _FUNCTION = re.compile(r'\b(MAX|MIN|SUM|AVG|COUNT)\((?:DISTINCT )?(?:["`\w]+\.)?["`](\w+)["`]\)', re.IGNORECASE)
 
 
 def is_all(load: Load) -> bool:
     """Whether it is all of the relation, or what a prefetch answers as well."""
-    return not load.facts.changes and not _own(load) and load.method in ("", "__iter__", "contains", "__contains__")
+    return not load.facts.changes and not _own(load) and load.method in _ANSWERED
 
 
 def _own(load: Load) -> tuple[Any, ...]:
@@ -30,7 +32,7 @@ def _own(load: Load) -> tuple[Any, ...]:
 
 def call(load: Load) -> str:
     """What was called on the relation: `.filter().first()`."""
-    names = [".filter()"] if _own(load) else []
+    names = [".filter()"] if _own(load) and load.method != "get" else []
     names += [_called(each) for each in load.facts.changes if load.method not in _ORDERING or ".order_by" not in each]
     if load.method == "__getitem__":
         names.append("[...]")

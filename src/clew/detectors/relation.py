@@ -102,6 +102,17 @@ class Load:
         return self.relation or self.model or self.target
 
     @property
+    def is_queryset(self) -> bool:
+        """Whether the site's code asks by a queryset, a model's or a relation's."""
+        return self.kind in (QUERIED, RELATED)
+
+    @property
+    def is_of_one_object(self) -> bool:
+        """Whether it is one object's relation that is asked for, with other conditions each time."""
+        own = self.facts.where[: self.facts.own]
+        return self.kind == RELATED and bool(self.varying) and not any(each in own for each in self.varying)
+
+    @property
     def is_of_objects(self) -> bool:
         """Whether an object asks once only, so that the same parameters still are another object's."""
         return self.kind in (SELECTED, DEFERRED, GENERIC, PREFETCHED)

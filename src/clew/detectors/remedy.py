@@ -17,12 +17,13 @@ _MAX_LEVELS = 5
 
 def message(load: Load, count: int, duration_ms: float) -> str:
     """One sentence: what was run how often."""
+    of_one = f" of one {load.model}" if load.is_of_one_object else ""
     what = {
         relation.SELECTED: f"{load.name} was loaded one by one",
         relation.GENERIC: f"{load.name} was loaded one by one",
         relation.PREFETCHED: f"{load.name} was prefetched for one object at a time",
         relation.DEFERRED: f"{load.name} is deferred and was loaded one by one",
-        relation.RELATED: f"{load.name}{related_remedy.call(load)} was asked for one by one",
+        relation.RELATED: f"{load.name}{related_remedy.call(load)}{of_one} was asked for one by one",
         relation.REFRESHED: f"{load.name}.refresh_from_db() was called one by one",
         relation.QUERIED: f"{load.name} was queried in a loop ({queried_remedy.call(load)}"
         f"{f' by {load.field}' if load.field else ''})",
@@ -53,17 +54,40 @@ def _tree(load: Load) -> str:
 def _on_objects(load: Load, method: str, others: list[Load]) -> str:
     """The call on the queryset that loads the objects, wherever they come from."""
     path, owner, is_through_many = load.field, load.model, False
-    for _ in range(_MAX_LEVELS):
-        above = [each for each in others if each.target == owner and each.field and each.model != owner]
-        if len(above) != 1 or above[0].kind not in (relation.SELECTED, relation.GENERIC, relation.RELATED):
-            break
-        if above[0].kind == relation.RELATED and not related_remedy.is_all(above[0]):
-            break
-        is_through_many = is_through_many or above[0].kind != relation.SELECTED
-        path, owner = f"{above[0].field}__{path}", above[0].model
+    for each in _above(load, others):
+        is_through_many = is_through_many or each.kind != relation.SELECTED
+        path, owner = f"{each.field}__{path}", each.model
     method = "prefetch_related" if is_through_many else method
     through = "" if path != load.field else f' (where they come through another relation: "<relation>__{path}")'
     return f'add .{method}("{path}") to the queryset that loads the {owner} objects{through}'
+
+
+def _above(load: Load, others: list[Load]) -> list[Load]:
+    """The loads by which the objects have come, from the nearest one; a circle is gone through once."""
+    way, models = [load], {load.model}
+    while len(way) <= _MAX_LEVELS:
+        last = way[-1]
+        above = [each for each in others if each.target == last.model and each.field and each.model != last.model]
+        if len(above) != 1 or not _is_way(above[0]) or _is_way_back(above[0], last):
+            break
+        way.append(above[0])
+        if above[0].model in models:
+            break
+        models.add(above[0].model)
+    return way[1:]
+
+
+def _is_way(above: Load) -> bool:
+    if above.kind == relation.RELATED:
+        return related_remedy.is_all(above)
+    return above.kind in (relation.SELECTED, relation.GENERIC)
+
+
+def _is_way_back(above: Load, load: Load) -> bool:
+    """`post.comments` of `comment.post`: what comes that way has its post already."""
+    field = getattr(getattr(load.facts.owner, load.field, None), "field", None)
+    rel = getattr(field, "remote_field", None)
+    return load.kind == relation.SELECTED and rel is not None and rel.get_accessor_name() == above.field
 
 
 def _select(load: Load, others: list[Load]) -> str:
@@ -89,6 +113,8 @@ def _deferred(load: Load, others: list[Load]) -> str:
 
 
 def _related(load: Load, others: list[Load]) -> str:
+    if load.is_of_one_object:
+        return queried_remedy.fix(load)
     return _on_objects(load, "prefetch_related", others) if related_remedy.is_all(load) else related_remedy.fix(load)
 
 

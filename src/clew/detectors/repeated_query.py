@@ -173,8 +173,8 @@ def _report(query: Query, same: Same, what: str) -> None:
 def _put_into_words(same: Same, summary: str, finding: Finding) -> None:
     lines = same.lines()
     finding.evidence.update(query_count=same.count, lines=lines)
-    where = "from one line" if len(lines) < 2 else f"from {len(lines)} lines: {', '.join(lines)}"
-    finding.message = f"{summary} was run {same.count} times with the same parameters, {where}"
+    where = f", from {len(lines)} lines: {', '.join(lines)}" if len(lines) > 1 else ", from one line" if lines else ""
+    finding.message = f"{summary} was run {same.count} times with the same parameters{where}"
 
 
 _FIX = (

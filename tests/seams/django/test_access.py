@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import sys
+
 import pytest
 from django.contrib import admin
 from django.contrib.admin.views.decorators import staff_member_required
@@ -9,6 +12,7 @@ from django.contrib.auth.decorators import login_required, permission_required, 
 from django.contrib.auth.mixins import LoginRequiredMixin, PermissionRequiredMixin, UserPassesTestMixin
 from django.contrib.auth.models import Permission, User
 from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import path
@@ -26,6 +30,10 @@ def page(request):
 
 def is_owner(user):
     return user.username == "owner"
+
+
+def is_owner_or_refused(user):
+    raise PermissionDenied
 
 
 class Page(View):
@@ -50,6 +58,38 @@ def sends_away(request):
     return redirect_to_login("/next/")
 
 
+def members_only(view):
+    """As sites write them: no `functools.wraps`, and none of Django's tests."""
+
+    def checked(request, *args, **kwargs):
+        if request.user.is_anonymous:
+            return sends_away(request)
+        return view(request, *args, **kwargs)
+
+    return checked
+
+
+def refuses(view):
+    @functools.wraps(view)
+    def checked(request, *args, **kwargs):
+        if not request.user.is_superuser:
+            raise PermissionDenied
+        return view(request, *args, **kwargs)
+
+    return checked
+
+
+def logged(view):
+    def wrapper(request, *args, **kwargs):
+        return view(request, *args, **kwargs)
+
+    return wrapper
+
+
+def raises(request):
+    raise PermissionDenied
+
+
 def asks_each(request):
     answers = [user.has_perm("auth.add_user") for user in User.objects.all()]
     return HttpResponse(str(answers))
@@ -71,6 +111,14 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("sends_away/", sends_away),
     path("sends_away_staff/", user_passes_test(lambda user: True)(sends_away)),
+    path("test_raises/", user_passes_test(is_owner_or_refused)(page)),
+    path("test_then_raises/", user_passes_test(lambda user: True)(raises)),
+    path("members/", logged(members_only(logged(page)))),
+    path("members_class/", logged(members_only(Page.as_view()))),
+    path("refuses/", logged(refuses(logged(page)))),
+    path("refuses_class/", refuses(Page.as_view())),
+    path("raises/", logged(raises)),
+    path("members_sends_away/", logged(sends_away)),
     path("page/", page),
     path("asks_each/", asks_each),
     path("asks_one/", asks_one),
@@ -78,6 +126,8 @@ urlpatterns = [
 DECORATORS = "django.contrib.auth.decorators"
 TO_LOGIN = "redirected to /accounts/login/"
 DENIED = "permission denied (403)"
+# Before Python 3.11 code knows only its own name.
+MEMBERS, REFUSES = ("members_only", "refuses") if sys.version_info >= (3, 11) else ("checked", "checked")
 
 
 @pytest.fixture
@@ -111,6 +161,11 @@ def said(trace):
         ("login_mixin", f"{__name__}.NeedsLogin", TO_LOGIN),
         ("permission_mixin", f"{__name__}.NeedsPermission", TO_LOGIN),
         ("test_mixin", f"{__name__}.NeedsTest", TO_LOGIN),
+        ("test_raises", f"{__name__}.is_owner_or_refused", DENIED),
+        ("members", f"{__name__}.{MEMBERS}", "redirected to the login page"),
+        ("members_class", f"{__name__}.{MEMBERS}", "redirected to the login page"),
+        ("refuses", f"{__name__}.{REFUSES}", DENIED),
+        ("refuses_class", f"{__name__}.{REFUSES}", DENIED),
         ("admin", "django.contrib.admin.sites.AdminSite.has_permission", "redirected to /admin/login/"),
     ],
 )
@@ -140,9 +195,9 @@ def test_csrf(trace):
     assert said(trace) == ("django.middleware.csrf.CsrfViewMiddleware", "CSRF cookie not set.", False)
 
 
-@pytest.mark.parametrize("url", ["sends_away", "sends_away_staff"])
-def test_a_view_that_redirects_by_itself_has_run(trace, url):
-    assert Client().get(f"/{url}/").status_code == 302
+@pytest.mark.parametrize("url", ["sends_away", "sends_away_staff", "members_sends_away", "raises", "test_then_raises"])
+def test_a_view_that_refuses_by_itself_has_run(trace, url):
+    assert Client().get(f"/{url}/").status_code in (302, 403)
     assert said(trace) == (None, None, True)
 
 

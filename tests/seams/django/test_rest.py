@@ -12,8 +12,11 @@ from django.urls import path
 from ninja import NinjaAPI
 from ninja.errors import HttpError
 from opentelemetry.trace import StatusCode
-from rest_framework.exceptions import APIException, NotFound
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import APIException, AuthenticationFailed, NotFound
+from rest_framework.permissions import BasePermission, IsAuthenticated
 from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from clew.testing import tracing
@@ -55,6 +58,48 @@ class RestView(APIView):
         raise ERRORS[which]
 
 
+class Closed(BasePermission):
+    def has_permission(self, request, view):
+        return False
+
+    def has_object_permission(self, request, view, obj):
+        return False
+
+
+class Token(BaseAuthentication):
+    def authenticate(self, request):
+        raise AuthenticationFailed
+
+    def authenticate_header(self, request):
+        return "Token"
+
+
+class Never(BaseThrottle):
+    def allow_request(self, request, view):
+        return False
+
+
+class GuardedView(APIView):
+    authentication_classes = permission_classes = ()
+
+    def get(self, request):
+        return Response("ran")
+
+
+class ObjectView(GuardedView):
+    def get(self, request):
+        self.permission_classes = (Closed,)
+        self.check_object_permissions(request, None)
+
+
+def guarded(**classes):
+    return type("Guarded", (GuardedView,), classes).as_view()
+
+
+def knows_key(request):
+    return None
+
+
 api = NinjaAPI()
 
 
@@ -66,6 +111,11 @@ def answer(request, error):
 @api.get("/{which}")
 def operation(request, which: str):
     raise ERRORS[which]
+
+
+@api.get("/guarded/by/key", auth=knows_key)
+def guarded_operation(request):
+    return "ran"
 
 
 @api.get("/atomic/{which}")
@@ -110,6 +160,12 @@ class Answering:
 
 urlpatterns = [
     path("rest/<which>", RestView.as_view()),
+    path("closed", guarded(permission_classes=(Closed,))),
+    path("token", guarded(authentication_classes=(Token,))),
+    path("signed_in", guarded(authentication_classes=(SessionAuthentication,), permission_classes=(IsAuthenticated,))),
+    path("never", guarded(throttle_classes=(Never,))),
+    path("open", guarded()),
+    path("object", ObjectView.as_view()),
     path("ninja/", api.urls),
     path("async/", async_api.urls),
     path("middleware/<which>", view),
@@ -157,6 +213,32 @@ def test_under_asgi():
     assert response.status_code == 500
     (view,) = [span for span in trace.spans if span.name == "view test_rest.async_operation"]
     assert [event.attributes["exception.type"] for event in view.events] == [f"{HERE}BrokenError"]
+
+
+REST = "rest_framework.permissions."
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "by", "reason"),
+    [
+        ("closed", 403, f"{HERE}Closed", "permission denied (403)"),
+        ("token", 401, f"{HERE}Token", "not authenticated (401)"),
+        ("signed_in", 403, f"{REST}IsAuthenticated", "not authenticated (403)"),
+        ("never", 429, f"{HERE}Never", "throttled (429)"),
+        ("ninja/guarded/by/key", 401, f"{HERE}knows_key", "not authenticated (401)"),
+        ("open", 200, None, None),
+        ("object", 403, None, None),
+        ("rest/refused", 403, None, None),
+        ("ninja/refused", 403, None, None),
+    ],
+)
+def test_who_denied(url, status, by, reason):
+    sessions = override_settings(MIDDLEWARE=["django.contrib.sessions.middleware.SessionMiddleware"])
+    with SITE, sessions, tracing() as trace:
+        assert Client().get(f"/{url}").status_code == status
+    (root,) = [span for span in trace.spans if span.name.startswith("GET")]
+    names = ("django.view.denied_by", "django.view.denied_reason", "django.view.reached")
+    assert tuple(root.attributes.get(name) for name in names) == (by, reason, by is None)
 
 
 def test_what_another_view_has_answered_500_is_no_error_of_one_that_answers_200():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from django.test import Client
+from django.http import HttpResponse
+from django.test import Client, override_settings
+from django.urls import path
 
 from clew.seams.django.request.route import readable
 from clew.testing import tracing
@@ -41,6 +43,35 @@ ROUTES = [
 def test_reading_form(route, expected):
     with tracing():
         assert readable(route) == expected
+
+
+def pinged(request, **arguments):
+    return HttpResponse("ok")
+
+
+class Pings:
+    urlpatterns = [
+        path("ping/<slug:ping_key>/<slug:slug>", pinged),
+        path("invited/<code>/", pinged),
+        path("project/<slug:project_key>/", pinged),
+        path("item/<uuid:code>/", pinged),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("/ping/Zx81pingKey99ab77cdQ2/nightly-2", "/ping/[redacted]/nightly-2"),
+        ("/invited/8f14e45fceea167a5a36dedd/", "/invited/[redacted]/"),
+        ("/project/SHOP/", "/project/SHOP/"),
+        ("/item/3c7d82f3-8e56-46c1-a336-8bed603842f6/", "/item/3c7d82f3-8e56-46c1-a336-8bed603842f6/"),
+    ],
+)
+def test_keys_that_look_like_chance_are_taken_out_of_the_path(url, expected):
+    with override_settings(ROOT_URLCONF=Pings), tracing() as trace:
+        assert Client().get(url).status_code == 200
+    (root,) = [span for span in trace.spans if span.name.startswith("GET")]
+    assert root.attributes["url.path"] == expected
 
 
 @pytest.mark.parametrize(("is_readable", "route"), [(True, "regex/<pk>/"), (False, r"^regex/(?P<pk>\d+)/$")])

@@ -63,6 +63,13 @@ class Redactor:
         """Whether a value under this name (an attribute, a header, a parameter) must not be recorded."""
         return self._degree(name) >= WORD
 
+    def is_secret_argument(self, name: str, value: str) -> bool:
+        """Whether a route's argument must not be recorded: `token`, or a `ping_key` that looks like chance."""
+        if self._degree(name) >= WORD:
+            return True
+        is_key = name.rpartition("_")[2] == "key" or self._degree(name) >= IN_QUERY
+        return is_key and RANDOM.match(value) is not None
+
     def text(self, text: str) -> str:
         """The text without values under secret names, credentials in URLs, keys, and values in database errors."""
         return self._remembered(text) if len(text) <= _MAX_SHORT else self._text(text[:MAX_TEXT])

@@ -2,12 +2,15 @@
 
 We stand where Django says no: at `redirect_to_login` and `handle_no_permission`, which the decorators, mixins and
 LoginRequiredMiddleware end in, at the CSRF middleware's `_reject`, and at what Django makes a 403 of. Who said no is
-read from the frames: the test of a decorator, the class of a mixin.
+read from the frames: the test of a decorator, the class of a mixin, a decorator of the site's own that has not called
+the view. Not told: a decorator of the site's own that makes another answer than these.
 """
 
 from __future__ import annotations
 
-from types import FrameType
+import functools
+from collections.abc import Iterable, Iterator
+from types import FrameType, FunctionType, MethodType, TracebackType
 from typing import Any
 
 from clew import attributes as names
@@ -15,6 +18,7 @@ from clew.engine import needs
 from clew.engine.redaction import redactor
 from clew.engine.seam import Patch, Seam
 from clew.engine.wrapper import Around
+from clew.engine.wrapper_source import FILE_NAME
 from clew.source import code_location
 from clew.story import local_trace
 from clew.story.local_trace import LocalTrace
@@ -24,10 +28,12 @@ _DECORATORS, _VIEWS, _MIXINS, _MIDDLEWARE = (
     f"{_AUTH}.{each}" for each in ("decorators", "views", "mixins", "middleware")
 )
 _ADMIN, _CSRF, _EXCEPTION = "django.contrib.admin.sites", "django.middleware.csrf", "django.core.handlers.exception"
-_MAX_FRAMES, _MAX_REASON = 12, 200
+_HANDLER, _FUNCTIONS = "django.core.handlers.base", (FunctionType, MethodType, functools.partial)
+_MAX_FRAMES, _MAX_REASON = 60, 200
 
 
-def _denied(local: LocalTrace, by: str, reason: str) -> None:
+def denied(local: LocalTrace, by: str, reason: str) -> None:
+    """Note that the view's own code has not run, and why."""
     local.is_view_reached = False
     local.root.note(names.DJANGO_VIEW_DENIED_BY, by)
     local.root.note(names.DJANGO_VIEW_DENIED_REASON, reason)
@@ -38,26 +44,61 @@ def _note_redirect(login_url: Any, caller: FrameType) -> None:
     by = _who(caller) if local is not None else ""
     if local is not None and by:
         target = str.__str__(login_url) if issubclass(type(login_url), str) else "the login page"
-        _denied(local, by, f"redirected to {target.partition('?')[0][:_MAX_REASON]}")
+        denied(local, by, f"redirected to {target.partition('?')[0][:_MAX_REASON]}")
 
 
-def _who(frame: FrameType | None) -> str:
-    """The decorator's test, the mixin's view or the middleware that redirects; "" where the application does."""
-    for _ in range(_MAX_FRAMES):
-        module = frame.f_globals.get("__name__") if frame is not None else None
-        if frame is None or type(module) is not str or not module.startswith("django."):
-            return ""
-        if module == _DECORATORS and "test_func" in frame.f_locals:
-            return _decorator(frame.f_locals["test_func"])
+def _who(frame: FrameType) -> str:
+    """The decorator's test, the mixin's view or the middleware that redirects; "" where the view does."""
+    for each in _outwards(frame):
+        module = each.f_globals.get("__name__")
+        if type(module) is not str or not module.startswith("django."):
+            break
+        if module == _DECORATORS and "test_func" in each.f_locals:
+            return _test(each.f_locals["test_func"])
         if module == _ADMIN:
             return f"{_ADMIN}.AdminSite.has_permission"
         if module in (_MIXINS, _MIDDLEWARE):
-            return code_location.dotted_name(type(frame.f_locals.get("self")))
+            return code_location.dotted_name(type(each.f_locals.get("self")))
+    return _decorator_of(_outwards(frame))
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    for _ in range(_MAX_FRAMES):
+        if frame is None:
+            return
+        yield frame
         frame = frame.f_back
+
+
+def _decorator_of(frames: Iterable[FrameType]) -> str:
+    """The decorator that the handler has called and that has not called the view; "" for none."""
+    between: list[FrameType] = []
+    for frame in frames:
+        if frame.f_globals.get("__name__") == _HANDLER and "callback" in frame.f_locals:
+            view = code_location.decorated_view(frame.f_locals["callback"])
+            code = getattr(code_location.unwrapped(view), "__code__", None)
+            if code is None or not between or any(each.f_code is code for each in between):
+                return ""
+            return _named(next((each for each in between if _holds(each, code)), between[0]))
+        if frame.f_code.co_filename != FILE_NAME:
+            between.append(frame)
     return ""
 
 
-def _decorator(test: Any) -> str:
+def _holds(frame: FrameType, code: Any) -> bool:
+    held = [frame.f_locals.get(name) for name in frame.f_code.co_freevars]
+    views = [code_location.decorated_view(each) for each in held if type(each) in _FUNCTIONS]
+    return any(getattr(code_location.unwrapped(each), "__code__", None) is code for each in views)
+
+
+def _named(frame: FrameType) -> str:
+    if frame.f_globals.get("__name__") == _DECORATORS and "test_func" in frame.f_locals:
+        return _test(frame.f_locals["test_func"])
+    name = getattr(frame.f_code, "co_qualname", frame.f_code.co_name)  # co_qualname: from Python 3.11 on
+    return f"{frame.f_globals.get('__name__')}.{name.partition('.<locals>')[0]}"
+
+
+def _test(test: Any) -> str:
     """`login_required` for Django's own tests, which are functions inside of it; else the site's test by its name."""
     name = code_location.dotted_name(test)
     return name.partition(".<locals>")[0] if name.startswith("django.") else name
@@ -66,26 +107,32 @@ def _decorator(test: Any) -> str:
 def _note_refused(view: Any, /, error: BaseException | None) -> None:
     local = local_trace.current()
     if local is not None and error is not None:
-        _denied(local, code_location.dotted_name(type(view)), "permission denied (403)")
+        denied(local, code_location.dotted_name(type(view)), "permission denied (403)")
 
 
 def _note_rejected(request: Any, reason: Any) -> None:
     local = local_trace.current()
     if local is not None:
         said = redactor.text(str.__str__(reason)) if issubclass(type(reason), str) else "CSRF"
-        _denied(local, f"{_CSRF}.CsrfViewMiddleware", said[:_MAX_REASON])
+        denied(local, f"{_CSRF}.CsrfViewMiddleware", said[:_MAX_REASON])
 
 
 def _note_exception(exc: Any) -> None:
-    """A 403 by an exception: whose function raised it, if that is one of Django's decorators."""
+    """A 403 by an exception: by which decorator, Django's or the site's own, unless the view has raised it."""
     local = local_trace.current()
     if local is None or not _is_denial(exc):
         return
-    step = exc.__traceback__
-    while step is not None and step.tb_next is not None:
+    if by := _decorator_of(list(inwards(exc.__traceback__))[::-1]):
+        denied(local, by, "permission denied (403)")
+
+
+def inwards(step: TracebackType | None) -> Iterator[FrameType]:
+    """The frames an exception has left, from the outermost."""
+    for _ in range(_MAX_FRAMES):
+        if step is None:
+            return
+        yield step.tb_frame
         step = step.tb_next
-    if step is not None and step.tb_frame.f_globals.get("__name__") == _DECORATORS:
-        _denied(local, f"{_DECORATORS}.permission_required", "permission denied (403)")
 
 
 def _is_denial(error: Any) -> bool:

@@ -43,7 +43,11 @@ def _hide_arguments(root: spans.OpenSpan, kwargs: Mapping[str, Any]) -> None:
     """Of `reset/<uidb64>/<token>/` the token: only now it is known which part of the path it was."""
     span: Any = root.span
     for name, value in kwargs.items():
-        if type(value) not in (str, int, UUID) or not redaction.redactor.is_secret_name(name):
+        if type(value) is UUID:  # as the key of a row is
+            is_secret = redaction.redactor.is_secret_name(name)
+        else:
+            is_secret = type(value) in (str, int) and redaction.redactor.is_secret_argument(name, str(value))
+        if not is_secret:
             continue
         for secret in {str(value), quote(str(value))}:
             for key in _OF_PATH:
