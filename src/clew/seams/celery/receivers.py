@@ -22,6 +22,8 @@ class Receivers:
 
     def __init__(self, where: str, **functions: Callable[..., None]) -> None:
         self._guarded = {name: _guarded(function, where) for name, function in functions.items()}
+        # As what each is connected, where that has changed.
+        self._connected_as: dict[str, object] = {}
 
     @property
     def patches(self) -> tuple[Patch, ...]:
@@ -33,7 +35,19 @@ class Receivers:
         signals = sys.modules.get(MODULE)
         if signals is not None:
             for name, guarded in self._guarded.items():
-                getattr(signals, name).disconnect(guarded)
+                getattr(signals, name).disconnect(guarded, dispatch_uid=self._connected_as.pop(name, None))
+
+    def come_last(self, name: str) -> None:
+        """Have the receiver called after whoever has connected since: what these do is still part of what it ends.
+
+        For a moment it is connected twice, never not at all: other threads may be sending.
+        """
+        signal, guarded = getattr(sys.modules[MODULE], name), self._guarded[name]
+        if signal.receivers and signal.receivers[-1][1] is guarded:
+            return
+        before, self._connected_as[name] = self._connected_as.get(name), object()
+        signal.connect(guarded, weak=False, dispatch_uid=self._connected_as[name])
+        signal.disconnect(guarded, dispatch_uid=before)
 
     @staticmethod
     def _connecting(guarded: Callable[..., None]) -> Callable[[Any], Any]:

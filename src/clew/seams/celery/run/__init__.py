@@ -106,6 +106,7 @@ def _prerun(task: Any, args: Any = None, **_: Any) -> None:
     root.enter(origin.context)
     _running[id(request)], running.batch = running, batch
     running.begin(waited, attributes, origin)
+    RECEIVERS.come_last("task_postrun")
     if aliases := text_of(header(request, PUBLISHED_HEADER)):
         running.note_published_in(aliases)
 
