@@ -3,13 +3,14 @@
     uv run python benchmarks/fan_out.py --counts 1000 --brokers redis,amqp
     uv run python benchmarks/fan_out.py --counts 100000 --brokers redis --senders request,task
 
-It runs in the checkout's own environment. A row: how long the sends took (wall and CPU), how much the peak of the sender's memory
-grew meanwhile, and, with clew, what arrived at an OTLP receiver when a worker (solo) had run all of them: spans in the largest
-trace, traces, runs, those linked to a publish that has arrived, and spans lost. Each sender is a fresh process; the sender of
-`task` is the worker itself.
+It runs in the checkout's own environment. A row: how long the sends took (wall and CPU), how much the peak of the sender's
+memory grew meanwhile, and, with clew, what arrived at an OTLP receiver when a worker (solo), which runs beside the sender, had
+run all of them: spans in the largest trace, traces, runs, those linked to a publish that has arrived, and lines about lost spans.
+Each sender is a fresh process; the sender of `task` is the worker itself. Redis' database 12 is used.
 """
 import argparse
 import collections
+import contextlib
 import json
 import os
 import resource
@@ -20,7 +21,7 @@ import time
 import uuid
 from pathlib import Path
 
-URLS = {"redis": "redis://127.0.0.1:6379/9", "amqp": "amqp://guest:guest@127.0.0.1:5672//"}
+URLS = {"redis": "redis://127.0.0.1:6379/12", "amqp": "amqp://guest:guest@127.0.0.1:5672//"}
 SENDERS = ("request", "command", "task")
 
 
@@ -45,7 +46,11 @@ def the_app():
 
     @made.task(name="loop")
     def loop():
-        measure(lambda: [noop.delay(number) for number in range(int(os.environ["FAN_OUT_COUNT"]))])
+        measure(send_all)
+
+    def send_all():
+        for number in range(int(os.environ["FAN_OUT_COUNT"])):
+            noop.delay(number)
 
     return made
 
@@ -120,12 +125,18 @@ def row(sender, broker, count, traced, folder):
             "FAN_OUT_TRACED": str(int(traced)), "FAN_OUT_RESULT": str(result), "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.grpc_endpoint,
             "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "PYTHONPATH": str(Path(__file__).parent),
         }  # fmt: skip
-        lost = []
-        if sender != "task":
-            done = subprocess.run([sys.executable, __file__, "--send", sender], env=env, check=True, capture_output=True, text=True)
-            lost += [line for line in done.stderr.splitlines() if "lost" in line]
-        if traced or sender == "task":
-            lost += work(sender, env, arrived, count, traced, result)
+        with contextlib.ExitStack() as stack:
+            log = stack.enter_context(working(env, result)) if traced or sender == "task" else None
+            if sender == "task":
+                told = [sys.executable, "-c", "import fan_out; fan_out.app.send_task('loop')"]
+                subprocess.run(told, env={**env, "FAN_OUT_TRACED": "0"}, check=True)
+            else:
+                subprocess.run([sys.executable, __file__, "--send", sender], env=env, check=True, capture_output=True)
+            if traced:
+                arrived.wait(count, 600 + count / 30)
+            while not result.exists():
+                time.sleep(0.1)
+        lost = [line for line in log.read_text(errors="replace").splitlines() if "lost" in line] if log else []
         with Connection(URLS[broker]) as connection:
             connection.default_channel.queue_delete(env["FAN_OUT_QUEUE"])
     linked = sum(publish in arrived.published for _, publish in arrived.runs)
@@ -135,22 +146,18 @@ def row(sender, broker, count, traced, folder):
     }  # fmt: skip
 
 
-def work(sender, env, arrived, count, traced, result):
+@contextlib.contextmanager
+def working(env, result):
+    """A worker beside the sender; it is asked to end when all has arrived, and sends what it still has."""
     log = Path(f"{result}.log")
+    command = [sys.executable, "-m", "celery", "-A", "fan_out", "worker", "-P", "solo", "-l", "WARNING", "--without-gossip", "--without-mingle"]
     with log.open("wb") as out:
-        command = [sys.executable, "-m", "celery", "-A", "fan_out", "worker", "-P", "solo", "-l", "WARNING", "--without-gossip", "--without-mingle"]
         worker = subprocess.Popen(command, env=env, stdout=out, stderr=out)
     try:
-        if sender == "task":
-            subprocess.run([sys.executable, "-c", "import fan_out; fan_out.app.send_task('loop')"], env={**env, "FAN_OUT_TRACED": "0"}, check=True)
-        if traced:
-            arrived.wait(count, 600 + count / 30)
-        while not result.exists():
-            time.sleep(0.1)
+        yield log
     finally:
         worker.terminate()
-        worker.wait(60)
-    return [line for line in log.read_text(errors="replace").splitlines() if "lost" in line]
+        worker.wait(120)
 
 
 def main():

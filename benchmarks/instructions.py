@@ -30,7 +30,7 @@ HERE = Path(__file__).resolve().parent
 RECORDED = HERE / "results" / "instructions.json"
 CHECKED = ("clew", "clew@0")
 ENDPOINTS = "plain,page,n1,forms,deep"
-REQUESTS = {"plain": 150, "page": 40, "n1": 30, "enqueue": 60, "forms": 6, "deep": 40}
+REQUESTS = {"plain": 150, "page": 40, "n1": 30, "enqueue": 60, "forms": 6, "deep": 40, "fan": 4}
 FEW_REQUESTS = {"plain": 100, "page": 24, "n1": 8, "forms": 1, "deep": 20}
 # Endpoints whose settings differ have a process of their own.
 ENVIRONMENT = {"deep": {"BENCH_DEEP": "1"}}

@@ -14,12 +14,12 @@ def run(form, requests):
     folder = tempfile.mkdtemp()
     os.environ.update(CLEW_DEMO_DIR=folder, CLEW_DEMO_BROKER="memory://", DJANGO_SETTINGS_MODULE="clew.cli.demo_site.settings")
     import django
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
     import clew
     from clew.export.encoding import encode_spans_for_http
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
     names = {}
 

@@ -22,7 +22,8 @@ from clew.testing import tracing
 from tests.seams.django.test_template import below_view
 
 REDIS_CACHE = "django.core.cache.backends.redis.RedisCache"
-REDIS = "redis://127.0.0.1:6379/9"
+# Of its own: it is emptied by FLUSHDB, and database 9 is the brokers of other tests.
+REDIS = "redis://127.0.0.1:6379/13"
 HIT, KEY, COUNT = "cache.hit", "django.cache.key", "clew.folded.count"
 SUMS = ("clew.cache.operation_count", "clew.cache.hits", "clew.cache.misses")
 
