@@ -12,14 +12,17 @@ from django.test import AsyncClient, Client, override_settings
 from django.urls import path
 
 from clew.engine.wrapper import Around
-from clew.source import call_site, frames
+from clew.source import frames
+from clew.source.phase import phase_of
+from clew.source.place import place
+from clew.source.stack import MAX_FRAMES, stack
 from clew.testing import tracing
 
 phases: list[tuple[str, str]] = []
 
 
 def say(where):
-    phases.append((where, call_site.phase(sys._getframe())))
+    phases.append((where, phase_of(sys._getframe())))
 
 
 class Middleware:
@@ -103,13 +106,13 @@ def test_a_hook_that_a_test_runs(site, django_capture_on_commit_callbacks):
 
 
 def innermost():
-    return list(call_site.stack(sys._getframe())), call_site.place(sys._getframe())
+    return list(stack(sys._getframe())), place(sys._getframe())
 
 
 def test_frames_of_clew_are_left_out_and_not_counted(monkeypatch):
     around = Around(lambda: None)
     function = innermost
-    for _ in range(call_site._MAX_FRAMES + 10):
+    for _ in range(MAX_FRAMES + 10):
         function = around(function)
     walked, place = function()
     assert [frame.f_code.co_name for frame in walked[:2]] == ["innermost", sys._getframe().f_code.co_name]
@@ -168,7 +171,7 @@ def test_the_wrapper_of_a_view_says_that_it_is_one():
         return None
 
     def run():
-        return call_site.phase(sys._getframe())
+        return phase_of(sys._getframe())
 
     assert Around(hook)(run)() == ""
     hook.__module__ = "clew.seams.django.view"

@@ -1,7 +1,7 @@
 """`cache_get_in_loop`: keys of one kind are asked of a cache one by one, from one place of the code.
 
 Each costs a journey to the cache and back; `get_many` makes one of all. We stand behind every `get` (seam
-django.cache); the place is that of an N+1 (source/call_site.py), so a helper that several lines call is several. Not
+django.cache); the place is that of an N+1 (source/place.py), so a helper that several lines call is several. Not
 found: caches in the process's own memory, one key asked again and again (`hot_cache_key`), reads before writes that
 depend on them.
 """
@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from clew.detectors.walks import loops_around
-from clew.source.call_site import call_site, place
+from clew.source.call_site import call_site
+from clew.source.place import place
 from clew.story.cache_operation import CacheLog, CacheOperation
 from clew.story.detector import Detector, watchers
 from clew.story.findings import INFORMATION, WARNING, Finding
@@ -71,8 +72,7 @@ def _report(operation: CacheOperation, gets: _Gets, key: Any) -> None:
     fix = f"ask for all of them at once, before the loop: {cache}.get_many(keys)"
     finding = Finding(_TYPE, "", fix, operation.site or call_site(operation.frame), refresh=refresh)
     finding.loops = loops_around(operation.frame)
-    if operation.local.report(finding, (_TYPE, key)):
-        operation.findings.append(finding)
+    operation.report(finding, (_TYPE, key))
 
 
 DETECTOR = Detector(

@@ -1,7 +1,7 @@
 """`n_plus_one`: a query for each object of a list, where one for all of them would do.
 
 We stand where a query comes again from the same place in the code: same text, same stack, up to loops and recursion
-(source/call_site.py). The setting's number of runs makes it a finding; what is loaded is then told from the live
+(source/place.py). The setting's number of runs makes it a finding; what is loaded is then told from the live
 frames, once (relation.py). Not found: what Django repeats (deletions, uniqueness checks, batches, prefetches in
 chunks), writes with their look-up (get_or_create: `write_in_loop`), reading piece by piece, polling, queues (scan.py),
 the same parameters each time (`repeated_query`). False positives: a query whose result decides what the next one asks
@@ -97,8 +97,7 @@ def _report(query: Query, place: Place, load: Load) -> None:
     refresh = functools.partial(_put_into_words, place, load, loads)
     finding = Finding(TYPE, "", "", query.site, evidence, refresh=refresh, loops=walks.loops_around(query.frame))
     # One line that is reached on several ways, by a loop in each of two helpers, is one finding.
-    if query.local.report(finding, (TYPE, load.name, site)):
-        query.findings.append(finding)
+    if query.report(finding, (TYPE, load.name, site)):
         loads.append((site, load))
 
 

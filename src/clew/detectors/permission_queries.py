@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from clew.source.call_site import call_site, place
+from clew.source.call_site import call_site
+from clew.source.place import place
 from clew.story.detector import Detector, watchers
 from clew.story.findings import INFORMATION, WARNING, Finding
 from clew.story.local_trace import LocalTrace, Slot

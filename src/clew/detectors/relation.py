@@ -18,7 +18,8 @@ from clew.detectors.conditions import Condition
 from clew.detectors.orm_frames import self_of
 from clew.detectors.queryset_facts import Facts
 from clew.engine import needs, silenced
-from clew.source import call_site, frames
+from clew.source import frames
+from clew.source.stack import stack
 from clew.story.query import Query
 
 _DESCRIPTORS = "django.db.models.fields.related_descriptors"
@@ -132,7 +133,7 @@ def classify(query: Query) -> Load | None:
     """What a query that is being run loads; None: it is to be left alone."""
     seen, is_inside = _Seen(), True
     found: Load | None = None
-    for frame in call_site.stack(query.frame):
+    for frame in stack(query.frame):
         what = orm_frames.meaning(frame)
         if not is_inside:
             # A data migration's own code is on the stack before Django's.

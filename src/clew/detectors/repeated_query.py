@@ -15,8 +15,9 @@ import re
 from clew.detectors import n_plus_one, orm_frames, relation, scan, walks
 from clew.detectors.parameters import digest
 from clew.engine import configuration
-from clew.source import call_site, frames
+from clew.source import frames
 from clew.source.call_site import CallSite
+from clew.source.stack import stack
 from clew.story import findings
 from clew.story.detector import SETTLED, Detector
 from clew.story.findings import Finding
@@ -150,7 +151,7 @@ def _judge(query: Query, place: Place, log: Log, key: int) -> None:
 
 def _is_frameworks(query: Query) -> bool:
     """Whether the query is Django's own, with nothing of the application's below the view or middleware."""
-    for frame in call_site.stack(query.frame):
+    for frame in stack(query.frame):
         kind = frames.kind_of(frame)
         if kind in (frames.APPLICATION, frames.TEMPLATE_NODE, frames.JINJA, frames.THIRD_PARTY):
             return False
@@ -166,8 +167,7 @@ def _report(query: Query, same: Same, what: str) -> None:
     refresh = functools.partial(_put_into_words, same, query.statement.summary or "a query")
     finding = Finding(TYPE, "", _FIX, query.site, evidence, findings.INFORMATION, refresh)
     finding.loops = walks.loops_around(query.frame)
-    if query.local.report(finding, (TYPE, query.alias, query.statement.fingerprint)):
-        query.findings.append(finding)
+    query.report(finding, (TYPE, query.alias, query.statement.fingerprint))
 
 
 def _put_into_words(same: Same, summary: str, finding: Finding) -> None:

@@ -12,7 +12,8 @@ from types import FrameType
 
 from clew.detectors import walks
 from clew.detectors.relation import Load
-from clew.source import call_site, frames
+from clew.source import frames
+from clew.source.stack import stack
 from clew.story.queries import Place
 from clew.story.query import Query
 
@@ -101,7 +102,7 @@ def _is_queue(query: Query) -> bool:
 def is_waiting(query: Query) -> bool:
     """Whether the code around a query sleeps: it polls."""
     found = 0
-    for frame in call_site.stack(query.frame):
+    for frame in stack(query.frame):
         kind = frames.kind_of(frame)
         if kind == frames.APPLICATION:
             if not _WAITS.isdisjoint(frame.f_code.co_names):

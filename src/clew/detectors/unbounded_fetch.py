@@ -15,6 +15,7 @@ from types import FrameType
 from clew.detectors import orm_frames
 from clew.engine import configuration
 from clew.source import call_site
+from clew.source.stack import stack
 from clew.story import findings
 from clew.story.detector import Detector
 from clew.story.findings import Finding
@@ -26,7 +27,7 @@ def _on_rows(query: Query) -> None:
     if not statement.is_select or statement.is_limited or statement.is_aggregate or query.is_chunked:
         return
     # Where Django has read the rows itself, the stack is that of the reading.
-    if any(map(_is_bounding, call_site.stack(query.frame or sys._getframe()))) or _is_bounded(query):
+    if any(map(_is_bounding, stack(query.frame or sys._getframe()))) or _is_bounded(query):
         return
     site = query.site or (call_site.call_site(query.frame) if query.frame is not None else None)
     key = ("unbounded_fetch", statement.fingerprint, query.alias, str(site))
@@ -41,7 +42,7 @@ def _on_rows(query: Query) -> None:
         if query.span is not None and query.frame is None:
             findings.attach(query.span, finding)
         else:
-            query.findings.append(finding)
+            query.findings += (finding,)
 
 
 def _is_bounding(frame: FrameType) -> bool:

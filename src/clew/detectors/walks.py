@@ -15,6 +15,7 @@ from clew.detectors.queryset_facts import Facts
 from clew.source import call_site, frames, loops
 from clew.source.call_site import CallSite
 from clew.source.loops import Loop
+from clew.source.stack import stack
 from clew.story.query import Query
 
 _MAX_FRAMES = 6
@@ -26,7 +27,7 @@ _ROWS = frozenset((frames.TEMPLATE_NODE, frames.SERIALIZER_FIELDS))
 def application_frames(query: Query) -> Iterator[FrameType]:
     """The application's frames around a query, innermost first, as far as the view or task."""
     left = _MAX_FRAMES
-    for frame in call_site.stack(query.frame):
+    for frame in stack(query.frame):
         kind = frames.kind_of(frame)
         if kind in _ENDS or not left:
             return
@@ -48,7 +49,7 @@ def loops_around(start: FrameType | None) -> tuple[CallSite, ...]:
     """Where the loops begin that a query or another call is made in, of code and of templates, innermost first."""
     found: list[CallSite] = []
     left = _MAX_DEPTH
-    for frame in call_site.stack(start):
+    for frame in stack(start):
         kind = frames.kind_of(frame)
         if kind in _ENDS or not left:
             break
@@ -85,7 +86,7 @@ def is_walk(query: Query, facts: Facts) -> bool:
 def is_of_objects(query: Query) -> bool:
     """Whether a list of keys is asked for on behalf of one object after the other, and not batch by batch."""
     innermost = None
-    for frame in call_site.stack(query.frame):
+    for frame in stack(query.frame):
         kind = frames.kind_of(frame)
         if kind in _ENDS or kind in _ROWS:
             break

@@ -19,7 +19,8 @@ from clew.detectors.orm_frames import self_of
 from clew.detectors.write_remedy import Write
 from clew.detectors.written_rows import Rows
 from clew.engine import configuration, needs
-from clew.source import call_site, frames
+from clew.source import frames
+from clew.source.stack import stack
 from clew.story import findings
 from clew.story.detector import SETTLED, Detector
 from clew.story.findings import Finding
@@ -61,7 +62,7 @@ def _classify(query: Query) -> Write | None:
     """How it is written, and which model; None: it is to be left alone."""
     statement = query.statement
     how, model, held, is_tree = "raw" if statement.is_write else "", None, {}, False
-    for frame in call_site.stack(query.frame):
+    for frame in stack(query.frame):
         module, name = frame.f_globals.get("__name__", ""), frame.f_code.co_name
         if module.startswith(orm_frames.SYSTEM) or _is_batch(module, name, frame, query):
             return None
@@ -121,8 +122,7 @@ def _report(query: Query, place: Place, write: Write) -> None:
     finding = Finding(TYPE, "", write_remedy.fix(write), query.site, evidence, refresh=refresh)
     finding.loops = walks.loops_around(query.frame)
     # get_or_create is a SELECT and an INSERT, an inherited model two writes, from one line.
-    if query.local.report(finding, (TYPE, str(query.site))):
-        query.findings.append(finding)
+    query.report(finding, (TYPE, str(query.site)))
 
 
 def _put_into_words(place: Place, write: Write, finding: Finding) -> None:

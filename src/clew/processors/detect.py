@@ -17,7 +17,8 @@ from opentelemetry.trace import SpanKind, get_current_span
 from clew import attributes as names
 from clew import span_names
 from clew.engine import configuration, isolation
-from clew.source.call_site import call_site, phase
+from clew.source.call_site import call_site
+from clew.source.phase import phase_of
 from clew.spans import folding
 from clew.spans.light_span import LightSpan
 from clew.spans.scope import SdkSpan
@@ -116,7 +117,7 @@ def _take_over(span: Span, query: Query) -> None:
     query.site = query.site or call_site(query.frame)
     if query.site is not None:
         found.update(query.site.attributes())
-    if where := phase(query.frame):
+    if where := phase_of(query.frame):
         found[names.CLEW_DB_PHASE] = where
     span.set_attributes({key: value for key, value in found.items() if value})
     if not span_names.State.are_full:

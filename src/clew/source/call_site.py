@@ -1,65 +1,25 @@
-"""Where a query was run: the line of the application, or of the template, and which place in a loop that is.
+"""Where a query was run: the line of the application, or of the template.
 
 Everything is read from the live frames while the query is being made; no ORM function is patched. A walk to the first
-line of the application costs a microsecond; the whole stack, which tells a loop from two lines of code, a few.
+line of the application costs a microsecond, and less where the last run of the query came the same way.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
-from collections.abc import Iterator
-from contextvars import ContextVar
 from types import FrameType, TracebackType
 from typing import Any
 
 from clew import attributes as names
-from clew.engine import needs, silenced
+from clew.engine import needs
 from clew.source import frames
-from clew.source.frames import (
-    APPLICATION,
-    DESCRIPTOR,
-    FIRST_END,
-    FORM_FIELDS,
-    JINJA,
-    OURS,
-    SERIALIZER_FIELDS,
-    TEMPLATE_NODE,
-    THIRD_PARTY,
-    THREAD,
-    kind_of,
-)
+from clew.source.frames import APPLICATION, FIRST_END, JINJA, TEMPLATE_NODE, THIRD_PARTY, THREAD, kind_of
 from clew.source.owners import owner_of
+from clew.source.stack import MAX_FRAMES, awaiting_frames
 
-_MAX_FRAMES = 300
 _MAX_LINES = 10_000
-_VIEW_SEAM, _WRAPPER = "clew.seams.django.view", "clew.engine.wrapper"
-_PHASES = {
-    frames.TEMPLATE_NODE: "template",
-    frames.TEMPLATE: "template",
-    frames.JINJA: "template",
-    frames.SERIALIZER: "serializer",
-    frames.SERIALIZER_FIELDS: "serializer",
-    frames.SIGNAL: "signal",
-    frames.HOOK: "hook",
-    frames.VIEW: "view",
-    frames.MIDDLEWARE: "middleware",
-    frames.TASK: "task",
-}
 
-# Whose field, node or prefetch a frame is at.
-needs.declare(
-    __name__,
-    *needs.inside("django.db.models.query", "prefetch_one_level", "lookup", "level"),
-    *needs.attributes("django.db.models.query", "Prefetch", "prefetch_to"),
-    *needs.inside("django.forms.forms", "BaseForm._clean_fields", "name"),
-    *needs.inside("rest_framework.serializers", "Serializer.to_representation", "field"),
-    *needs.inside("rest_framework.serializers", "Serializer.to_internal_value", "field"),
-    *needs.attributes("rest_framework.fields", "Field", "field_name"),
-    consequence="n_plus_one and write_in_loop are not looked for, since two fields or prefetches would look like one",
-    switch_off=functools.partial(silenced.silence, "n_plus_one", "write_in_loop"),
-)
 needs.declare(
     __name__,
     *needs.inside("django.template.base", "Parser.extend_nodelist", "origin", "token"),
@@ -67,15 +27,6 @@ needs.declare(
     *needs.functions("jinja2.environment", "Template.get_corresponding_lineno"),
     consequence="queries in templates are told without the template's line",
 )
-needs.declare(
-    __name__,
-    *needs.inside(frames.HANDLERS, "BaseHandler._get_response", "wrapped_callback"),
-    *needs.inside(frames.HANDLERS, "BaseHandler._get_response_async", "wrapped_callback"),
-    consequence="queries of views are told as middleware's",
-)
-
-# The frames that wait for the thread this runs in (seams/django/async_bridge.py).
-AWAITING: ContextVar[tuple[FrameType, ...]] = ContextVar("clew_awaiting", default=())
 
 
 class CallSite:
@@ -120,36 +71,6 @@ class CallSite:
 _template_lines: dict[tuple[str, int], CallSite] = {}
 _lines: dict[int, CallSite] = {}
 _owners: dict[tuple[str, int, str], CallSite] = {}
-_places: dict[int, int] = {}
-
-
-def stack(frame: FrameType | None, *, with_ours: bool = False) -> Iterator[FrameType]:
-    """The frames from `frame` outwards, through a thread to the coroutines that wait for it; without clew's own."""
-    left = _MAX_FRAMES
-    while frame is not None and left:
-        kind = kind_of(frame)
-        if kind != OURS:
-            left -= 1
-        if kind != OURS or with_ours:
-            yield frame
-        if kind == THREAD:
-            yield from awaiting_frames()
-            return
-        frame = frame.f_back
-
-
-def awaiting_frames() -> tuple[FrameType, ...]:
-    """Frames of the coroutines that wait for this thread, innermost first."""
-    return AWAITING.get()
-
-
-def waiting_from(frame: FrameType | None) -> tuple[FrameType, ...]:
-    """The same, told by the event loop's thread before it waits: later they may be suspended, or not yet."""
-    found: list[FrameType] = []
-    while frame is not None and frame.f_globals.get("__name__") != "asyncio.events" and len(found) < _MAX_FRAMES:
-        found.append(frame)
-        frame = frame.f_back
-    return tuple(found)
 
 
 def call_site(frame: FrameType | None, barren: int = 0) -> CallSite | None:
@@ -281,7 +202,7 @@ def site_by_trail(
 def raised_at(traceback: TracebackType | None) -> CallSite | None:
     """The innermost line of the application an exception came through."""
     found = None
-    for _ in range(_MAX_FRAMES):
+    for _ in range(MAX_FRAMES):
         if traceback is None:
             break
         if kind_of(traceback.tb_frame) == APPLICATION:
@@ -349,202 +270,3 @@ def _jinja_line(frame: FrameType) -> CallSite:
     except Exception:  # noqa: BLE001 - a template without its debug information: the compiled line
         pass
     return _in_template(str(getattr(template, "filename", None) or frame.f_code.co_filename), line)
-
-
-def place(frame: FrameType | None) -> int:
-    """A number that is the same for the same place in the code, however often a loop or recursion comes by.
-
-    A template's nodes, a serializer's or form's fields, descriptors and prefetches run through one line of their
-    library's code each: who they are counts too, else two foreign keys to one model would look like a loop.
-
-    Args:
-        frame: where to begin, outwards.
-    """
-    return _walked(frame, [])[0]
-
-
-class CallPath:
-    """How a query came from the application through its libraries, so that the same way need not be walked again.
-
-    Args:
-        depth: frames from where a walk begins to the one the application called.
-        called: that frame.
-        who: the descriptor it is of; 0 where it is none.
-        inner: the walk up to the application.
-    """
-
-    __slots__ = ("_code", "_instruction", "_who", "depth", "inner")
-
-    def __init__(self, depth: int, called: FrameType, who: int, inner: list[int]) -> None:
-        self.depth = depth
-        self._code = id(called.f_code)
-        self._instruction = called.f_lasti
-        self._who = who
-        self.inner = inner
-
-    def is_of(self, called: FrameType) -> bool:
-        """Whether the application has called the same, which was as far when it did."""
-        if id(called.f_code) != self._code or called.f_lasti != self._instruction:
-            return False
-        return not self._who or id(called.f_locals.get("self")) == self._who
-
-
-def place_by_path(start: FrameType | None, depth: int, way: CallPath | None) -> tuple[int, CallPath | None]:
-    """The place a query is run from, and the way it came.
-
-    Args:
-        start: where to begin, outwards.
-        depth: of `start`, below the caller.
-        way: the one a run of the same query took before; walked again only in part if this one takes it, too.
-    """
-    if way is not None:
-        try:
-            called = sys._getframe(depth + 1 + way.depth)
-        except ValueError:
-            return _walked(start, [])  # the stack is not that deep
-        outer = called.f_back
-        if outer is not None and way.is_of(called) and frames.KINDS.get(id(outer.f_code)) == APPLICATION:
-            return _walked(outer, way.inner.copy())[0], way
-    return _walked(start, [])
-
-
-class Route:
-    """All lines a query came by, as far as they tell one place from another, to be known again without a walk.
-
-    Args:
-        depth: frames from where a search begins to the one the application, or a template's node, called.
-        inner: of what lies before it, what is told apart by who it is: index, kind, who.
-        outer: from there on outwards: code object, instruction, kind or 0, who.
-        end: the code object the walk ends at.
-    """
-
-    __slots__ = ("_depth", "_end", "_inner", "_outer")
-
-    def __init__(self, depth: int, inner: list[tuple[Any, ...]], outer: list[tuple[Any, ...]], end: Any) -> None:
-        self._depth, self._inner, self._outer, self._end = depth, inner, outer, end
-
-    def is_taken(self, depth: int) -> bool:
-        """Whether the stack has the same lines.
-
-        Args:
-            depth: of where the search begins, below the caller.
-        """
-        depth += 1
-        try:
-            frame: FrameType | None = sys._getframe(depth + self._depth)
-            for index, code, kind, who in self._inner:
-                inner = sys._getframe(depth + index)
-                if inner.f_code is not code or (kind and _who(kind, inner.f_locals) != who):
-                    return False
-        except ValueError:
-            return False  # the stack is not that deep
-        for code, at, kind, who in self._outer:
-            if frame is None or frame.f_lasti != at or frame.f_code is not code:
-                return False
-            if kind and _who(kind, frame.f_locals) != who:
-                return False
-            frame = frame.f_back
-        return frame is not None and frame.f_code is self._end
-
-
-def route_from(frame: FrameType | None) -> Route | None:
-    """The route a query takes that is run at `frame`; None where not all of it is on this thread's stack."""
-    walked: list[tuple[Any, ...]] = []
-    first = -1
-    while frame is not None:
-        kind = kind_of(frame)
-        if kind >= FIRST_END:
-            break
-        if first < 0 and kind in (APPLICATION, TEMPLATE_NODE, JINJA):
-            first = max(len(walked) - 1, 0)
-        is_told_apart = TEMPLATE_NODE <= kind < JINJA
-        who = _who(kind, frame.f_locals) if is_told_apart else 0
-        walked.append((frame.f_code, frame.f_lasti, kind if is_told_apart else 0, who))
-        frame = frame.f_back
-    if frame is None or kind_of(frame) == THREAD or first < 0:
-        return None
-    # Half way to the application one more is looked at: another way there might be as long.
-    inner = [
-        (index, code, kind, who)
-        for index, (code, _, kind, who) in enumerate(walked[:first])
-        if kind or index == first // 2
-    ]
-    return Route(first, inner, walked[first:], frame.f_code)
-
-
-def _walked(frame: FrameType | None, walked: list[int]) -> tuple[int, CallPath | None]:
-    kinds = frames.KINDS
-    # Code object, instruction, code object, instruction ...: flat, because this is the walk's whole cost.
-    append = walked.append
-    way, depth, who, called = None, 0, 0, None
-    while frame is not None:
-        code = id(frame.f_code)
-        kind = kinds.get(code)
-        if kind is None:
-            kind = frames.learn(frame)
-        if kind >= FIRST_END:
-            if kind == THREAD:
-                for awaiting in awaiting_frames():
-                    walked += (0, hash((id(awaiting.f_code), awaiting.f_lineno)))
-            break
-        if kind == APPLICATION and way is None and called is not None and who >= 0:
-            way = CallPath(depth - 1, called, who, walked.copy())
-        if kind != OURS:
-            append(code)
-            append(frame.f_lasti)
-        if TEMPLATE_NODE <= kind < JINJA:
-            named = _who(kind, frame.f_locals)
-            append(0)
-            append(named)
-            # Only the descriptor that the application itself asked can be told again from its frame alone.
-            who = named if kind == DESCRIPTOR and not who else -1
-        elif who:
-            who = -1
-        depth += 1
-        called = frame
-        frame = frame.f_back
-    key = hash(tuple(walked))
-    found = _places.get(key)
-    return (_place(key, walked) if found is None else found), way
-
-
-def _place(key: int, walked: list[int]) -> int:
-    """Drop what comes again further out: a recursion is the same place however deep it is."""
-    if len(_places) >= _MAX_LINES:
-        _places.clear()
-    cells = [
-        (code, frames.first_cell(code, at) if code else at) for code, at in zip(walked[::2], walked[1::2], strict=True)
-    ]
-    found = _places[key] = hash(tuple(dict.fromkeys(cells)))
-    return found
-
-
-def _who(kind: int, held: Any) -> int:
-    if kind in (TEMPLATE_NODE, DESCRIPTOR):
-        return id(held.get("self"))
-    # By name: each row may have a serializer, a form or a Prefetch of its own.
-    if kind == FORM_FIELDS:
-        return hash(held.get("name"))
-    if kind == SERIALIZER_FIELDS:
-        return hash(getattr(held.get("field"), "__dict__", {}).get("field_name"))
-    return hash((getattr(held.get("lookup"), "prefetch_to", None), held.get("level")))
-
-
-def phase(frame: FrameType | None) -> str:
-    """Which part of a request or task the code runs in: the innermost that can be told; "" when none can."""
-    for each in stack(frame, with_ours=True):
-        kind = kind_of(each)
-        if kind == OURS and _seam_of(each) == _VIEW_SEAM:
-            return _PHASES[frames.VIEW]  # the only sign of it where Django runs an async view in a loop of its own
-        if kind == frames.VIEW and "wrapped_callback" not in each.f_locals:
-            kind = frames.MIDDLEWARE  # it is still at the middleware's `process_view`
-        found = _PHASES.get(kind)
-        if found is not None:
-            return found
-    return ""
-
-
-def _seam_of(frame: FrameType) -> str:
-    """The module of the seam whose function, or whose wrapper, a frame of clew's is of."""
-    module: str = frame.f_globals["__name__"]
-    return getattr(frame.f_locals.get("_clew_open"), "__module__", "") if module == _WRAPPER else module

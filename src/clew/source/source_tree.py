@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
-from clew.source.call_site import stack
 from clew.source.frames import APPLICATION, FIRST_END, THREAD, kind_of
+from clew.source.stack import stack
 
 _MAX_STEPS = 30
 _MAX_LINES = 15

@@ -56,12 +56,12 @@ class CacheOperation:
     size_bytes: int = -1
     is_over: bool = False
     # To be said on its span.
-    findings: list[Finding] = field(default_factory=list)
+    findings: tuple[Finding, ...] = ()
 
     def report(self, finding: Finding, key: Hashable) -> None:
         """Take a finding of the request or task that is about this operation, and said on its span."""
         if self.local.report(finding, key):
-            self.findings.append(finding)
+            self.findings += (finding,)
 
 
 @dataclass(slots=True, eq=False)

@@ -19,7 +19,8 @@ from clew.version import VERSION
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from clew.source.call_site import CallPath, CallSite
+    from clew.source.call_site import CallSite
+    from clew.source.place import CallPath
     from clew.sql.statement import Statement
 
 MAX_STATEMENTS = 5_000

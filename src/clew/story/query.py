@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clew.engine import isolation
-from clew.source.call_site import CallSite, call_site, place_by_path
+from clew.source.call_site import CallSite, call_site
+from clew.source.place import place_by_path
 from clew.story.detector import watchers
 from clew.story.findings import Finding
 from clew.story.queries import MAX_STATEMENTS, Place, Queries, Repeats
@@ -72,13 +73,13 @@ class Query:
     # Its text as it was given, where the next run may be known by it.
     sql: str = ""
     # To be said on its span.
-    findings: list[Finding] = field(default_factory=list)
+    findings: tuple[Finding, ...] = ()
 
     def report(self, finding: Finding, key: Hashable) -> bool:
         """Take a finding of the request or task that is about this query, and said on its span; whether it is new."""
         is_new = self.local.report(finding, key)
         if is_new:
-            self.findings.append(finding)
+            self.findings += (finding,)
         return is_new
 
     def look(self, repeats: Repeats) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from clew.engine.seam import Patch, Seam
 from clew.engine.wrapper import Around
-from clew.source.call_site import AWAITING, waiting_from
+from clew.source.stack import AWAITING, waiting_from
 from clew.story import local_trace
 
 

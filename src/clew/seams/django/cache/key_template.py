@@ -13,8 +13,8 @@ from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 from clew.engine import isolation
-from clew.source.call_site import awaiting_frames
 from clew.source.frames import THREAD, kind_of
+from clew.source.stack import awaiting_frames
 
 # Whoever asks a cache is further out than these.
 _BETWEEN = ("django.core.cache", "django.utils.connection", "asgiref.", "clew.", "concurrent.", "contextvars")

@@ -9,7 +9,7 @@ from typing import Any
 
 from clew import attributes as names
 from clew.engine import configuration
-from clew.source import call_site
+from clew.source.phase import phase_of
 from clew.spans.identity import StaticAttributes
 from clew.sql.statement import KNOWN_FROM_ORM, Statement, statement
 from clew.story.query import Query
@@ -96,7 +96,7 @@ def _described(query: Query) -> dict[str, Any]:
     found = {**_database(query.connection, query.alias).attributes, **_of_text(query.statement)}
     if query.site is not None:
         found.update(query.site.attributes())
-    if phase := call_site.phase(query.frame):
+    if phase := phase_of(query.frame):
         found[names.CLEW_DB_PHASE] = phase
     return found
 

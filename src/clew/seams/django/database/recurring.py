@@ -15,7 +15,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 
 from clew import attributes as names
 from clew.seams.django.transaction.queries import is_manual
-from clew.source.call_site import Route, route_from
+from clew.source.route import Route, route_from
 from clew.spans.current import get_current
 from clew.spans.light_span import LightSpan
 from clew.story import transactions
@@ -123,7 +123,7 @@ class Recurring:
         """The query, for what follows the long way; it recurs no more."""
         query = self.query
         self._queries.known.clear()
-        query.frame, query.context, query.transaction, query.findings = frame, self._context, self._transaction, []
+        query.frame, query.context, query.transaction, query.findings = frame, self._context, self._transaction, ()
         query.place, query.count, query.span = self._place, self._place.repeats.count, query.taken_by
         return query
 

@@ -1,0 +1,43 @@
+"""The frames below a query, through a thread to the coroutines that wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextvars import ContextVar
+from types import FrameType
+
+from clew.source.frames import OURS, THREAD, kind_of
+
+MAX_FRAMES = 300
+
+# The frames that wait for the thread this runs in (seams/django/async_bridge.py).
+AWAITING: ContextVar[tuple[FrameType, ...]] = ContextVar("clew_awaiting", default=())
+
+
+def stack(frame: FrameType | None, *, with_ours: bool = False) -> Iterator[FrameType]:
+    """The frames from `frame` outwards, through a thread to the coroutines that wait for it; without clew's own."""
+    left = MAX_FRAMES
+    while frame is not None and left:
+        kind = kind_of(frame)
+        if kind != OURS:
+            left -= 1
+        if kind != OURS or with_ours:
+            yield frame
+        if kind == THREAD:
+            yield from awaiting_frames()
+            return
+        frame = frame.f_back
+
+
+def awaiting_frames() -> tuple[FrameType, ...]:
+    """Frames of the coroutines that wait for this thread, innermost first."""
+    return AWAITING.get()
+
+
+def waiting_from(frame: FrameType | None) -> tuple[FrameType, ...]:
+    """The same, told by the event loop's thread before it waits: later they may be suspended, or not yet."""
+    found: list[FrameType] = []
+    while frame is not None and frame.f_globals.get("__name__") != "asyncio.events" and len(found) < MAX_FRAMES:
+        found.append(frame)
+        frame = frame.f_back
+    return tuple(found)
