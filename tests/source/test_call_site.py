@@ -12,7 +12,7 @@ from django.test import AsyncClient, Client, override_settings
 from django.urls import path
 
 from clew.engine.wrapper import Around
-from clew.source import frames
+from clew.source import call_site, frames
 from clew.source.phase import phase_of
 from clew.source.place import place
 from clew.source.stack import MAX_FRAMES, stack

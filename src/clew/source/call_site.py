@@ -14,7 +14,7 @@ from typing import Any
 from clew import attributes as names
 from clew.engine import needs
 from clew.source import frames
-from clew.source.frames import APPLICATION, FIRST_END, JINJA, TEMPLATE_NODE, THIRD_PARTY, THREAD, kind_of
+from clew.source.frames import APPLICATION, FIRST_END, JINJA, OURS, TEMPLATE_NODE, THIRD_PARTY, THREAD, kind_of
 from clew.source.owners import owner_of
 from clew.source.stack import MAX_FRAMES, awaiting_frames
 
