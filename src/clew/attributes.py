@@ -247,6 +247,15 @@ CLEW_DB_ALIAS_QUERY_COUNT: Final = _name(
     "clew.db.alias.<alias>.query_count", "queries on one database, where there is more than one"
 )
 CLEW_DB_ALIAS_DURATION_MS: Final = _name("clew.db.alias.<alias>.duration_ms", "milliseconds spent in them")
+DJANGO_SIGNAL_RECEIVER: Final = _name(
+    "django.signal.receiver", "dotted name of the receiver; on a query or publish: the innermost one that made it"
+)
+DJANGO_SIGNAL_NAME: Final = _name("django.signal.name", "what the signal is called in the code: post_save, order_paid")
+DJANGO_SIGNAL_SENDER: Final = _name("django.signal.sender", "the class that sent it, where it is one")
+CLEW_SIGNAL_RECEIVER_COUNT: Final = _name(
+    "clew.signal.receiver_count", "receivers that were called one after another, most of them too short for a span"
+)
+CLEW_SIGNAL_DURATION_MS: Final = _name("clew.signal.duration_ms", "milliseconds spent in them")
 CLEW_FOLDED_FIRST_MS: Final = _name("clew.folded.first_ms", "milliseconds of the first of the folded spans")
 CLEW_FOLDED_LAST_MS: Final = _name("clew.folded.last_ms", "milliseconds of the last of the folded spans")
 CLEW_FINDING: Final = _name(
@@ -436,7 +445,8 @@ ON_ANY_SPAN: Final = (
 ON_ROOTS: Final = (
     *(CLEW_DB_QUERY_COUNT, CLEW_DB_DURATION_MS, CLEW_DB_ROWS, CLEW_DB_CONNECTIONS_OPENED, CLEW_DB_ALIAS_QUERY_COUNT),
     *(CLEW_DB_ALIAS_DURATION_MS, CLEW_CACHE_COUNT, CLEW_CACHE_DURATION_MS, CLEW_CACHE_HITS, CLEW_CACHE_MISSES),
-    *(CLEW_CACHE_ERRORS, CLEW_FINDINGS, CLEW_FINDING_ANY, CLEW_FINDING_COUNT, CLEW_SPANS_DROPPED),
+    *(CLEW_CACHE_ERRORS, CLEW_SIGNAL_RECEIVER_COUNT, CLEW_SIGNAL_DURATION_MS),
+    *(CLEW_FINDINGS, CLEW_FINDING_ANY, CLEW_FINDING_COUNT, CLEW_SPANS_DROPPED),
 )
 
 

@@ -50,6 +50,7 @@ class Settings:
     )
     resolve_threshold_ms: float = _doc(1.0, "URL resolving this long (milliseconds) is a span")
     block_threshold_ms: float = _doc(1.0, "a template block this long (milliseconds) is a span")
+    receiver_threshold_ms: float = _doc(1.0, "a signal's receiver this long (milliseconds) is a span")
     template_load_threshold_ms: float = _doc(5.0, "loading and compiling a template for this long (ms) is a span")
     max_spans_per_trace: int = _doc(2000, "clew's spans of one request or task; more are counted, not recorded")
     max_spans_per_parent: int = _doc(
@@ -104,6 +105,7 @@ class Settings:
     django_auth: bool = _doc(True, "seam django.auth")
     django_session: bool = _doc(True, "seam django.session: what sessions cost")
     django_access: bool = _doc(True, "seam django.access: what kept a view from running")
+    django_signals: bool = _doc(True, "seam django.signals: receivers of signals")
     django_async_bridge: bool = _doc(True, "seam django.async_bridge: the line that awaited a query")
     django_cache: bool = _doc(True, "seam django.cache: what is asked of caches, hit or miss")
     django_database: bool = _doc(True, "seam django.database: queries")

@@ -110,6 +110,7 @@ _STEADY = {
     "middleware_threshold_us": _NEVER,
     "resolve_threshold_ms": _NEVER,
     "block_threshold_ms": _NEVER,
+    "receiver_threshold_ms": _NEVER,
     "template_load_threshold_ms": _NEVER,
     "slow_query_threshold_ms": 0,
 }

@@ -26,6 +26,7 @@ from clew.story import cache_operation, findings, local_trace
 from clew.story.cache_operation import CacheOperation
 from clew.story.detector import watchers
 from clew.story.query import Query, running
+from clew.story.receiving import note_receiver
 
 _DRIVERS = "opentelemetry.instrumentation."
 _REDIS = f"{_DRIVERS}redis"
@@ -119,6 +120,7 @@ def _take_over(span: Span, query: Query) -> None:
         found.update(query.site.attributes())
     if where := phase_of(query.frame):
         found[names.CLEW_DB_PHASE] = where
+    note_receiver(found)
     span.set_attributes({key: value for key, value in found.items() if value})
     if not span_names.State.are_full:
         span.update_name(query.statement.span_name)

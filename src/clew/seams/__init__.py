@@ -22,6 +22,7 @@ SEAMS = (
     "django.auth",
     "django.session",
     "django.access",
+    "django.signals",
     "django.async_bridge",
     "django.database",
     "django.transaction",

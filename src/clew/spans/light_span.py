@@ -265,6 +265,8 @@ class LightSpan(Span):
     def fail(self, error: BaseException) -> None:
         """Note that the span ends with this error; its event is recorded on the innermost span only."""
         local = local_spans.current()
+        if local is not None and local.unexplained:
+            local.explain(error)
         if isinstance(error, CANCELLED):
             self.note(names.CLEW_CANCELLED, value=True)
             return

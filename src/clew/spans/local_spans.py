@@ -17,7 +17,7 @@ class LocalSpans:
         max_spans: how many it may have below its root.
     """
 
-    __slots__ = ("dropped", "error_id", "foreign", "is_over", "spans_left")
+    __slots__ = ("dropped", "error_id", "foreign", "is_over", "spans_left", "unexplained")
 
     def __init__(self, max_spans: int) -> None:
         self.spans_left = max_spans
@@ -26,8 +26,15 @@ class LocalSpans:
         self.error_id = 0
         # Spans that are not clew's, by id, in which some of clew's wait to be folded (`folding.ForeignParent`).
         self.foreign: dict[int, Any] | None = None
+        # What has failed with an error that is not known yet: asked of each error that ends a span.
+        self.unexplained: list[Any] | None = None
         # Whether the root has ended; what the request or task has left behind may still be at work.
         self.is_over = False
+
+    def explain(self, error: BaseException) -> None:
+        """A span ends with this error: it may be what is waited for."""
+        waiting, self.unexplained = self.unexplained or [], []
+        self.unexplained = [each for each in waiting if not each.is_explained_by(error)]
 
 
 _current: ContextVar[LocalSpans | None] = ContextVar("clew_local_spans", default=None)

@@ -84,10 +84,12 @@ class SdkSpan:
 
     def fail(self, error: BaseException) -> None:
         """Note that the span ends with this error; its event is recorded on the innermost span only."""
+        local = local_spans.current()
+        if local is not None and local.unexplained:
+            local.explain(error)
         if isinstance(error, CANCELLED):
             self.note(names.CLEW_CANCELLED, value=True)
             return
-        local = local_spans.current()
         self.note(names.ERROR_TYPE, type_name(error))
         if local is None or local.error_id != id(error):
             description, event = described(error)
@@ -181,8 +183,13 @@ class Scope:
         context: Context | None = None,
         start_ns: int | None = None,
         static: StaticAttributes | None = None,
+        *,
+        is_silent: bool = False,
     ) -> OpenSpan | None:
-        """Start a detail span below `parent` (at `start_ns`, if it began before), without making it current."""
+        """Start a detail span below `parent` (at `start_ns`, if it began before), without making it current.
+
+        `is_silent`: no processor is told; the caller does, if it comes to be one.
+        """
         pipeline = _pipeline
         local = local_spans.current()
         if pipeline is None:
@@ -210,7 +217,7 @@ class Scope:
             trace_of = TraceIdentity.of(above)
             span = LightSpan(pipeline, scope, name, trace_of, None, above, None, attributes, kind, static, start_ns)
         pipeline.notice()
-        if pipeline.starters:
+        if pipeline.starters and not is_silent:
             pipeline.start(span, context)
             span.children, span.is_touched = 0, False
         return span

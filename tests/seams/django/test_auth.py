@@ -206,7 +206,7 @@ def test_async_login_logout_and_check_password(trace, user):
     asyncio.run(body())
     assert without_queries(trace.tree()) == (
         "root\n  auth login\n    session cycle_key\n      session create\n        session save\n"
-        "  auth logout\n    session flush\n  auth check_password"
+        "    receiver models.update_last_login\n  auth logout\n    session flush\n  auth check_password"
     )
 
 

@@ -38,6 +38,7 @@ from clew.spans.light_span import LightSpan
 from clew.story import local_trace, transactions
 from clew.story.detector import watchers
 from clew.story.local_trace import LocalTrace
+from clew.story.receiving import note_receiver
 from clew.story.transactions import PUBLISHED_HEADER, Publish
 
 SCOPE = __name__
@@ -57,6 +58,7 @@ def _start(task_name: Any, more: dict[str, Any]) -> spans.OpenSpan | None:
     aliases = transactions.open_aliases()
     if aliases:
         attributes[names.CELERY_PUBLISHED_IN_TRANSACTION] = aliases
+    note_receiver(attributes)
     name = f"apply_async/{task_name}"
     span = spans.start_root(pipeline, SCOPE, name, SpanKind.PRODUCER, None, attributes)
     if span is not None:
@@ -240,7 +242,7 @@ SEAM = Seam(
                 *(names.CELERY_ACTION, names.CELERY_TASK_NAME, names.CELERY_EXCHANGE, names.CELERY_ROOT_ID),
                 *(names.CELERY_PARENT_ID, names.CELERY_GROUP_ID, names.CELERY_GROUP_INDEX, names.CELERY_ETA),
                 *(names.CELERY_ETA_MS, names.CELERY_EXPIRES, names.CELERY_RETRIES, names.CELERY_EAGER),
-                *(names.CELERY_PUBLISHED_IN_TRANSACTION, names.CELERY_HAS_CONSUMERS),
+                *(names.CELERY_PUBLISHED_IN_TRANSACTION, names.CELERY_HAS_CONSUMERS, names.DJANGO_SIGNAL_RECEIVER),
                 *(names.CLEW_FAN_OUT_FIRST_MESSAGE_ID, names.CLEW_FAN_OUT_LAST_MESSAGE_ID),
                 *(names.CLEW_FAN_OUT_BODY_SIZE, names.CLEW_FAN_OUT_OWN_TRACES, names.MESSAGING_SYSTEM),
                 *(names.MESSAGING_OPERATION_NAME, names.MESSAGING_OPERATION_TYPE, names.MESSAGING_DESTINATION_NAME),

@@ -257,6 +257,7 @@ SEAM = Seam(
                 *(names.SERVER_ADDRESS, names.SERVER_PORT),
                 *names.CODE,
                 names.CLEW_DB_PHASE,
+                names.DJANGO_SIGNAL_RECEIVER,
             ),
         ),
     ),

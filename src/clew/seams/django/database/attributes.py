@@ -13,6 +13,7 @@ from clew.source.phase import phase_of
 from clew.spans.identity import StaticAttributes
 from clew.sql.statement import KNOWN_FROM_ORM, Statement, statement
 from clew.story.query import Query
+from clew.story.receiving import note_receiver
 
 _SYSTEMS = {"oracle": "oracle.db", "microsoft": "microsoft.sql_server", "mssql": "microsoft.sql_server"}
 _ORM = ("django.db.models.", "django.contrib.gis.db.models.", "django.contrib.postgres.")
@@ -103,10 +104,14 @@ def _described(query: Query) -> dict[str, Any]:
 
 def own_attributes(query: Query, static: StaticAttributes) -> tuple[dict[str, Any], StaticAttributes | None]:
     """A new dictionary with what only this query says, and what it shares with others."""
+    found: dict[str, Any]
     if query.is_many:
         # A batch changes what is said of the operation.
-        return _batch(dict(static.mapping), query.params), None
-    found: dict[str, Any] = {} if query.rows < 0 else {names.DB_RESPONSE_RETURNED_ROWS: query.rows}
+        found = _batch(dict(static.mapping), query.params)
+        note_receiver(found)
+        return found, None
+    found = {} if query.rows < 0 else {names.DB_RESPONSE_RETURNED_ROWS: query.rows}
+    note_receiver(found)
     if configuration.settings.database_parameters:
         _note_parameters(found, query.params)
     return found, static

@@ -72,6 +72,8 @@ class ServedRequest:
         try:
             if error is None and response_body.follow(response, self._context, self.local, self.end):
                 return
+            if self.local.is_recording:
+                response_body.remember(response, self._context, self.local, self.end)
         except Exception as ours:  # noqa: BLE001 - ours must not reach the application
             isolation.report(ours, SCOPE)
         self.end(None)
@@ -208,6 +210,11 @@ SEAM = Seam(
         Patch("django.core.handlers.base", "BaseHandler.get_response", _AROUND),
         Patch("django.core.handlers.base", "BaseHandler.get_response_async", _AROUND),
         Patch("django.core.handlers.exception", "response_for_exception", Around(note=_raised)),
+        Patch(
+            "django.http.response",
+            "HttpResponseBase.close",
+            Around(response_body.closing, close=response_body.closed),
+        ),
     ),
     spans=(
         SpanDoc(

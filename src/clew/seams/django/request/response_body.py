@@ -8,6 +8,7 @@ end it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import Token
 from typing import Any
 
 from opentelemetry.context import Context, attach, detach
@@ -111,5 +112,44 @@ def follow(response: Any, context: Context, local: local_trace.LocalTrace, end: 
     if parts is None or not isinstance(response._resource_closers, list):
         return False
     response._iterator = kind(parts, context, local, end)
-    response._resource_closers.append(lambda: end(None))
+    response._resource_closers.append(Closer(context, local, end))
     return True
+
+
+class Closer:
+    """What a response calls when it is closed, and what says of which request it is.
+
+    Args:
+        context, local: the request's.
+        end: ends its span, if it has not ended.
+    """
+
+    __slots__ = ("context", "end", "local")
+
+    def __init__(self, context: Context, local: local_trace.LocalTrace, end: Callable[..., None]) -> None:
+        self.context, self.local, self.end = context, local, end
+
+    def __call__(self) -> None:
+        """The response is being closed."""
+        self.end(None)
+
+
+def remember(response: Any, context: Context, local: local_trace.LocalTrace, end: Callable[..., None]) -> None:
+    """Let what runs when a response is closed be below its request."""
+    closers = getattr(response, "_resource_closers", None)
+    if type(closers) is list and State.is_possible:
+        closers.append(Closer(context, local, end))
+
+
+def closing(response: Any, /) -> tuple[Token[Context], Any] | None:
+    """A response is about to be closed: its closers and the receivers of `request_finished` belong to its request."""
+    for each in response._resource_closers:
+        if type(each) is Closer:
+            return attach(each.context), local_trace.enter(each.local)
+    return None
+
+
+def closed(opened: tuple[Token[Context], Any]) -> None:
+    """It is closed."""
+    local_trace.leave(opened[1])
+    detach(opened[0])
