@@ -284,7 +284,9 @@ def test_send_robust_keeps_the_error(trace, connect, caplog):
     connect(order_paid, count)
     given = []
     try:
-        assert view(trace, lambda: given.extend(order_paid.send_robust(None)), "error.type") == [
+        lines = view(trace, lambda: given.extend(order_paid.send_robust(None)), "error.type")
+        # Django 4.2 renders a mail to nobody when it logs the error.
+        assert [line for line in lines if "template" not in line] == [
             "receiver test_signals.breaks ERROR type=ValueError",
             "receiver test_signals.count",
             "  CLIENT SELECT auth_group",

@@ -179,7 +179,7 @@ class Receivers(list[Any]):
 
 
 def end_loop(error: BaseException | None) -> None:
-    """`send` has been left by an exception: a list comprehension keeps its iterator for as long as there is a traceback.
+    """`send` may have been left by an exception: a list comprehension then keeps its iterator as long as its frame is.
 
     Only in Django 4.2, with Python up to 3.11.
     """
