@@ -85,6 +85,16 @@ DJANGO_AUTH_OUTCOME: Final = _name(
 )
 DJANGO_AUTH_HASHER: Final = _name("django.auth.hasher", "algorithm of the password hash that was checked")
 
+DJANGO_AUTH_UPGRADED: Final = _name(
+    "django.auth.hash_upgraded", "true where the password was hashed anew, with today's hasher or work factor"
+)
+DJANGO_AUTH_REASON: Final = _name(
+    "django.auth.reason", "why nobody is logged in, as far as Django knows; also on the event django.auth.login_failed"
+)
+DJANGO_AUTH_SESSION: Final = _name(
+    "django.auth.session", "what became of the session: cycled (a new key), flushed (emptied, a new key) or kept"
+)
+DJANGO_AUTH_OBJECT: Final = _name("django.auth.object", "class of the object the permission was asked for")
 DJANGO_AUTH_ANONYMOUS: Final = _name("django.auth.anonymous", "true where nobody is logged in")
 DJANGO_AUTH_PERMISSION: Final = _name("django.auth.permission", "permission that was asked for, or an app's label")
 DJANGO_AUTH_GRANTED: Final = _name("django.auth.granted", "whether the user has it")

@@ -80,3 +80,14 @@ class Recursive(BaseBackend):
         from django.contrib.auth import authenticate
 
         return authenticate(request, name=username, secret=password)
+
+
+class PerObject(BaseBackend):
+    """Permissions of an object, asked of the database once."""
+
+    def has_perm(self, user, perm, obj=None):
+        if obj is None:
+            return False
+        if not hasattr(user, "_kept"):
+            user._kept = User.objects.filter(pk=obj.pk).exists()
+        return user._kept

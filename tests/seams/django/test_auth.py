@@ -108,7 +108,7 @@ def test_denied_is_no_error_and_stops_the_chain(trace, backends):
         "    auth backend Declining outcome=declined\n"
         "    auth backend Denying outcome=denied"
     )
-    assert not any(span.events for span in trace.spans)
+    assert not any(event.name == "exception" for span in trace.spans for event in span.events)
 
 
 def test_an_error_is_the_identical_object(trace, backends):
@@ -328,3 +328,91 @@ def test_results_are_equal_with_and_without(backends, user):
     without = outcomes()
     with tracing(), otel.get_tracer("tests").start_as_current_span("root"):
         assert outcomes() == without
+
+
+@pytest.mark.parametrize(
+    ("names", "is_active", "reason"),
+    [
+        (["Declining", "ModelBackend"], True, "no backend accepted the credentials"),
+        (["ModelBackend"], False, "the user is inactive"),
+        (["ModelBackend", "Denying"], True, f"{SITE}.Denying denied it (PermissionDenied)"),
+    ],
+)
+def test_why_a_login_fails(trace, backends, names, is_active, reason):
+    backends(*names)
+    User.objects.update(is_active=is_active)
+    assert authenticate(BAD if is_active else GOOD) is None
+    span = trace.named("auth authenticate")
+    assert span.attributes["django.auth.reason"] == reason
+    assert [(event.name, dict(event.attributes)) for event in span.events] == [
+        ("django.auth.login_failed", {"django.auth.reason": reason})
+    ]
+
+
+@needs_async
+def test_why_an_async_login_fails(trace, backends):
+    backends("Directory")
+
+    async def asked():
+        with otel.get_tracer("tests").start_as_current_span("root"):
+            return await auth.aauthenticate(RequestFactory().get("/"), **BAD)
+
+    assert asyncio.run(asked()) is None
+    assert trace.named("auth authenticate").attributes["django.auth.reason"] == "no backend accepted the credentials"
+
+
+def test_no_reason_where_it_is_accepted(trace, backends, user):
+    backends("Declining", "ModelBackend")
+    assert authenticate(GOOD) == user
+    assert "django.auth.reason" not in trace.named("auth authenticate").attributes
+    assert not trace.named("auth authenticate").events
+
+
+def test_a_hash_that_is_upgraded(trace, backends, user, settings):
+    upgraded = "django.auth.hash_upgraded"
+    backends("ModelBackend")
+    authenticate(GOOD)
+    assert upgraded not in trace.named("auth check_password").attributes
+    hasher = "django.contrib.auth.hashers."
+    settings.PASSWORD_HASHERS = [f"{hasher}ScryptPasswordHasher", f"{hasher}MD5PasswordHasher"]
+    for credentials, expected in ((BAD, None), (GOOD, True), (GOOD, None)):
+        trace.clear()
+        authenticate(credentials)
+        assert trace.named("auth check_password").attributes.get(upgraded) is expected
+    assert not User.objects.get().password.startswith("md5$")
+
+
+def test_what_becomes_of_the_session(trace):
+    client = Client()
+
+    def became(name):
+        return [span.attributes.get("django.auth.session") for span in trace.spans if span.name == f"auth {name}"]
+
+    client.post("/login/", GOOD)
+    assert became("login") == ["cycled"]
+    trace.clear()
+    client.post("/login/", GOOD)
+    assert became("login") == ["kept"]
+    User.objects.create_user("bob", password="battery")
+    trace.clear()
+    client.post("/login/", {"username": "bob", "password": "battery"})
+    assert became("login") == ["flushed"]
+    trace.clear()
+    client.post("/logout/")
+    assert became("logout") == ["flushed"]
+
+
+def test_a_permission_for_an_object(trace, backends, user):
+    """As guardian's: a backend that is asked about one object, and keeps the answer."""
+    backends("PerObject")
+    user = User.objects.get()
+    with otel.get_tracer("tests").start_as_current_span("root"):
+        assert user.has_perm("auth.change_user", user)
+        assert user.has_perm("auth.change_user", user)
+        assert not user.has_perm("auth.change_user")
+    found = [span.attributes for span in trace.spans if span.name == "auth has_perm"]
+    assert [(each.get("django.auth.object"), each["django.auth.query_count"]) for each in found] == [
+        ("django.contrib.auth.models.User", 1),
+        ("django.contrib.auth.models.User", 0),
+        (None, 0),
+    ]

@@ -13,7 +13,7 @@ from typing import Any
 from opentelemetry.trace import get_current_span
 
 from clew import attributes as names
-from clew.engine import needs
+from clew.engine import configuration, needs
 from clew.engine.redaction.exception_event import CANCELLED
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
@@ -22,6 +22,8 @@ from clew.seams.django.auth.backends import Attempt
 from clew.seams.django.auth.permissions import Permissions
 from clew.spans.light_span import LightSpan
 from clew.spans.scope import OpenSpan, Scope
+from clew.story import local_trace
+from clew.story.session_use import renewals
 
 SCOPE = Scope(__name__)
 
@@ -49,11 +51,19 @@ def _authenticated(opened: OpenSpan, result: Any, error: BaseException | None) -
         opened.note(names.DJANGO_AUTH_OUTCOME, "accepted")
         if attempt.accepted_by:
             opened.note(names.DJANGO_AUTH_BACKEND, attempt.accepted_by)
-    elif attempt.is_denied:
-        opened.note(names.DJANGO_AUTH_OUTCOME, "denied")
     else:
-        attempt.skip()  # the span is still the current one: they go below it
-        opened.note(names.DJANGO_AUTH_OUTCOME, "declined")
+        if not attempt.denied_by:
+            attempt.skip()  # the span is still the current one: they go below it
+        opened.note(names.DJANGO_AUTH_OUTCOME, "denied" if attempt.denied_by else "declined")
+        said = {names.DJANGO_AUTH_REASON: attempt.reason}
+        opened.note(names.DJANGO_AUTH_REASON, attempt.reason)
+        opened.span.add_event("django.auth.login_failed", said)
+
+
+def _note_active(result: Any) -> None:
+    attempt = auth_backends.current()
+    if attempt is not None and result is False:
+        attempt.is_inactive = True
 
 
 def _note_backends(result: Any) -> None:
@@ -66,17 +76,24 @@ _operation: ContextVar[str] = ContextVar("clew_auth_operation", default="")
 
 
 def _operation_named(name: str) -> Around:
-    def open_operation() -> OpenSpan | None:
+    def open_operation() -> tuple[OpenSpan, tuple[int, int]] | None:
         if _operation.get() == name:
             return None  # Django 5.0 and 5.1: alogin() calls login() in a thread
-        span = SCOPE.open(f"auth {name}")
-        if span is not None:
-            _operation.set(name)
-        return span
+        span, local = SCOPE.open(f"auth {name}"), local_trace.current()
+        if span is None:
+            return None
+        _operation.set(name)
+        return span, (0, 0) if local is None else renewals(local)
 
-    def close_operation(opened: OpenSpan, error: BaseException | None) -> None:
+    def close_operation(opened: tuple[OpenSpan, tuple[int, int]], error: BaseException | None) -> None:
         _operation.set("")
-        opened.close(error)
+        span, (cycled, flushed) = opened
+        local = local_trace.current()
+        if local is not None and error is None and configuration.settings.django_session:
+            now = renewals(local)
+            became = "flushed" if now[1] > flushed else "cycled" if now[0] > cycled else "kept"
+            span.note(names.DJANGO_AUTH_SESSION, became)
+        span.close(error)
 
     return Around(open_operation, close=close_operation)
 
@@ -87,13 +104,24 @@ def _open_check_password() -> OpenSpan | None:
 
 def _note_hasher(result: Any) -> None:
     """What Django has found out itself; no part of the hash, which may be a password that was stored as it was."""
+    algorithm = getattr(result, "algorithm", None)
+    if type(algorithm) is str:
+        _note_on_check({names.DJANGO_AUTH_HASHER: algorithm})
+
+
+def _note_upgrade(caller: Any) -> None:
+    """`check_password` itself makes a hash only to take as long as if there were one."""
+    if caller.f_globals.get("__name__") != _HASHERS:
+        _note_on_check({names.DJANGO_AUTH_UPGRADED: True})
+
+
+def _note_on_check(said: dict[str, Any]) -> None:
     span: Any = get_current_span()
     # By identity: no other span has this very name.
     if getattr(span, "name", None) is _CHECK_PASSWORD:
-        algorithm = getattr(result, "algorithm", None)
-        if type(algorithm) is str:
-            note = span.note if isinstance(span, LightSpan) else span.set_attribute
-            note(names.DJANGO_AUTH_HASHER, algorithm)
+        note = span.note if isinstance(span, LightSpan) else span.set_attribute
+        for name, value in said.items():
+            note(name, value)
 
 
 _CHECK_PASSWORD = "auth check_password"
@@ -123,6 +151,8 @@ SEAM = Seam(
         _at(_HASHERS, "check_password", _CHECK),
         _at(_HASHERS, "acheck_password", _CHECK, since="5.0"),
         Patch(_HASHERS, "identify_hasher", Around(note=_note_hasher)),
+        _at(_HASHERS, "make_password", Around(_note_upgrade)),
+        Patch(f"{_AUTH}.backends", "ModelBackend.user_can_authenticate", Around(note=_note_active)),
         *Permissions(SCOPE).patches,
     ),
     needs=needs.attributes(_HASHERS, "BasePasswordHasher", "algorithm"),
@@ -131,7 +161,7 @@ SEAM = Seam(
             "auth authenticate",
             "INTERNAL",
             "the search for a backend that accepts the credentials",
-            (names.DJANGO_AUTH_OUTCOME, names.DJANGO_AUTH_BACKEND),
+            (names.DJANGO_AUTH_OUTCOME, names.DJANGO_AUTH_BACKEND, names.DJANGO_AUTH_REASON),
         ),
         SpanDoc(
             "auth backend ModelBackend",
@@ -143,9 +173,14 @@ SEAM = Seam(
                 *names.CODE,
             ),
         ),
-        SpanDoc("auth login", "INTERNAL", "a user is put into the session"),
-        SpanDoc("auth logout", "INTERNAL", "the session is emptied"),
-        SpanDoc("auth check_password", "INTERNAL", "a password is compared with a hash", (names.DJANGO_AUTH_HASHER,)),
+        SpanDoc("auth login", "INTERNAL", "a user is put into the session", (names.DJANGO_AUTH_SESSION,)),
+        SpanDoc("auth logout", "INTERNAL", "the session is emptied", (names.DJANGO_AUTH_SESSION,)),
+        SpanDoc(
+            "auth check_password",
+            "INTERNAL",
+            "a password is compared with a hash",
+            (names.DJANGO_AUTH_HASHER, names.DJANGO_AUTH_UPGRADED),
+        ),
         SpanDoc(
             "auth load_user",
             "INTERNAL",
@@ -156,7 +191,13 @@ SEAM = Seam(
             "auth has_perm",
             "INTERNAL",
             "the backends are asked for a permission, of superusers they are not; `auth has_module_perms` likewise",
-            (names.DJANGO_AUTH_PERMISSION, names.DJANGO_AUTH_GRANTED, names.DJANGO_AUTH_QUERY_COUNT, *names.CODE),
+            (
+                names.DJANGO_AUTH_PERMISSION,
+                names.DJANGO_AUTH_OBJECT,
+                names.DJANGO_AUTH_GRANTED,
+                names.DJANGO_AUTH_QUERY_COUNT,
+                *names.CODE,
+            ),
         ),
     ),
     on_uninstall=auth_backends.forget,

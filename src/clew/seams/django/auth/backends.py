@@ -36,14 +36,15 @@ class Attempt:
         outer: the attempt it is inside, if any.
     """
 
-    __slots__ = ("_asked", "_is_asking", "accepted_by", "backends", "is_denied", "outer")
+    __slots__ = ("_asked", "_is_asking", "accepted_by", "backends", "denied_by", "is_inactive", "outer")
 
     def __init__(self, outer: Attempt | None) -> None:
         self.outer = outer
         # Class (None: it cannot be traced) and path of each; None until Django lists them.
         self.backends: list[tuple[type | None, str]] | None = None
-        self.accepted_by = ""
-        self.is_denied = False
+        self.accepted_by = self.denied_by = ""
+        # Django has asked whether a user may log in, and been told no.
+        self.is_inactive = False
         self._asked = 0
         self._is_asking = False
 
@@ -68,7 +69,8 @@ class Attempt:
         """Close the span of the backend that was asked. A refusal is an answer, not an error."""
         self._is_asking = False
         if _is_refusal(error):
-            self.is_denied, error = True, None
+            assert self.backends is not None
+            self.denied_by, error = self.backends[self._asked - 1][1], None
             span.note(names.DJANGO_AUTH_OUTCOME, "denied")
         elif error is not None:
             if not isinstance(error, CANCELLED):
@@ -80,6 +82,15 @@ class Attempt:
             self.accepted_by = self.backends[self._asked - 1][1]
             span.note(names.DJANGO_AUTH_OUTCOME, "accepted")
         span.close(error)
+
+    @property
+    def reason(self) -> str:
+        """Why nobody is logged in. Whether there is no such user, or another password, Django does not tell."""
+        if self.denied_by:
+            return f"{self.denied_by} denied it (PermissionDenied)"
+        if self.is_inactive:
+            return "the user is inactive"
+        return "no backend accepted the credentials"
 
     def skip(self, until: int | None = None) -> None:
         """Say of the backends before that one that they do not take these credentials."""

@@ -14,6 +14,9 @@ from clew.engine.seam import Patch
 from clew.engine.wrapper import Around
 from clew.source.call_site import barren_frame, call_site
 from clew.spans import folding, shared
+from clew.source import code_location
+from clew.source.call_site import CallSite, call_site
+from clew.spans import folding
 from clew.spans.scope import OpenSpan, Scope
 from clew.story import local_trace
 from clew.story.detector import watchers
@@ -75,7 +78,9 @@ class Permissions:
         return Around(open_check, close=self._close_check)
 
     @staticmethod
-    def _close_check(opened: PermissionCheck, result: Any, error: BaseException | None) -> None:
+    def _close_check(
+        opened: PermissionCheck, positional: tuple[Any, ...], result: Any, error: BaseException | None
+    ) -> None:
         opened.is_over()
         for watch in watchers.on_permission:
             watch(opened)
@@ -89,5 +94,16 @@ class Permissions:
                 if type(result) is bool:
                     span.note(names.DJANGO_AUTH_GRANTED, result)
             opened.say_findings()
+            _note_site(span, site)
+            if opened.permission:
+                span.note(names.DJANGO_AUTH_PERMISSION, opened.permission)
+            of = positional[2] if len(positional) > 2 else None
+            if of is not None:
+                span.note(names.DJANGO_AUTH_OBJECT, code_location.dotted_name(type(of)))
+            span.note(names.DJANGO_AUTH_QUERY_COUNT, opened.query_count)
+            if type(result) is bool:
+                span.note(names.DJANGO_AUTH_GRANTED, result)
+            opened.say_findings()
+            key = ("auth", span.span.name if hasattr(span.span, "name") else "", site, result is True, type(of))
             folding.close_folded(span, span.above, key, error)
         opened.frame = None
