@@ -257,6 +257,15 @@ CLEW_DB_ALIAS_QUERY_COUNT: Final = _name(
     "clew.db.alias.<alias>.query_count", "queries on one database, where there is more than one"
 )
 CLEW_DB_ALIAS_DURATION_MS: Final = _name("clew.db.alias.<alias>.duration_ms", "milliseconds spent in them")
+CLEW_PHASE: Final = _name(
+    "clew.phase", "what called another service: middleware, view, template, serializer, signal, hook or task"
+)
+CLEW_EXTERNAL_COUNT: Final = _name(
+    "clew.external.count", "calls to other services of the request or task, as other instrumentations have seen them"
+)
+CLEW_EXTERNAL_DURATION_MS: Final = _name("clew.external.duration_ms", "milliseconds spent in them, added up")
+CLEW_EXTERNAL_SYSTEM_COUNT: Final = _name("clew.external.<system>.count", "the same of one system: http, redis, kafka")
+CLEW_EXTERNAL_SYSTEM_DURATION_MS: Final = _name("clew.external.<system>.duration_ms", "milliseconds spent in them")
 DJANGO_SIGNAL_RECEIVER: Final = _name(
     "django.signal.receiver", "dotted name of the receiver; on a query or publish: the innermost one that made it"
 )
@@ -456,6 +465,7 @@ ON_ROOTS: Final = (
     *(CLEW_DB_QUERY_COUNT, CLEW_DB_DURATION_MS, CLEW_DB_ROWS, CLEW_DB_CONNECTIONS_OPENED, CLEW_DB_ALIAS_QUERY_COUNT),
     *(CLEW_DB_ALIAS_DURATION_MS, CLEW_CACHE_COUNT, CLEW_CACHE_DURATION_MS, CLEW_CACHE_HITS, CLEW_CACHE_MISSES),
     *(CLEW_CACHE_ERRORS, CLEW_SIGNAL_RECEIVER_COUNT, CLEW_SIGNAL_DURATION_MS),
+    *(CLEW_EXTERNAL_COUNT, CLEW_EXTERNAL_DURATION_MS, CLEW_EXTERNAL_SYSTEM_COUNT, CLEW_EXTERNAL_SYSTEM_DURATION_MS),
     *(CLEW_FINDINGS, CLEW_FINDING_ANY, CLEW_FINDING_COUNT, CLEW_SPANS_DROPPED),
 )
 

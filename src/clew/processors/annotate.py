@@ -1,18 +1,31 @@
-"""Adds to contrib's Celery spans what the conventions ask for (`messaging.*`) and a link to the publish span.
+"""Adds to spans of other instrumentations what they cannot know.
 
-For a provider that takes contrib's own instrumentation: clew's seams put these on their spans themselves. We stand in
+Calls to other services (requests, httpx, Redis, MongoDB, Kafka, gRPC: whatever makes CLIENT and PRODUCER spans) are told
+the application's line, the phase it is in, the receiver and the task; the root says how many there were.
+contrib's Celery spans, for a provider that takes contrib's own instrumentation, get what the conventions ask for
+(`messaging.*`) and a link to the publish span: clew's seams put these on their spans themselves. We stand in
 `on_start`, the only moment at which a span may still be changed by a processor.
 """
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import Span, SpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import SpanKind, get_current_span
 
 from clew import attributes as names
 from clew.engine import isolation
+from clew.source.call_site import call_site, phase
+from clew.story import cache_operation, local_trace
+from clew.story.external_calls import calls_of
+from clew.story.query import running
+from clew.story.receiving import note_receiver
 
+_CALLS = (SpanKind.CLIENT, SpanKind.PRODUCER)
+_SYSTEMS = ("rpc.system.name", "rpc.system", names.DB_SYSTEM_NAME, "db.system", names.MESSAGING_SYSTEM)
 CONTRIB_CELERY = "opentelemetry.instrumentation.celery"
 
 
@@ -27,10 +40,13 @@ class AnnotateProcessor(SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Annotate a span that starts."""
         scope = span.instrumentation_scope
-        if not self.is_on or scope is None or scope.name != CONTRIB_CELERY:
+        if not self.is_on or scope is None or scope.name.startswith("clew."):
             return
         try:
-            self._annotate(span, parent_context)
+            if scope.name == CONTRIB_CELERY:
+                self._annotate(span, parent_context)
+            elif span.kind in _CALLS:
+                _annotate_call(span, parent_context)
         except Exception as error:  # noqa: BLE001 - ours must not reach the application
             isolation.report(error, "processors.annotate")
 
@@ -45,8 +61,17 @@ class AnnotateProcessor(SpanProcessor):
         elif span.kind is SpanKind.PRODUCER:
             span.set_attributes(_operation(operation, "send", task))
 
-    def on_end(self, span: object) -> None:
-        """Nothing: an ended span belongs to the exporter."""
+    def on_end(self, span: ReadableSpan) -> None:
+        """Count a call."""
+        if not self.is_on or span.kind not in _CALLS or span.context is None:
+            return
+        try:
+            local = local_trace.current() or local_trace.of_current_span()
+            if local is not None:
+                took_ns = (span.end_time or 0) - (span.start_time or 0)
+                calls_of(local).end(span.context.span_id, _system(span), took_ns)
+        except Exception as error:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(error, "processors.annotate")
 
     def shutdown(self) -> None:
         """Nothing is held."""
@@ -54,6 +79,38 @@ class AnnotateProcessor(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Nothing is held."""
         return True
+
+
+def _annotate_call(span: Span, parent_context: Context | None) -> None:
+    above: Any = get_current_span(parent_context)
+    query, operation = running.query, cache_operation.running.operation
+    if not above.get_span_context().is_valid or getattr(above, "kind", None) in _CALLS:
+        return  # it begins a trace, or is how another one is made
+    if (query is not None and not query.is_over) or (operation is not None and not operation.is_over):
+        return  # `processors.detect` tells it more
+    frame, local = sys._getframe(1), local_trace.current() or local_trace.of_current_span()
+    site = call_site(frame)
+    found: dict[str, Any] = {} if site is None else site.attributes()
+    if where := phase(frame):
+        found[names.CLEW_PHASE] = where
+    note_receiver(found)
+    if local is not None:
+        calls_of(local).begin(span.get_span_context().span_id)
+        held = getattr(local.root.span, "attributes", None) or {}
+        found |= {name: held[name] for name in (names.CELERY_TASK_NAME, names.HTTP_ROUTE) if name in held}
+    held = span.attributes or {}
+    span.set_attributes({name: value for name, value in found.items() if name not in held})
+
+
+def _system(span: ReadableSpan) -> str:
+    held = span.attributes or {}
+    for name in _SYSTEMS:
+        if name in held:
+            return str(held[name])
+    if any(name.startswith(("http.", "url.")) for name in held):
+        return "http"
+    scope = span.instrumentation_scope
+    return scope.name.rpartition(".")[2] if scope is not None else "other"
 
 
 def _operation(name: str, kind: str, task: str) -> dict[str, str]:
