@@ -143,7 +143,7 @@ def remember(response: Any, context: Context, local: local_trace.LocalTrace, end
 
 def closing(response: Any, /) -> tuple[Token[Context], Any] | None:
     """A response is about to be closed: its closers and the receivers of `request_finished` belong to its request."""
-    for each in response._resource_closers:
+    for each in response._resource_closers if State.is_possible else ():
         if type(each) is Closer:
             return attach(each.context), local_trace.enter(each.local)
     return None
