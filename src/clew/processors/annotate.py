@@ -1,7 +1,7 @@
 """Adds to spans of other instrumentations what they cannot know.
 
-Calls to other services (requests, httpx, Redis, MongoDB, Kafka, gRPC: whatever makes CLIENT and PRODUCER spans) are told
-the application's line, the phase it is in, the receiver and the task; the root says how many there were.
+Calls to other services (requests, httpx, Redis, Kafka, gRPC: whatever makes CLIENT and PRODUCER spans) are told the
+application's line, the phase it is in, the receiver and the task; the root says how many there were.
 contrib's Celery spans, for a provider that takes contrib's own instrumentation, get what the conventions ask for
 (`messaging.*`) and a link to the publish span: clew's seams put these on their spans themselves. We stand in
 `on_start`, the only moment at which a span may still be changed by a processor.

@@ -12,11 +12,9 @@ from typing import Any
 from clew import attributes as names
 from clew.engine.seam import Patch
 from clew.engine.wrapper import Around
+from clew.source import code_location
 from clew.source.call_site import barren_frame, call_site
 from clew.spans import folding, shared
-from clew.source import code_location
-from clew.source.call_site import CallSite, call_site
-from clew.spans import folding
 from clew.spans.scope import OpenSpan, Scope
 from clew.story import local_trace
 from clew.story.detector import watchers
@@ -87,23 +85,15 @@ class Permissions:
         span = opened.span
         if span is not None:
             site = opened.site = opened.site or call_site(opened.frame)
-            key = ("auth", span.span.name if hasattr(span.span, "name") else "", site, result is True)
+            asked_of = type(positional[2]) if len(positional) > 2 and positional[2] is not None else None
+            key = ("auth", span.span.name if hasattr(span.span, "name") else "", site, result is True, asked_of)
             if error is not None or not folding.has_equal(span, key):
                 span.share(shared.of_line(site, names.DJANGO_AUTH_PERMISSION, opened.permission))
                 span.note(names.DJANGO_AUTH_QUERY_COUNT, opened.query_count)
+                if asked_of is not None:
+                    span.note(names.DJANGO_AUTH_OBJECT, code_location.dotted_name(asked_of))
                 if type(result) is bool:
                     span.note(names.DJANGO_AUTH_GRANTED, result)
             opened.say_findings()
-            _note_site(span, site)
-            if opened.permission:
-                span.note(names.DJANGO_AUTH_PERMISSION, opened.permission)
-            of = positional[2] if len(positional) > 2 else None
-            if of is not None:
-                span.note(names.DJANGO_AUTH_OBJECT, code_location.dotted_name(type(of)))
-            span.note(names.DJANGO_AUTH_QUERY_COUNT, opened.query_count)
-            if type(result) is bool:
-                span.note(names.DJANGO_AUTH_GRANTED, result)
-            opened.say_findings()
-            key = ("auth", span.span.name if hasattr(span.span, "name") else "", site, result is True, type(of))
             folding.close_folded(span, span.above, key, error)
         opened.frame = None
