@@ -18,7 +18,8 @@ from opentelemetry.trace import SpanKind, get_current_span
 
 from clew import attributes as names
 from clew.engine import isolation
-from clew.source.call_site import call_site, phase
+from clew.source.call_site import call_site
+from clew.source.phase import phase_of
 from clew.story import cache_operation, local_trace
 from clew.story.external_calls import calls_of
 from clew.story.query import running
@@ -91,7 +92,7 @@ def _annotate_call(span: Span, parent_context: Context | None) -> None:
     frame, local = sys._getframe(1), local_trace.current() or local_trace.of_current_span()
     site = call_site(frame)
     found: dict[str, Any] = {} if site is None else site.attributes()
-    if where := phase(frame):
+    if where := phase_of(frame):
         found[names.CLEW_PHASE] = where
     note_receiver(found)
     if local is not None:
