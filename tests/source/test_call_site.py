@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
+from importlib import metadata
 
 import pytest
 from django.db import transaction
@@ -200,3 +201,36 @@ def test_the_site_is_told_by_its_urls_where_its_settings_lie_elsewhere(monkeypat
     finally:
         monkeypatch.undo()
         frames.forget()
+
+
+@pytest.mark.parametrize(
+    ("where", "asked", "kind"), [("", 0, frames.THIRD_PARTY), ("site-packages", 1, frames.APPLICATION)]
+)
+def test_distributions_are_read_once_and_only_for_an_installed_project(monkeypatch, tmp_path, where, asked, kind):
+    """It takes hundreds of milliseconds; without it, a library in `shop-venv` is not the project in `shop`."""
+    reads = []
+    monkeypatch.setattr(metadata, "packages_distributions", lambda: reads.append(1) or {"shop": ["x"], "shop2": ["x"]})
+    package = tmp_path / where / "shop"
+    package.mkdir(parents=True)
+    for name in ("__init__", "urls", "settings"):
+        (package / f"{name}.py").write_text("urlpatterns = []")
+    libraries = tmp_path / "site-packages" if where else tmp_path / "shop-venv" / "site-packages"
+    monkeypatch.syspath_prepend(str(libraries))
+    monkeypatch.syspath_prepend(str(package.parent))
+    for name in ("shop", "shop.urls", "shop.settings"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    importlib.import_module("shop.settings")
+    importlib.import_module("shop.urls")
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shop.settings")
+    frames._installed_together.cache_clear()
+    try:
+        with override_settings(ROOT_URLCONF="shop.urls", WSGI_APPLICATION="shop.wsgi.application"):
+            frames.forget()
+            assert frames._by_file(str(package / "views.py")) == frames.APPLICATION
+            assert frames._by_file(str(libraries / "shop2" / "views.py")) == kind
+            assert frames._by_file(str(libraries / "other" / "views.py")) == frames.THIRD_PARTY
+        assert len(reads) == asked
+    finally:
+        monkeypatch.undo()
+        frames.forget()
+        frames._installed_together.cache_clear()

@@ -234,10 +234,10 @@ def _as_prefixes(directories: set[str]) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=1)
 def _project() -> tuple[str, ...]:
-    """Directories of the project itself, where it is installed like a library.
+    """Places of the project itself, where it is installed like a library.
 
     What came with its settings, or, where these lie outside (a file the site's owner writes), with its URLs and server
-    entry points.
+    entry points. Which packages came together is asked only then: it takes hundreds of milliseconds of a request.
     """
     return (*_beside_settings(), *(each for name in _entry_points() for each in _packages_of(name)))
 
@@ -253,27 +253,33 @@ def _entry_points() -> list[str]:
 
 def _packages_of(module: str) -> list[str]:
     top = module.partition(".")[0]
-    tops = sorted(_installed_together(top) or {top})
-    roots = [os.path.dirname(os.path.abspath(each)) for each in getattr(sys.modules.get(top), "__path__", ())]
-    return [os.path.join(root, each, "") for root in roots for each in tops]
+    paths = map(os.path.abspath, getattr(sys.modules.get(top), "__path__", ()))
+    return [place for path in paths for place in _installed_beside(path, top)]
 
 
 def _beside_settings() -> tuple[str, ...]:
     module = os.environ.get("DJANGO_SETTINGS_MODULE", "")
     loaded = sys.modules.get(module)
     file = getattr(loaded, "__file__", None)
-    if not file:
-        return ()
     top = module.partition(".")[0]
-    if top == "clew":
+    if not file or top == "clew":
         return ()
     base = os.path.dirname(os.path.abspath(file))
     for _ in range(module.count(".") - (1 if os.path.basename(file) != "__init__.py" else 0)):
         base = os.path.dirname(base)
-    tops = _installed_together(top) or {top}
-    return tuple(os.path.join(os.path.dirname(base), each) for each in sorted(tops))
+    return tuple(_installed_beside(base, top))
 
 
+def _installed_beside(path: str, top: str) -> list[str]:
+    """Packages and modules that were installed together with a package, by its path and name; none if it was not."""
+    root = os.path.dirname(path)
+    if not os.path.join(root, "").startswith(_libraries()[1]):
+        return []
+    tops = sorted(_installed_together(top) or {top})
+    return [os.path.join(root, each) + end for each in tops for end in (os.sep, ".py")]
+
+
+@functools.lru_cache(maxsize=4)
 def _installed_together(top: str) -> set[str]:
     from importlib import metadata
 
