@@ -33,7 +33,7 @@ def test_detects_a_lambda_in_a_loop(trace):
         finding.fix == "bind it when the hook is registered: transaction.on_commit(lambda item=item: ran.append(item))"
     )
     assert (finding.site.path, finding.site.line) == (__file__, line_of(view, 3))
-    assert said_on(trace, "transaction default") == [TYPE]
+    assert said_on(trace, "transaction default").count(TYPE) == 1  # a slow broker makes it io_in_transaction, too
     event = next(each for each in trace.named("transaction default").events if each.name == f"clew.finding.{TYPE}")
     assert event.attributes["code.line.number"] == line_of(view, 3)
     assert event.attributes["clew.finding.count"] == 3

@@ -98,7 +98,7 @@ def test_detects_a_rollback_afterwards(trace, app):
     (finding,) = found(trace, TYPE)
     assert finding.severity == "warning"
     assert finding.message.endswith("; and that transaction was rolled back")
-    assert said_on(trace, "transaction default") == [TYPE]
+    assert said_on(trace, "transaction default").count(TYPE) == 1  # a slow broker makes it io_in_transaction, too
 
 
 def test_detects_it_with_autocommit_off(trace, app):

@@ -144,10 +144,6 @@ def test_what_else_a_run_sends_is_no_attempt(trace, app):
 
 def test_headers_a_site_gives_on_do_not_make_an_attempt_of_another_task(trace, app, eager):
     """`headers=self.request.headers` brings ours along."""
-    ran(trace, lambda: app.tasks["passes headers on"].delay(), "add")
-    (run,) = runs_of(trace.spans, "add")
-    assert [kind for kind, _ in links(run)] == ["publish"]
-    trace.clear()
     eager.tasks["passes headers on"].delay()
     assert trace.tree("celery.outcome").splitlines() == [
         "PRODUCER apply_async/passes headers on",
@@ -156,6 +152,10 @@ def test_headers_a_site_gives_on_do_not_make_an_attempt_of_another_task(trace, a
         "    PRODUCER apply_async/add",
         "      CONSUMER run/add outcome=succeeded",
     ]
+    trace.clear()
+    ran(trace, lambda: app.tasks["passes headers on"].delay(), "add")
+    (run,) = runs_of(trace.spans, "add")
+    assert [kind for kind, _ in links(run)] == ["publish"]
 
 
 def test_a_retry_sent_on_behalf_of_a_dead_run_is_its_attempt():
