@@ -19,13 +19,11 @@ from opentelemetry.trace import SpanKind, get_current_span
 
 from clew.engine import configuration
 from clew.source.call_site import call_site
-from clew.story import transactions
+from clew.story import own_database, transactions
 from clew.story.detector import Detector
 from clew.story.findings import INFORMATION, WARNING, Finding
 from clew.story.transactions import BROKER, REMOTE, STORE, Calls, Transaction
 
-_IN_PROCESS = ("sqlite", "duckdb", "locmem", "memory")
-_SYSTEMS = {"mysql": ("mariadb",), "oracle": ("oracle.db",), "microsoft": ("mssql", "microsoft.sql_server")}
 _STORES = ("redis", "memcached", "valkey", "pymemcache", "cache")
 
 
@@ -42,24 +40,8 @@ def _on_client_call(span: ReadableSpan) -> None:
         transaction = transactions.open_on(connection)
         if transaction is None or (span.start_time or 0) < transaction.start_ns:
             continue
-        if not _is_own(span, connection):
+        if not own_database.is_of(connection, span):
             transaction.called(_kind_of(span), took_ns, span.name, site)
-
-
-def _is_own(span: ReadableSpan, connection: Any) -> bool:
-    """Whether it is no other service: a statement of the very database (a driver's), or a store in this process."""
-    attributes: Any = span.attributes or {}
-    system = str(attributes.get("db.system.name") or attributes.get("db.system") or "")
-    if system in _IN_PROCESS:
-        return True
-    if not system or system not in (*_SYSTEMS.get(connection.vendor, ()), connection.vendor):
-        return False
-    settings = connection.settings_dict
-    name = attributes.get("db.namespace") or attributes.get("db.name")
-    host = attributes.get("server.address") or attributes.get("net.peer.name")
-    # PostgreSQL's namespace may have its schema behind.
-    is_same_name = not name or str(name).partition("|")[0] == str(settings.get("NAME"))
-    return is_same_name and (not host or not settings.get("HOST") or host == settings["HOST"])
 
 
 def _kind_of(span: ReadableSpan) -> str:

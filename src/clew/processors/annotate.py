@@ -20,7 +20,7 @@ from clew import attributes as names
 from clew.engine import isolation
 from clew.source.call_site import call_site
 from clew.source.phase import phase_of
-from clew.story import cache_operation, local_trace
+from clew.story import cache_operation, local_trace, own_database
 from clew.story.external_calls import calls_of
 from clew.story.query import running
 from clew.story.receiving import note_receiver
@@ -70,7 +70,8 @@ class AnnotateProcessor(SpanProcessor):
             local = local_trace.current() or local_trace.of_current_span()
             if local is not None:
                 took_ns = (span.end_time or 0) - (span.start_time or 0)
-                calls_of(local).end(span.context.span_id, _system(span), took_ns)
+                system = None if own_database.is_of_any(span) else _system(span)
+                calls_of(local).end(span.context.span_id, system, took_ns)
         except Exception as error:  # noqa: BLE001 - ours must not reach the application
             isolation.report(error, "processors.annotate")
 

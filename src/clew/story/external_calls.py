@@ -29,13 +29,16 @@ class ExternalCalls:
         if len(self._open) < _MAX_OPEN:
             self._open.add(span_id)
 
-    def end(self, span_id: int, system: str, took_ns: int) -> None:
-        """It is over; of one that was not begun, nothing is counted."""
-        if span_id in self._open:
-            self._open.discard(span_id)
-            key = system if system in self._by_system or len(self._by_system) < _MAX_SYSTEMS else "other"
-            count, total_ns = self._by_system.get(key, (0, 0))
-            self._by_system[key] = count + 1, total_ns + took_ns
+    def end(self, span_id: int, system: str | None, took_ns: int) -> None:
+        """It is over; what was not begun, or is of no other system (None), is not counted."""
+        if span_id not in self._open:
+            return
+        self._open.discard(span_id)
+        if system is None:
+            return
+        key = system if system in self._by_system or len(self._by_system) < _MAX_SYSTEMS else "other"
+        count, total_ns = self._by_system.get(key, (0, 0))
+        self._by_system[key] = count + 1, total_ns + took_ns
 
     def _say(self) -> None:
         note, systems = self._local.root.note, sorted(self._by_system.items())
