@@ -18,13 +18,13 @@ from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.seams.django.signals.concurrent import AsyncReceivers
 from clew.seams.django.signals.delivery import Receivers, end_loop
-from clew.seams.django.signals.naming import DISPATCHER
+from clew.seams.django.signals.naming import DISPATCHER, is_sent_for_each_object
 from clew.spans.current import get_current
 
 
 def _followed(signal: Any, /, sender: Any, result: Any) -> Any:
     above = get_current().get(_SPAN_KEY)
-    if above is None or type(above) is NonRecordingSpan:
+    if above is None or type(above) is NonRecordingSpan or is_sent_for_each_object(signal):
         return result
     called, awaited = result if type(result) is tuple else (result, None)  # Django 4.2 has no async receivers
     if called:

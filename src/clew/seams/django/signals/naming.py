@@ -38,6 +38,12 @@ def signal_name(signal: Any, receiver: Any, frame: FrameType | None) -> str:
     return found
 
 
+def is_sent_for_each_object(signal: Any) -> bool:
+    """Whether it is `pre_init` or `post_init`: a look at each is dearer than what they do."""
+    models = _space(_DJANGOS[0])
+    return signal is models.get("post_init") or signal is models.get("pre_init")
+
+
 def _space(module: str) -> dict[str, Any]:
     return getattr(sys.modules.get(module), "__dict__", {})
 
