@@ -39,6 +39,8 @@ def patched_places():
     found = {}
     for seam in seams():
         for patch in seam.patches:
+            if not patch.need.applies:
+                continue  # to this version
             *parents, name = patch.path.split(".")
             try:
                 owner = importlib.import_module(patch.module)

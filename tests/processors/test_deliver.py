@@ -469,3 +469,18 @@ def test_unsampled_spans_are_not_sent(delivering):
 @pytest.fixture(autouse=True)
 def quiet_exporters(caplog):
     caplog.set_level(logging.WARNING, "clew")
+
+
+def test_an_export_is_no_span_where_its_http_client_is_instrumented(delivering):
+    """Each would be exported, and make the next."""
+    instrumentor = pytest.importorskip("opentelemetry.instrumentation.requests").RequestsInstrumentor()
+    with http_collector() as collector:
+        site = delivering(collector)
+        instrumentor.instrument(tracer_provider=site.provider)
+        try:
+            for _ in range(2):
+                site.end(1)
+                assert site.flush() is True
+        finally:
+            instrumentor.uninstrument()
+        assert collector.names == ["span 0"] * 2

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
@@ -62,7 +63,10 @@ class Outgoing:
         answer = self._answer
         if answer is not None:
             answer.forget()
-        result = self.exporter.export(encoding.Batch(items) if self._takes_bytes else items)  # type: ignore[arg-type]  # sequences
+        batch: Any = encoding.Batch(items) if self._takes_bytes else items
+        # An instrumentation of its HTTP client would make a span of each export, and that one would be exported.
+        with suppress_instrumentation():
+            result = self.exporter.export(batch)
         reason = answer.reason if answer is not None else ""
         if result is not SpanExportResult.FAILURE:
             return reason if reason == "redirected" else ""

@@ -22,7 +22,7 @@ class Receiver(NamedTuple):
         name: its dotted name.
         short_name: as spans are named after it.
         attributes: `code.*`.
-        is_djangos: it came with Django.
+        is_djangos: it came with Django, or with clew.
     """
 
     name: str
@@ -79,4 +79,6 @@ def _of_object(kind: type) -> Receiver:
 
 
 def _named(name: str, target: Any, attributes: dict[str, Any]) -> Receiver:
-    return Receiver(name, code_location.short_name(name, target), attributes, name.startswith("django."))
+    return Receiver(
+        name, code_location.short_name(name, target), attributes, name.startswith(("django.", "clew.bootstrap."))
+    )

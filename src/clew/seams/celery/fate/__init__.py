@@ -21,10 +21,11 @@ from clew.engine.wrapper import Around
 from clew.seams.celery.fate import marks as fate_marks
 from clew.seams.celery.fate import own_classes
 from clew.seams.celery.fate import request as fate_request
-from clew.seams.celery.fate.child import at_end_of_run
+from clew.seams.celery.fate.child import at_end_of_run, leave_mark
 from clew.seams.celery.fate.span import SCOPE, Fate, FateReport, Unregistered, sentence, telling
 from clew.seams.celery.message.values import mapping_of, text_of
 from clew.seams.celery.receivers import Receivers
+from clew.seams.celery.run.outcome import outcome_of
 from clew.story import local_trace
 
 _NAMELESS = "message"
@@ -90,6 +91,14 @@ def _prerun(task: Any, **_: Any) -> None:
         local.at_end.append(lambda: at_end_of_run(local, request))
 
 
+def _postrun(task: Any, state: str | None = None, retval: Any = None, **_: Any) -> None:
+    """Its receivers come next, and belong to the run; should one of them kill the child, this is how the task ended."""
+    local, request = local_trace.current(), task.request
+    if local is not None and request is not None and not request.is_eager and os.getpid() != State.installed_in:
+        error = retval if state != "SUCCESS" and isinstance(retval, BaseException) else None
+        leave_mark(local, request, outcome_of(task, error))
+
+
 def _install() -> None:
     State.installed_in = os.getpid()
 
@@ -121,7 +130,7 @@ def _made(task: Any, result: Any) -> None:
         SEAM.patch_attribute(owner, name, wrap)
 
 
-RECEIVERS = Receivers(SCOPE, task_rejected=_rejected, task_prerun=_prerun)
+RECEIVERS = Receivers(SCOPE, task_rejected=_rejected, task_prerun=_prerun, task_postrun=_postrun)
 
 _MESSAGE = (
     *(names.CELERY_ACTION, names.CELERY_TASK_NAME, names.CELERY_OUTCOME, names.CELERY_FATE_REASON),

@@ -114,6 +114,20 @@ def is_dying() -> bool:
     return bool(flag and flag[0]) and isinstance(sys.exc_info()[1], SystemExit)
 
 
+def leave_mark(local: LocalTrace, request: Any, outcome: str) -> None:
+    """Say where the main process will see it that a run is over, and how.
+
+    Args:
+        local: of the run.
+        request: Celery's `Context` of it.
+        outcome: a value of `celery.outcome`; "" if it is not known.
+    """
+    if not is_dying():
+        is_sdks = isinstance(local.root, SdkSpan)
+        span_id = ids_of(request)[1] if is_sdks else local.root.span.get_span_context().span_id
+        fate_marks.mark(span_id, outcome, time_ns())
+
+
 def at_end_of_run(local: LocalTrace, request: Any) -> None:
     """Before the end of a run: leave a mark, or take its span back if the process is dying.
 
@@ -123,8 +137,7 @@ def at_end_of_run(local: LocalTrace, request: Any) -> None:
     """
     root = local.root
     if not is_dying():
-        span_id = ids_of(request)[1] if isinstance(root, SdkSpan) else root.span.get_span_context().span_id
-        fate_marks.mark(span_id, "" if local.task_end is None else local.task_end[0], time_ns())
+        leave_mark(local, request, "" if local.task_end is None else local.task_end[0])
     elif isinstance(root, SdkSpan):
         # One of the SDK's cannot be taken back, but one that never ends is never exported.
         root.span = NonRecordingSpan(root.span.get_span_context())
