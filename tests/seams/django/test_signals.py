@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import sys
 import threading
 import time
 import traceback
@@ -511,7 +512,9 @@ def test_async_receivers_that_raise(trace, connect, caplog):
     assert aview(trace, plain, "error.type") == ["receiver test_signals.abreaks ERROR type=ValueError"]
     with tracing(django_signals=False) as other:
         aview(other, plain)
-    assert frames[0] == frames[1]
+    # Python 3.10 raises again with the traceback it caught: there is one step of ours in it.
+    ours = ["send"] if sys.version_info < (3, 11) else []
+    assert [name for name in frames[0] if name not in ours] == frames[1]
 
 
 @HAS_ASYNC
