@@ -232,7 +232,8 @@ def test_over_rabbitmq(scratch, compiled):
 
 
 def run_over(url, scratch, compiled):
-    with launch(scratch, compiled, "--broker", url) as process:
+    # A long duration beside it would cut the name.
+    with launch(scratch, compiled, "--broker", url, COLUMNS="200") as process:
         out, err = process.communicate(timeout=WORKS_IN_THIS_TIME)
     assert process.returncode == 0, err
     assert "run/shop.tasks.tell_warehouse" in out

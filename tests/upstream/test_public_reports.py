@@ -14,7 +14,7 @@ from django.core.cache import caches
 from django.http import HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, override_settings
 from django.urls import path
-from django.utils.decorators import async_only_middleware, sync_and_async_middleware
+from django.utils.decorators import async_only_middleware
 from opentelemetry import trace as otel
 from opentelemetry.trace import StatusCode
 
@@ -38,21 +38,6 @@ class NoTruth:
 
     __eq__ = __len__ = __bool__
     __hash__ = None
-
-
-@sync_and_async_middleware
-def of_both_kinds(get_response):
-    if iscoroutinefunction(get_response):
-
-        async def middleware(request):
-            return await get_response(request)
-
-    else:
-
-        def middleware(request):
-            return get_response(request)
-
-    return middleware
 
 
 @async_only_middleware
@@ -125,9 +110,9 @@ def site():
 def test_a_middleware_of_both_kinds_may_be_a_function(site):
     """getsentry/sentry-python 1014, 937, 849: no `__acall__`; async views ran in a thread."""
     for is_async, url in ((True, "/waiting/"), (False, "/plain/")):
-        response, trace = site(url, f"{__name__}.of_both_kinds", is_async=is_async)
+        response, trace = site(url, "tests.site.middleware.function_middleware", is_async=is_async)
         assert response.status_code == 200
-        assert "of_both_kinds" in str(trace.named(f"GET {url[1:]}").attributes["django.middleware.timings"])
+        assert "function_middleware" in str(trace.named(f"GET {url[1:]}").attributes["django.middleware.timings"])
 
 
 def test_a_middleware_of_async_kind_only_gets_an_async_handler(site):

@@ -25,6 +25,7 @@ from django.test import AsyncClient, Client
 from django.urls import path
 
 from clew.testing import tracing
+from tests.seams.django.test_template import below_view
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 RECEIVER, NAME, SENDER = "django.signal.receiver", "django.signal.name", "django.signal.sender"
@@ -111,7 +112,7 @@ def view(trace, action, *attributes):
     ACTION[:] = [action]
     trace.clear()
     Client(raise_request_exception=False).get("/run/")
-    return below_view(trace, *attributes)
+    return below_view(trace, *attributes).splitlines()
 
 
 def aview(trace, action, *attributes):
@@ -122,19 +123,7 @@ def aview(trace, action, *attributes):
         await AsyncClient(raise_request_exception=False).get("/arun/")
 
     async_to_sync(ask)()
-    return below_view(trace, *attributes)
-
-
-def below_view(trace, *attributes):
-    lines = trace.tree(*attributes).splitlines()
-    at = next(index for index, line in enumerate(lines) if line.strip().startswith("view "))
-    depth = len(lines[at]) - len(lines[at].lstrip())
-    found = []
-    for line in lines[at + 1 :]:
-        if len(line) - len(line.lstrip()) <= depth:
-            break
-        found.append(line[depth + 2 :])
-    return found
+    return below_view(trace, *attributes).splitlines()
 
 
 def root(trace):

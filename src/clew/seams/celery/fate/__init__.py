@@ -21,7 +21,7 @@ from clew.engine.wrapper import Around
 from clew.seams.celery.fate import marks as fate_marks
 from clew.seams.celery.fate import own_classes
 from clew.seams.celery.fate import request as fate_request
-from clew.seams.celery.fate.child import at_end_of_run, leave_mark
+from clew.seams.celery.fate.child import at_end_of_run, is_dying, leave_mark
 from clew.seams.celery.fate.span import SCOPE, Fate, FateReport, Unregistered, sentence, telling
 from clew.seams.celery.message.values import mapping_of, text_of
 from clew.seams.celery.receivers import Receivers
@@ -94,7 +94,9 @@ def _prerun(task: Any, **_: Any) -> None:
 def _postrun(task: Any, state: str | None = None, retval: Any = None, **_: Any) -> None:
     """Its receivers come next, and belong to the run; should one of them kill the child, this is how the task ended."""
     local, request = local_trace.current(), task.request
-    if local is not None and request is not None and not request.is_eager and os.getpid() != State.installed_in:
+    if local is None or request is None or request.is_eager or os.getpid() == State.installed_in:
+        return
+    if not is_dying():
         error = retval if state != "SUCCESS" and isinstance(retval, BaseException) else None
         leave_mark(local, request, outcome_of(task, error))
 

@@ -122,10 +122,9 @@ def leave_mark(local: LocalTrace, request: Any, outcome: str) -> None:
         request: Celery's `Context` of it.
         outcome: a value of `celery.outcome`; "" if it is not known.
     """
-    if not is_dying():
-        is_sdks = isinstance(local.root, SdkSpan)
-        span_id = ids_of(request)[1] if is_sdks else local.root.span.get_span_context().span_id
-        fate_marks.mark(span_id, outcome, time_ns())
+    root = local.root
+    span_id = ids_of(request)[1] if isinstance(root, SdkSpan) else root.span.get_span_context().span_id
+    fate_marks.mark(span_id, outcome, time_ns())
 
 
 def at_end_of_run(local: LocalTrace, request: Any) -> None:
