@@ -72,6 +72,14 @@ def described(receiver: Any) -> Receiver:
     return found
 
 
+def are_all_djangos(receivers: list[Any]) -> bool:
+    """Whether they are functions of Django's, and none of the site's or a library's is among them."""
+    for each in receivers:
+        if type(each) is not FunctionType or not str(each.__module__).startswith("django."):
+            return False
+    return True
+
+
 def _of_object(kind: type) -> Receiver:
     attributes = code_location.code_attributes(getattr(kind, "__call__", kind))  # noqa: B004 - its code is wanted
     attributes[names.CODE_FUNCTION_NAME] = name = code_location.dotted_name(kind)

@@ -15,10 +15,10 @@ def declare(app: Any) -> None:
     _dying_tasks(app)
 
     @app.task(name="hang", shared=False)
-    def hang(started: str) -> None:
+    def hang(started: str, more_s: float = 60) -> None:
         time.sleep(0.5)  # until the main process knows, too
         Path(started).touch()
-        time.sleep(60)
+        time.sleep(more_s)
 
     @app.task(name="hard", time_limit=1, shared=False)
     def hard() -> None:

@@ -88,10 +88,10 @@ def _run(count: int) -> Callable[[Site, Path], None]:
     return act
 
 
-def _started(here: Site, folder: Path) -> None:
+def _started(here: Site, folder: Path, *more_s: float) -> None:
     """Send `hang`, wait for it."""
     file, until = folder / uuid.uuid4().hex, time.monotonic() + DEADLINE
-    here.app.tasks["hang"].delay(str(file))
+    here.app.tasks["hang"].delay(str(file), *more_s)
     while not file.exists():
         assert time.monotonic() < until, here.worker.log.read_text()
         time.sleep(0.02)
@@ -111,8 +111,7 @@ def _stop(*numbers: int, pauses_s: float = 1.0) -> Callable[[Site, Path], None]:
 
 
 def _nap_and_quit(here: Site, folder: Path) -> None:
-    here.app.tasks["nap"].delay(1.5)
-    here.worker.wait_for_log("received")
+    _started(here, folder, 2)
     here.worker.stop(signal.SIGQUIT)
 
 

@@ -569,6 +569,19 @@ def test_silence_around_the_request(trace, signal):
     assert not [span for span in trace.spans if span.name.startswith("receiver")]
 
 
+@pytest.mark.parametrize("is_the_sites", [False, True])
+def test_djangos_receivers_around_a_request_are_followed_only_beside_the_sites(trace, connect, is_the_sites):
+    """Four of them in each request, which do nothing that anybody would look for."""
+
+    def hear(**named):
+        pass
+
+    if is_the_sites:
+        connect(request_started, hear)
+    view(trace, lambda: request_started.send(None) and "")
+    assert ("clew.signal.receiver_count" in root(trace).attributes) is is_the_sites
+
+
 @pytest.mark.parametrize("path", ["run", "arun"])
 def test_after_the_response(trace, connect, path):
     """The span of the request has ended; what its end calls is below it all the same."""

@@ -44,6 +44,12 @@ def is_sent_for_each_object(signal: Any) -> bool:
     return signal is models.get("post_init") or signal is models.get("pre_init")
 
 
+def is_around_request(signal: Any) -> bool:
+    """Whether it is `request_started` or `request_finished`."""
+    core = _space(_DJANGOS[1])
+    return signal is core.get("request_started") or signal is core.get("request_finished")
+
+
 def _space(module: str) -> dict[str, Any]:
     return getattr(sys.modules.get(module), "__dict__", {})
 
