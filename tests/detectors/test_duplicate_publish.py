@@ -49,6 +49,40 @@ def test_detects_a_loop(trace, app):
     assert finding.message.endswith(f"from detectors/test_duplicate_publish.py:{line_of(view, 2)}")
 
 
+def _alike(task, one, other):
+    task.apply_async(*one)
+    task.apply_async(*other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_alike"),
+    [
+        (((1,), {}), ((), {"left": 1}), True),
+        (((1,), {"more": 2}), ((), {"more": 2, "left": 1}), True),
+        (((1,), {"right": 5}), ((1,), {}), True),
+        (([1], {}), ((1,), {}), True),
+        (((1,), {"a": {"x": 1, "y": [2, (3,)]}}), ((1,), {"a": {"y": (2, [3]), "x": 1}}), True),
+        (((1,), {"more": 2}), ((1,), {"other": 2}), False),
+        (((1,), {"held": None}), ((1,), {}), False),
+        (((1,), {"right": "5"}), ((1,), {}), False),
+        (((1,), {"a": {"x": 1, "y": 2}}), ((1,), {"a": {"x": 2, "y": 1}}), False),
+    ],
+)
+def test_by_the_parameters_of_the_task(trace, app, one, other, is_alike):
+    @app.task(name="any", shared=False)
+    def any_task(left, right=5, *, held=(), **more):
+        pass
+
+    served(lambda: _alike(any_task, one, other))
+    assert bool(found(trace, TYPE)) is is_alike
+
+
+def test_arguments_that_are_too_long_are_left_alone(trace, app):
+    served(lambda: _alike(app.tasks["add"], (("x" * 30_000, 1),), (("x" * 30_000, 1),)))
+    served(lambda: _alike(app.tasks["add"], ((list(range(600)), 1),), ((list(range(600)), 1),)))
+    assert not found(trace, TYPE)
+
+
 def test_detects_it_as_information_where_something_was_written_in_between(trace, app):
     def view():
         app.tasks["add"].delay(1, 2)

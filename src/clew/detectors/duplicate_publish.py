@@ -38,34 +38,39 @@ _MAX_TEXT = 20_000
 _MAX_DEPTH = 6
 _MAX_LINES = 5
 _MAX_FRAMES = 5
-_SIMPLE = (
-    type(None),
-    bool,
-    int,
-    float,
-    str,
-    bytes,
-    decimal.Decimal,
-    uuid.UUID,
-    datetime.date,
-    datetime.datetime,
-    datetime.timedelta,
+_SIMPLE = frozenset(
+    {
+        type(None),
+        type(...),
+        bool,
+        int,
+        float,
+        str,
+        bytes,
+        decimal.Decimal,
+        uuid.UUID,
+        datetime.date,
+        datetime.datetime,
+        datetime.timedelta,
+    }
 )
 # What makes a publish another one, and what says that it belongs to something that is sent on purpose.
-_TELLING = (
-    "task_id",
-    "countdown",
-    "eta",
-    "expires",
-    "queue",
-    "routing_key",
-    "exchange",
-    "priority",
-    "headers",
-    "link",
-    "chain",
+_TELLING = frozenset(
+    {
+        "task_id",
+        "countdown",
+        "eta",
+        "expires",
+        "queue",
+        "routing_key",
+        "exchange",
+        "priority",
+        "headers",
+        "link",
+        "chain",
+    }
 )
-_INTENDED = ("group_id", "chord", "retries")
+_INTENDED = frozenset({"group_id", "chord", "retries"})
 
 
 class _IncomparableError(Exception):
@@ -73,42 +78,45 @@ class _IncomparableError(Exception):
 
 
 class _Reader:
-    """Turns plain values into text that is equal for equal values only; gives up on anything else."""
+    """Reads plain values as what looks alike for equal values only; gives up on anything else, and on too much."""
 
     def __init__(self) -> None:
         self._left = _MAX_ITEMS
-        self._text_left = _MAX_TEXT
 
-    def text(self, value: Any, depth: int = 0) -> str:
+    def read(self, value: Any, depth: int = 0) -> Any:
         self._left -= 1
         if self._left < 0 or depth > _MAX_DEPTH:
             raise _IncomparableError
         kind = type(value)
         if kind in _SIMPLE:
-            if kind in (str, bytes):
-                self._text_left -= len(value)
-                if self._text_left < 0:
-                    raise _IncomparableError
-            return f"{kind.__name__}:{value!r}"
+            if kind in (str, bytes) and len(value) > _MAX_TEXT:
+                raise _IncomparableError
+            return value
         if kind in (list, tuple):
-            return f"[{','.join([self.text(each, depth + 1) for each in value])}]"
+            return [self.read(each, depth + 1) for each in value]
         if kind is dict and all(type(key) is str for key in value):
-            return f"{{{','.join([f'{key!r}={self.text(value[key], depth + 1)}' for key in sorted(value)])}}}"
+            return {key: self.read(value[key], depth + 1) for key in sorted(value)}
         raise _IncomparableError
 
 
 def _digest(publish: Publish) -> bytes | None:
     options = publish.options
-    if any(options.get(name) for name in _INTENDED) or (publish.is_eager and _is_in_chain(publish.frame)):
+    if not _INTENDED.isdisjoint(options) and any(options.get(name) for name in _INTENDED):
         return None
-    told: dict[str, Any] = {name: options[name] for name in _TELLING if options.get(name) is not None}
+    if publish.is_eager and _is_in_chain(publish.frame):
+        return None
+    told = {name: options[name] for name in sorted(_TELLING.intersection(options)) if options[name] is not None}
     if publish.is_eager:
         told["task_id"] = _given_id(publish)
     # Of the same process, so that an id is enough; another broker is given as one of these.
-    told["sender"] = [id(each) for each in (publish.app, options.get("connection"), options.get("producer"))]
+    sender = id(publish.app), id(options.get("connection")), id(options.get("producer"))
     try:
-        said = _Reader().text([publish.task_name, *_taken(publish), told])
+        args, kwargs = _taken(publish)
+        read = _Reader().read
+        said = repr((publish.task_name, sender, read(args), kwargs and read(kwargs), told and read(told)))
     except (_IncomparableError, TypeError, ValueError):
+        return None
+    if len(said) > _MAX_TEXT:
         return None
     return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
@@ -131,28 +139,32 @@ def _given_id(publish: Publish) -> Any:
     return frame.f_locals.get("task_id") if is_asynchronous and frame is not None else None
 
 
-def _taken(publish: Publish) -> tuple[list[Any], dict[str, Any]]:
+def _taken(publish: Publish) -> tuple[Any, dict[str, Any]]:
     """The arguments by the task's parameters, so that `f(1, 2)` and `f(1, b=2)` are the same."""
-    args, kwargs = list(publish.args or ()), dict(publish.kwargs or {})
+    args, kwargs = publish.args or (), publish.kwargs or {}
     task = publish.task if publish.task is not None else dict.get(publish.app._tasks, publish.task_name)
     run = getattr(task, "run", None)
     if run is None:
         return args, kwargs
     try:
-        signature = _signature(getattr(run, "__func__", run), is_bound=hasattr(run, "__self__"))
-        taken = signature.bind(*args, **kwargs).arguments
+        defaults, positional = _parameters(getattr(run, "__func__", run), is_bound=hasattr(run, "__self__"))
     except (TypeError, ValueError):
         return args, kwargs
-    for name, parameter in signature.parameters.items():
-        if type(parameter.default) in _SIMPLE:
-            taken.setdefault(name, parameter.default)
-    return [], dict(taken)
+    named = dict(zip(positional, args, strict=False))
+    if len(args) > len(positional) or not named.keys().isdisjoint(kwargs):
+        return args, kwargs
+    taken = {**defaults, **named, **kwargs}
+    return (list(taken.values()), {}) if len(taken) == len(defaults) else ((), taken)
 
 
 @functools.lru_cache(maxsize=500)
-def _signature(function: Any, *, is_bound: bool) -> inspect.Signature:
-    found = inspect.signature(function)
-    return found.replace(parameters=list(found.parameters.values())[is_bound:])
+def _parameters(function: Any, *, is_bound: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """A task's parameters with their defaults, and those that can be given by position."""
+    found = list(inspect.signature(function).parameters.values())[is_bound:]
+    named = [each for each in found if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    # A default that is not plain is like none: equal to nothing that is given.
+    defaults = {each.name: each.default if type(each.default) in _SIMPLE else ... for each in named}
+    return defaults, tuple(each.name for each in named if each.kind is each.POSITIONAL_OR_KEYWORD)
 
 
 def _on_publish(publish: Publish) -> None:

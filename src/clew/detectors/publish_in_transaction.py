@@ -33,7 +33,7 @@ _MAX_CAUSES = 5
 
 
 def _on_publish(publish: Publish) -> None:
-    for connection in transactions.open_connections():
+    for connection in publish.connections:
         transaction = transactions.open_on(connection)
         opened = transaction.site if transaction is not None else None
         has_written = transaction is not None and transaction.writes > 0

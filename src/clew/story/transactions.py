@@ -180,6 +180,8 @@ class Publish:
     args: Any = None
     kwargs: Any = None
     options: dict[str, Any] = field(default_factory=dict)
+    # This thread's connections with an open transaction.
+    connections: list[Any] = field(default_factory=list)
     # The Celery app that sends it.
     app: Any = None
     # How long it took, and the bytes of its body; once it is sent.
@@ -232,9 +234,9 @@ def open_connections() -> list[Any]:
     return [each for each in handler.all(initialized_only=True) if is_open(each)]
 
 
-def open_aliases() -> str:
-    """The databases of this thread's open transactions, "default"; "" where there is none."""
-    return ",".join([each.alias for each in open_connections()])
+def aliases_of(connections: list[Any]) -> str:
+    """The databases of these connections, "default"; "" where there is none."""
+    return ",".join([each.alias for each in connections]) if connections else ""
 
 
 def hook_below(function: Any) -> Any:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+from itertools import compress
+from operator import is_not
 from time import time_ns
 from types import FrameType
 from typing import Any
@@ -44,7 +46,7 @@ from clew.story.transactions import PUBLISHED_HEADER, Publish
 SCOPE = __name__
 
 
-def _start(task_name: Any, more: dict[str, Any]) -> spans.OpenSpan | None:
+def _start(task_name: Any, aliases: str, more: dict[str, Any]) -> spans.OpenSpan | None:
     pipeline = spans.pipeline()
     if pipeline is None or spans.is_suppressed():
         return None
@@ -55,7 +57,6 @@ def _start(task_name: Any, more: dict[str, Any]) -> spans.OpenSpan | None:
         names.MESSAGING_OPERATION_TYPE: "send",
         **more,
     }
-    aliases = transactions.open_aliases()
     if aliases:
         attributes[names.CELERY_PUBLISHED_IN_TRANSACTION] = aliases
     note_receiver(attributes)
@@ -79,13 +80,16 @@ def _open(
 ) -> Sending | None:
     broker = publishing_broker(app, connection)
     local = _local()  # before the span is current: asking for its context would look like a child of it
-    span = _start(name, broker)
+    connections = transactions.open_connections()
+    span = _start(name, transactions.aliases_of(connections), broker)
     if span is None:
         return None
     metrics.sending(str(name), broker)
-    sending = Sending(span, str(name), local, caller)
+    sending = Sending(span, str(name), local, caller, connections)
     if local is not None and (watchers.on_publish or watchers.on_sent):
-        sending.publish = publish = Publish(local, str(name), task_type, caller, is_eager=False)
+        sending.publish = publish = Publish(
+            local, str(name), task_type, caller, is_eager=False, connections=connections
+        )
         publish.app, publish.span = app, span
         _tell(publish, original, positional, keywords)
     return sending
@@ -103,10 +107,11 @@ def _open_eager(
 ) -> spans.OpenSpan | None:
     if (retries and is_next_attempt(task_id, retries)) or not task.app.conf.task_always_eager:
         return None  # the next attempt of an eager run is not sent
-    span = _start(task.name, {names.CELERY_EAGER: True})
+    connections = transactions.open_connections()
+    span = _start(task.name, transactions.aliases_of(connections), {names.CELERY_EAGER: True})
     local = _local() if span is not None and watchers.on_publish else None
     if local is not None:
-        publish = Publish(local, str(task.name), task, caller, is_eager=True)
+        publish = Publish(local, str(task.name), task, caller, is_eager=True, connections=connections)
         publish.app, publish.span = task.app, span
         _tell(publish, original, positional, keywords)
     return span
@@ -131,15 +136,15 @@ def _tell(publish: Publish, original: Any, positional: tuple[Any, ...], keywords
 
 def _given(original: Any, positional: tuple[Any, ...], keywords: dict[str, Any]) -> dict[str, Any]:
     """What the call gives by name, but for defaults."""
-    defaults = _defaults(original)
-    named = zip(defaults.items(), positional, strict=False)
-    given = {name: value for (name, default), value in named if value is not default}
-    return {**given, **keywords}
+    parameters, defaults = _defaults(original)
+    is_given = map(is_not, positional, defaults)
+    return {**dict(compress(zip(parameters, positional, strict=False), is_given)), **keywords}
 
 
 @functools.lru_cache(maxsize=8)
-def _defaults(original: Any) -> dict[str, Any]:
-    return {name: parameter.default for name, parameter in inspect.signature(original).parameters.items()}
+def _defaults(original: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    parameters = inspect.signature(original).parameters
+    return tuple(parameters), tuple(each.default for each in parameters.values())
 
 
 def _sent(opened: Sending, error: BaseException | None, caller: FrameType) -> None:
@@ -152,7 +157,7 @@ def _sent(opened: Sending, error: BaseException | None, caller: FrameType) -> No
         publish.took_ns, publish.body_bytes, publish.span = took_ns, opened.body_bytes, opened.standing
         for on_sent in watchers.on_sent:
             on_sent(publish)
-    for connection in transactions.open_connections():
+    for connection in opened.connections:
         transaction = transactions.open_on(connection)
         if transaction is not None:
             transaction.called(transactions.BROKER, took_ns, "publish", call_site(caller))
@@ -169,7 +174,9 @@ def _before_publish(
     """Tell the message, whose headers are this publish's own dictionary, where it comes from."""
     _renew(headers, body)
     chords.tell_message(headers, body)
-    if aliases := transactions.open_aliases():
+    sending = fan_out.current()
+    connections = sending.connections if sending is not None else transactions.open_connections()
+    if aliases := transactions.aliases_of(connections):
         headers[PUBLISHED_HEADER] = aliases
     metrics.sending_to(exchange, routing_key)
     span: Any = get_current_span()
@@ -183,7 +190,7 @@ def _before_publish(
         note = getattr(span, "note", span.set_attribute)
         for key, value in attributes.items():
             note(key, value)
-        if (sending := fan_out.current()) is not None:
+        if sending is not None:
             sending.told(headers, body, aliases)
     propagate.inject(headers)
 

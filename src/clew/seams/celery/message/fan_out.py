@@ -18,7 +18,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, get_current_span,
 from clew import attributes as names
 from clew.engine import configuration
 from clew.seams.celery.message.headers import FAN_OUT, Place
-from clew.source.call_site import call_site
+from clew.source.call_site import CallSite, call_site
 from clew.spans import folding
 from clew.spans.current import attach
 from clew.spans.light_span import LightSpan
@@ -138,6 +138,7 @@ class Sending:
         task_name: which task.
         local: the request or task that sends it.
         caller: where in the stack.
+        connections: this thread's, with an open transaction.
     """
 
     __slots__ = (
@@ -147,13 +148,16 @@ class Sending:
         "_state",
         "_token",
         "body_bytes",
+        "connections",
         "publish",
         "span",
         "task_name",
     )
 
-    def __init__(self, span: OpenSpan, task_name: str, local: LocalTrace | None, caller: FrameType) -> None:
-        self.span, self.task_name, self._local = span, task_name, local
+    def __init__(
+        self, span: OpenSpan, task_name: str, local: LocalTrace | None, caller: FrameType, connections: list[Any]
+    ) -> None:
+        self.span, self.task_name, self._local, self.connections = span, task_name, local, connections
         self._caller: FrameType | None = caller
         self._state: FanOut | None = None
         self._fold: Fold | None = None
@@ -188,7 +192,7 @@ class Sending:
             return
         headers[FAN_OUT] = place.text()
         queue = span.attributes.get(names.MESSAGING_DESTINATION_NAME)
-        self._fold = fold = state.fold((self.task_name, queue, aliases, str(call_site(self._caller))), span)
+        self._fold = fold = state.fold((self.task_name, queue, aliases, str(self._site())), span)
         if fold is None:
             if place.is_own_trace:
                 span.note(names.CLEW_FAN_OUT_OWN_TRACES, 1)
@@ -197,6 +201,10 @@ class Sending:
         if fold.head is not span:
             # Until the span is closed, which restores what was current before it.
             attach(set_span_in_context(NonRecordingSpan(fold.context)))
+
+    def _site(self) -> CallSite | None:
+        known = self.publish.site if self.publish is not None else None
+        return known or call_site(self._caller)
 
     def close(self, error: BaseException | None = None) -> None:
         """The broker has the message or has refused it."""
