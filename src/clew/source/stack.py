@@ -10,8 +10,33 @@ from clew.source.frames import OURS, THREAD, kind_of
 
 MAX_FRAMES = 300
 
-# The frames that wait for the thread this runs in (seams/django/async_bridge.py).
-AWAITING: ContextVar[tuple[FrameType, ...]] = ContextVar("clew_awaiting", default=())
+
+class Awaiting:
+    """A coroutine that waits for a thread (seams/django/async_bridge.py).
+
+    Args:
+        frames: of the coroutines that wait, innermost first.
+        outer: the one that waits for the thread these run in.
+    """
+
+    __slots__ = ("frames", "is_over", "outer")
+
+    def __init__(self, frames: tuple[FrameType, ...], outer: Awaiting | None) -> None:
+        self.frames = frames
+        self.outer = outer
+        self.is_over = False
+
+    def end(self) -> Awaiting | None:
+        """It waits no longer; returns the next that does."""
+        self.is_over, self.frames = True, ()
+        found: Awaiting | None = self
+        while found is not None and found.is_over:
+            found = found.outer
+        return found
+
+
+# Who waits for the thread this runs in.
+AWAITING: ContextVar[Awaiting | None] = ContextVar("clew_awaiting", default=None)
 
 
 def stack(frame: FrameType | None, *, with_ours: bool = False) -> Iterator[FrameType]:
@@ -31,7 +56,8 @@ def stack(frame: FrameType | None, *, with_ours: bool = False) -> Iterator[Frame
 
 def awaiting_frames() -> tuple[FrameType, ...]:
     """Frames of the coroutines that wait for this thread, innermost first."""
-    return AWAITING.get()
+    awaiting = AWAITING.get()
+    return () if awaiting is None else awaiting.frames
 
 
 def waiting_from(frame: FrameType | None) -> tuple[FrameType, ...]:
