@@ -23,7 +23,8 @@ from clew.export.exporters import exporters
 from clew.export.losses import REASONS, Losses
 from clew.export.outgoing import Outgoing
 from clew.export.provider import ENCODING
-from clew.processors.deliver import DeliverProcessor, Limits
+from clew.processors.deliver import DeliverProcessor
+from clew.processors.span_queue import Limits
 from clew.settings import Settings
 from tests.processors.collectors import COLLECTORS, grpc_collector, hanging, http_collector, refusing
 
@@ -342,7 +343,7 @@ def test_a_span_that_a_finalizer_ends_in_the_middle(delivering):
         holder = Holder()
         holder.itself = holder
         del holder
-        with site.processor._lock:
+        with site.processor._queue.lock:
             gc.collect()
         assert site.flush()
     assert collector.names == ["of a finalizer"]
@@ -406,7 +407,7 @@ def test_a_fork_while_another_thread_holds_the_lock(delivering):
         held, done = threading.Event(), threading.Event()
 
         def hold():
-            with site.processor._lock, site.processor.losses._lock:
+            with site.processor._queue.lock, site.processor.losses._lock:
                 held.set()
                 done.wait(60)
 

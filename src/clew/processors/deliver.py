@@ -9,24 +9,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from clew.engine import forks, isolation
+from clew.processors.span_queue import Item, Limits, SpanQueue
 from clew.spans.light_span import LightSpan
 
-MAX_QUEUE_BYTES = 32 * 1024 * 1024
-# A gRPC server takes 4 MiB by default; the envelope of a batch needs some of it.
-MAX_BATCH_BYTES = 4 * 1024 * 1024 - 64 * 1024
 _FORK_WAIT_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 0.02
-
-# What waits: whatever the exporter encodes, and its size in bytes.
-Item = tuple[Any, int]
 
 
 class Outgoing(Protocol):
@@ -62,23 +55,6 @@ class Lost(Protocol):
         """Count and say them, if it is time."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """The bounds of a queue and of its batches, as `OTEL_BSP_*` name them.
-
-    Args:
-        queue_size, batch_size: spans.
-        delay_ms: how long a span may wait for others.
-        queue_bytes, batch_bytes: clew's own.
-    """
-
-    queue_size: int = 2048
-    batch_size: int = 512
-    delay_ms: float = 5000
-    queue_bytes: int = MAX_QUEUE_BYTES
-    batch_bytes: int = MAX_BATCH_BYTES
-
-
 class DeliverProcessor(SpanProcessor):
     """Sends what has ended. Never raises, never blocks the thread in which a span ends.
 
@@ -90,7 +66,7 @@ class DeliverProcessor(SpanProcessor):
 
     is_silent_on_light_spans = True
 
-    def __init__(self, outgoing: Outgoing, losses: Lost, limits: Limits = Limits()) -> None:
+    def __init__(self, outgoing: Outgoing, losses: Lost, limits: Limits) -> None:
         self.outgoing, self.losses, self._limits = outgoing, losses, limits
         self.delay_ms = limits.delay_ms
         self.is_on = True
@@ -103,13 +79,8 @@ class DeliverProcessor(SpanProcessor):
 
     def _renew(self) -> None:
         """At the start, and in a forked child: what its parent has not sent is the parent's."""
-        # Re-entrant: a finalizer may end a span in the middle of this.
-        self._lock = threading.RLock()
         self._sending = threading.Lock()
-        self._queue: deque[Item] = deque()
-        self._queued_bytes = 0
-        self._accepted = self._settled = 0
-        self._in_flight: list[Any] | None = None
+        self._queue = SpanQueue(self._limits)
         self._thread: threading.Thread | None = None
         self._wake: threading.Event | None = None
         self._lost_before = 0
@@ -137,30 +108,17 @@ class DeliverProcessor(SpanProcessor):
             return None
 
     def _accept(self, items: Sequence[Item | None]) -> None:
-        lost, limits, queue, is_on = [], self._limits, self._queue, self.is_on
-        with self._lock:
-            for item in items:
-                if item is None or not is_on:
-                    lost.append("invalid" if item is None else "shutdown")
-                elif item[1] > limits.batch_bytes:
-                    lost.append("too_large")
-                elif len(queue) >= limits.queue_size or self._queued_bytes + item[1] > limits.queue_bytes:
-                    lost.append("queue_full")
-                else:
-                    queue.append(item)
-                    self._queued_bytes += item[1]
-                    self._accepted += 1
-            waiting = len(queue)
-        for reason in lost:
+        queue = self._queue
+        for reason in queue.put(items) if self.is_on else ["shutdown"] * len(items):
             self.losses.add(1, reason)
         if self._thread is None:
             self._start()  # it reports, too
-        elif waiting >= limits.batch_size and self._wake is not None and not self._wake.is_set():
+        elif len(queue) >= self._limits.batch_size and self._wake is not None and not self._wake.is_set():
             self._wake.set()
 
     def _start(self) -> None:
         # Both are made here, at the first span, when a server has patched what it patches (gunicorn -k gevent).
-        with self._lock:
+        with self._queue.lock:
             if self._thread is not None:
                 return
             self._wake = wake = threading.Event()
@@ -181,38 +139,23 @@ class DeliverProcessor(SpanProcessor):
                 isolation.report(error, __name__)
 
     def _send_waiting(self) -> None:
-        until = self._accepted
-        while self._settled < until and (batch := self._next_batch()):
-            self._send(batch)
+        queue = self._queue
+        until = queue.accepted
+        while queue.settled < until and (batch := queue.next_batch()):
+            self._send(batch, queue)
 
-    def _next_batch(self) -> list[Any]:
-        batch: list[Any] = []
-        with self._lock:
-            size = 0
-            while self._queue and len(batch) < self._limits.batch_size:
-                item, item_bytes = self._queue[0]
-                if batch and size + item_bytes > self._limits.batch_bytes:
-                    break
-                self._queue.popleft()
-                size += item_bytes
-                batch.append(item)
-            self._queued_bytes -= size
-            self._in_flight = batch or None
-        return batch
-
-    def _send(self, batch: list[Any]) -> None:
+    def _send(self, batch: list[Any], queue: SpanQueue) -> None:
         with self._sending:
             lost = self._sent(batch)
-        with self._lock:
-            if self._in_flight is not batch:
+        with queue.lock:
+            if not queue.is_in_flight(batch):
                 return  # given up and counted by a process that leaves
-            self._in_flight = None
             self.is_failing = bool(lost)
             if not lost:
                 self.has_given_up = False
             for reason, count in lost.items():
                 self.losses.add(count, reason)
-            self._settled += len(batch)
+            queue.settle(batch)
 
     def _sent(self, batch: list[Any]) -> dict[str, int]:
         """Send a batch, in halves where it is too large; returns what did not arrive, by reason."""
@@ -236,15 +179,15 @@ class DeliverProcessor(SpanProcessor):
         Returns:
             True when all of it has arrived, and nothing was lost since the last flush.
         """
-        is_settled = self.settle(self._accepted, time.monotonic() + timeout_millis / 1000)
+        is_settled = self._settle(self._queue.accepted, time.monotonic() + timeout_millis / 1000)
         lost, self._lost_before = self.losses.total - self._lost_before, self.losses.total
         return is_settled and not lost
 
-    def settle(self, target: int, until: float) -> bool:
+    def _settle(self, target: int, until: float) -> bool:
         """Wait until so many spans were sent or lost; False when the time (`time.monotonic()`) was over before."""
         pause = 0.001
         self.start_sending()
-        while self._settled < target:
+        while self._queue.settled < target:
             left = until - time.monotonic()
             if left <= 0:
                 return False
@@ -254,7 +197,7 @@ class DeliverProcessor(SpanProcessor):
 
     def start_sending(self) -> None:
         """Have the thread send what waits; where there can be none any more, send it here."""
-        if self._settled < self._accepted and (self._thread is None or not self._thread.is_alive()):
+        if not self.is_settled and (self._thread is None or not self._thread.is_alive()):
             self._thread = None
             self._start()
         if self._thread is None:
@@ -263,22 +206,13 @@ class DeliverProcessor(SpanProcessor):
             self._wake.set()
 
     @property
-    def accepted(self) -> int:
-        """How many spans were taken, by this process."""
-        return self._accepted
-
-    @property
     def is_settled(self) -> bool:
         """Whether nothing waits and nothing is under way."""
-        return self._settled >= self._accepted
+        return self._queue.settled >= self._queue.accepted
 
     def lose_the_rest(self, reason: str) -> int:
         """Give up what is under way and what waits: the process leaves. Returns how many spans these are."""
-        with self._lock:
-            count = len(self._queue) + len(self._in_flight or ())
-            self._queue.clear()
-            self._queued_bytes, self._in_flight = 0, None
-            self._settled += count
+        count = self._queue.give_up()
         if count:
             self.losses.add(count, reason)
         self.losses.report(is_last=True)
