@@ -16,6 +16,7 @@ everything like that. `--check` fails where clew adds a fifth more to the baseli
 that file. It holds shares, which depend less on the build of Python than counts do. Both make few requests: a fifth is seen in those, too.
 """
 import argparse
+import functools
 import json
 import os
 import re
@@ -30,7 +31,7 @@ HERE = Path(__file__).resolve().parent
 RECORDED = HERE / "results" / "instructions.json"
 CHECKED = ("clew", "clew@0")
 ENDPOINTS = "plain,page,n1,forms,deep"
-REQUESTS = {"plain": 150, "page": 40, "n1": 30, "enqueue": 60, "forms": 6, "deep": 40, "fan": 4}
+REQUESTS = {"plain": 150, "page": 40, "n1": 30, "enqueue": 60, "forms": 6, "deep": 40, "fan": 4, "task": 200}
 FEW_REQUESTS = {"plain": 100, "page": 24, "n1": 8, "forms": 1, "deep": 20}
 # Endpoints whose settings differ have a process of their own.
 ENVIRONMENT = {"deep": {"BENCH_DEEP": "1"}}
@@ -73,17 +74,36 @@ def measured(spec, wanted):
             response.close()
             assert seen[0].startswith("200"), seen
 
+    def run_tasks(times):
+        """A worker in this process, from its start until it has run what is sent."""
+        from app.celery_app import app, has_run
+        from celery.contrib.testing.worker import start_worker
+
+        with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=600):
+            for _ in range(times):
+                has_run.acquire()
+
+    def send_tasks(times):
+        from app.celery_app import count
+
+        for number in range(times):
+            count.delay(number)
+
     def tell_callgrind(*words):
         subprocess.run(["vgdb", f"--pid={os.getpid()}", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
 
     for endpoint, requests in wanted.items():
-        call(endpoint, max(3, min(40, 2 * requests)))
+        prepare, act = (send_tasks, run_tasks) if endpoint == "task" else (int, functools.partial(call, endpoint))
+        warm_up = max(3, min(40, 2 * requests))
+        prepare(warm_up)
+        act(warm_up)
+        prepare(requests)
         bench.flush()
         if spec.endswith("+freeze") or os.environ.get("BENCH_FREEZE"):
             gc.collect()
             gc.freeze()
         tell_callgrind("instrumentation", "on")
-        call(endpoint, requests)
+        act(requests)
         bench.flush()
         tell_callgrind("instrumentation", "off")
         tell_callgrind("dump", endpoint)

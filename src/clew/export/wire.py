@@ -65,8 +65,17 @@ def attributes(given: Any) -> list[bytes]:
     # All look-ups in C: a span has some fifteen attributes, and nearly all of them have been said before.
     found: list[Any] = list(map(_pairs.get, zip(given.items(), map(type, given.values()), strict=True)))
     if None in found:
-        found = [made for item, known in zip(given.items(), found, strict=True) if (made := known or _new_pair(item))]
+        _fill(found, list(given.items()))
     return found
+
+
+def _fill(found: list[Any], items: list[tuple[str, Any]]) -> None:
+    """Encode what has not been said before; a few of many."""
+    for _ in range(found.count(None)):
+        index = found.index(None)
+        found[index] = _new_pair(items[index])
+    if b"" in found:
+        found[:] = filter(None, found)
 
 
 def pair(item: tuple[str, Any]) -> bytes:

@@ -30,7 +30,7 @@ def _prerun(task: Any, **_: Any) -> None:
     # A run that is not traced, inside a request or another task: what is current is not its own.
     if local is None or names.CELERY_TASK_NAME not in local.where or memory.READING.get(local) is not None:
         return
-    is_next = not task.request.is_eager and _is_pool_child()
+    is_next = _is_pool_child() and not task.request.is_eager
     before = (is_next and memory.State.last) or memory.resident_bytes()
     if before is None:
         return

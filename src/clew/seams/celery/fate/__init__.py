@@ -86,17 +86,19 @@ def _context(consumer: Any, message: Any, task_id: str | None = None) -> Any:
 
 def _prerun(task: Any, **_: Any) -> None:
     """In a child: be asked before a run ends that the main process knows of."""
+    if os.getpid() == State.installed_in:
+        return
     local, request = local_trace.current(), task.request
-    if local is not None and request is not None and not request.is_eager and os.getpid() != State.installed_in:
+    if local is not None and request is not None and not request.is_eager:
         local.at_end.append(lambda: at_end_of_run(local, request))
 
 
 def _postrun(task: Any, state: str | None = None, retval: Any = None, **_: Any) -> None:
     """Its receivers come next, and belong to the run; should one of them kill the child, this is how the task ended."""
-    local, request = local_trace.current(), task.request
-    if local is None or request is None or request.is_eager or os.getpid() == State.installed_in:
+    if os.getpid() == State.installed_in:
         return
-    if not is_dying():
+    local, request = local_trace.current(), task.request
+    if local is not None and request is not None and not request.is_eager and not is_dying():
         error = retval if state != "SUCCESS" and isinstance(retval, BaseException) else None
         leave_mark(local, request, outcome_of(task, error))
 

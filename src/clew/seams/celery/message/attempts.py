@@ -196,7 +196,8 @@ def origin_of(request: Any, attributes: Attributes) -> Origin:
     # Only a retry's: a site may give its request's headers on to another task.
     if request.is_eager:
         return _eager(request, attributes)
-    first, previous = read_attempts(header(request, ATTEMPTS)) if retries_of(request) else (None, None)
+    is_retry = retries_of(request) > 0
+    first, previous = read_attempts(header(request, ATTEMPTS)) if is_retry else (None, None)
     # Nothing of the worker's own context: what a task leaves behind must not become the parent of the next.
     context = _extracted(request)
     published = get_current_span(context).get_span_context()
@@ -208,7 +209,7 @@ def origin_of(request: Any, attributes: Attributes) -> Origin:
     if first is not None and first.span_id != published.span_id:
         links = (_link(first, "first_publish"), *links)
         context = set_span_in_context(NonRecordingSpan(first), context)
-    place = None if retries_of(request) else read_place(header(request, FAN_OUT))
+    place = None if is_retry else read_place(header(request, FAN_OUT))
     if place is not None:
         attributes[names.CLEW_FAN_OUT_POSITION] = place.position
     if configuration.settings.task_parent == "link" or contrib.State.use_span_links:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -50,6 +51,7 @@ _OF_RUN = (
     ("reply_to", names.CELERY_REPLY_TO),
     ("compression", names.CELERY_COMPRESSION),
 )
+_KEY = itemgetter(0)
 _written: WeakKeyDictionary[Any, Attributes] = WeakKeyDictionary()
 _read: WeakKeyDictionary[Any, Attributes] = WeakKeyDictionary()
 _tasks: WeakKeyDictionary[Any, Attributes] = WeakKeyDictionary()
@@ -208,8 +210,7 @@ def destination(delivery: Mapping[str, Any]) -> Attributes:
 
 def _put(found: Attributes, about: Mapping[str, Any], wanted: tuple[tuple[str, str], ...]) -> None:
     get = about.get
-    for key, name in wanted:
-        value = get(key)
+    for (_, name), value in zip(wanted, map(get, map(_KEY, wanted)), strict=True):
         if value is not None and (said := value if type(value) is str else text_of(value)):
             found[name] = said if len(said) <= MAX_TEXT else said[:MAX_TEXT]
     if root := found.get(names.CELERY_ROOT_ID):
