@@ -20,6 +20,7 @@ from opentelemetry import metrics
 from clew import attributes as names
 from clew.engine import configuration
 from clew.engine.redaction import CleanAttributes
+from clew.engine.series import Series
 from clew.spans.light_span import LightSpan
 from clew.version import VERSION
 
@@ -144,7 +145,7 @@ def finish(found: list[Finding], root: OpenSpan | None, where: dict[str, str], e
         for name, value in _summary(found, counts, root.span).items():
             root.note(name, value)
     for kind, count in counts.items():
-        _counter().add(count, {names.CLEW_FINDING_TYPE: kind, **where}, exemplar)
+        _counter().add(count, _series.bounded({names.CLEW_FINDING_TYPE: kind, **where}), exemplar)
     for listen in list(listeners):
         listen(list(found))
 
@@ -178,6 +179,7 @@ def _warnings(lines: Iterable[str]) -> dict[str, tuple[str, ...]]:
 listeners: list[Callable[[list[Finding]], None]] = []
 _lock = threading.Lock()
 _made: list[Any] = []
+_series = Series(names.HTTP_ROUTE, names.CELERY_TASK_NAME)
 
 
 def _counter() -> Any:

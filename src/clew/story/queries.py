@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import metrics
 
 from clew import attributes as names
+from clew.engine.series import Series
 from clew.story.detector import watchers
 from clew.version import VERSION
 
@@ -167,7 +168,7 @@ class Queries:
 
     def measure(self, where: dict[str, str], exemplar: Any) -> None:
         """Record the time in the metric."""
-        _duration().record(self.duration_ns / 1e9, where, exemplar)
+        _duration().record(self.duration_ns / 1e9, _series.bounded(where), exemplar)
 
     def summarise(self, note: Callable[[str, Any], None]) -> None:
         """Say on the root, by `note`, what was asked."""
@@ -185,6 +186,7 @@ class Queries:
 
 _BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _made: list[Any] = []
+_series = Series(names.HTTP_ROUTE, names.CELERY_TASK_NAME)
 
 
 def _duration() -> Any:

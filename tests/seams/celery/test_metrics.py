@@ -102,7 +102,7 @@ def test_what_the_main_process_tells_is_counted(reader, app):
         telling(Unregistered("nobody.knows", app), request, Fate("unknown", "not registered")).end()
     (point,) = points(reader)[metrics.TASKS]
     assert dict(point.attributes) == {
-        "celery.task_name": "nobody.knows",
+        "celery.task_name": "_OTHER",
         "messaging.destination.name": "mail",
         "celery.outcome": "unknown",
     }

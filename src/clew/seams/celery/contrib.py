@@ -14,6 +14,7 @@ from opentelemetry.metrics import Histogram, get_meter
 
 from clew.engine.needs import attributes, functions
 from clew.engine.seam import Patch
+from clew.engine.series import Series
 from clew.engine.wrapper import Around
 
 MODULE = "opentelemetry.instrumentation.celery"
@@ -26,6 +27,9 @@ class State:
 
     use_span_links = False
     histogram: Histogram | None = None
+
+
+_series = Series("task", "worker")
 
 
 # What contrib was told, which only a run reads.
@@ -89,6 +93,12 @@ def _learn(instrumentor: Any) -> None:
 def forget() -> None:
     """Forget what contrib was told."""
     State.use_span_links, State.histogram = False, None
+    _series.forget()
+
+
+def record(seconds: float, labels: dict[str, Any]) -> None:
+    """Record a run in contrib's histogram."""
+    histogram().record(seconds, _series.bounded(labels))
 
 
 def histogram() -> Histogram:

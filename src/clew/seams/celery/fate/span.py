@@ -26,6 +26,7 @@ from opentelemetry.trace import (
 
 from clew import attributes as names
 from clew.engine.redaction.exception_event import message_of, type_name
+from clew.engine.series import OTHER
 from clew.seams.celery.fate.marks import Ended
 from clew.seams.celery.message import metrics
 from clew.seams.celery.message.attempts import Origin, attempting, origin_of
@@ -181,7 +182,7 @@ def telling(task: Any, request: Any, fate: Fate, over: Ended | None = None) -> F
         return None
     found = FateReport(request, origin, root, root.span, fate)
     if metrics.is_metered():
-        found.counted_as = str(task.name), dict(attributes)
+        found.counted_as = OTHER if isinstance(task, Unregistered) else str(task.name), dict(attributes)
     return found
 
 

@@ -12,9 +12,11 @@ from time import perf_counter
 from typing import Any
 
 from opentelemetry import metrics
+from opentelemetry.context import Context
 
 from clew import attributes as names
 from clew.engine.redaction.exception_event import type_name
+from clew.engine.series import Series
 from clew.seams.celery.message.attributes import consuming_broker, destination
 from clew.seams.celery.message.values import mapping_of, text_of
 from clew.story.task_run import TaskRun
@@ -48,7 +50,8 @@ METRICS = {
     **{name: ("histogram", "s", text) for name, (text, _) in _HISTOGRAMS.items()},
     **{name: ("counter", unit, text) for name, (unit, text) in _COUNTERS.items()},
 }
-_made: dict[str, Any] = {}
+_OF_BROKER = (names.MESSAGING_SYSTEM, names.MESSAGING_DESTINATION_NAME, names.SERVER_ADDRESS, names.SERVER_PORT)
+_made: dict[str, tuple[Any, Series]] = {}
 
 
 def is_metered() -> bool:
@@ -57,9 +60,11 @@ def is_metered() -> bool:
     return not type(metrics.get_meter_provider()).__module__.startswith("opentelemetry.metrics")
 
 
-def _instrument(name: str) -> Any:
-    found = _made.get(name)
-    if found is None:
+def _instrument(name: str, labels: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """A metric, and the labels to record: a message may name any task and queue."""
+    made = _made.get(name)
+    if made is None:
+        found: Any
         meter = metrics.get_meter("clew.seams.celery", VERSION)
         if name in _HISTOGRAMS:
             text, bounds = _HISTOGRAMS[name]
@@ -67,11 +72,18 @@ def _instrument(name: str) -> Any:
         else:
             unit, text = _COUNTERS[name]
             found = meter.create_counter(name, unit, text)
-        _made[name] = found
-    return found
+        made = _made[name] = (found, Series(*_OF_BROKER, names.CELERY_TASK_NAME, names.ERROR_TYPE))
+    return made[0], made[1].bounded(labels)
 
 
-_OF_BROKER = (names.MESSAGING_SYSTEM, names.MESSAGING_DESTINATION_NAME, names.SERVER_ADDRESS, names.SERVER_PORT)
+def _record(name: str, value: float, labels: dict[str, Any], exemplar: Context | None = None) -> None:
+    instrument, found = _instrument(name, labels)
+    instrument.record(value, found, exemplar)
+
+
+def _add(name: str, count: int, labels: dict[str, Any]) -> None:
+    instrument, found = _instrument(name, labels)
+    instrument.add(count, found)
 
 
 def _labels(known: Mapping[str, Any], operation: str, kind: str, task_name: str) -> dict[str, Any]:
@@ -109,15 +121,15 @@ def sent(error: BaseException | None) -> None:
     labels = _labels(known, "apply_async", "send", task_name)
     if error is not None:
         labels[names.ERROR_TYPE] = type_name(error)
-    _instrument(SENT).add(1, labels)
-    _instrument(OPERATION_DURATION).record(perf_counter() - began, labels)
+    _add(SENT, 1, labels)
+    _record(OPERATION_DURATION, perf_counter() - began, labels)
 
 
 def consumed(app: Any, held: Mapping[str, Any]) -> None:
     """A worker's main process got a message of a task it knows."""
     if is_metered():
         known = {**consuming_broker(app), **destination(mapping_of(held.get("delivery_info")))}
-        _instrument(CONSUMED).add(1, _labels(known, "receive", "receive", text_of(held.get("task"))))
+        _add(CONSUMED, 1, _labels(known, "receive", "receive", text_of(held.get("task"))))
 
 
 def ran(run: TaskRun, known: Mapping[str, Any], waits_ms: Mapping[str, float]) -> None:
@@ -134,12 +146,12 @@ def ran(run: TaskRun, known: Mapping[str, Any], waits_ms: Mapping[str, float]) -
     outcome = {**labels, names.CELERY_OUTCOME: run.outcome}
     if run.outcome in ("failed", "soft_timed_out") and run.error is not None:
         outcome[names.ERROR_TYPE] = type_name(run.error)
-    _instrument(PROCESS_DURATION).record((run.ended_ns - run.started_ns) / 1e9, outcome)
+    _record(PROCESS_DURATION, (run.ended_ns - run.started_ns) / 1e9, outcome)
     count_outcome(run.task_name, run.outcome, known)
     where = _waiting_at(run.task_name, known)
     for attribute, name in _WAITS:
         if attribute in waits_ms:
-            _instrument(name).record(waits_ms[attribute] / 1e3, where, run.local.exemplar_context())
+            _record(name, waits_ms[attribute] / 1e3, where, run.local.exemplar_context())
 
 
 _WAITS = (
@@ -159,13 +171,13 @@ def _waiting_at(task_name: str, known: Mapping[str, Any]) -> dict[str, Any]:
 def count_outcome(task_name: str, outcome: str, known: Mapping[str, Any], count: int = 1) -> None:
     """A task, or so many of a batch, came to an end, in a child or as the main process tells it."""
     if is_metered() and count:
-        _instrument(TASKS).add(count, {**_waiting_at(task_name, known), names.CELERY_OUTCOME: outcome})
+        _add(TASKS, count, {**_waiting_at(task_name, known), names.CELERY_OUTCOME: outcome})
 
 
 def count_exit(reason: str) -> None:
     """A process of the pool has ended, as the main process tells it."""
     if is_metered():
-        _instrument(CHILD_EXITS).add(1, {names.CELERY_CHILD_EXIT_REASON: reason})
+        _add(CHILD_EXITS, 1, {names.CELERY_CHILD_EXIT_REASON: reason})
 
 
 def forget() -> None:

@@ -128,7 +128,7 @@ class RunningTask:
         # contrib may have been given a meter provider of its own.
         if self._is_metered or contrib.State.histogram is not None:
             labels = {"task": run.task.name, "worker": run.request.hostname}
-            contrib.histogram().record(elapsed, labels)
+            contrib.record(elapsed, labels)
         if self._is_metered:
             metrics.ran(run, self._known, self._waits_ms)
         if self.batch is not None:

@@ -15,11 +15,15 @@ from opentelemetry.metrics import NoOpHistogram, NoOpUpDownCounter
 
 from clew import attributes as names
 from clew.engine import needs
+from clew.engine.series import Series
 from clew.seams.django import contrib
 from clew.seams.django.request.outcome import route_of
 
 _LEADS_NOWHERE = (NoOpHistogram, NoOpUpDownCounter)
 _SEMCONV = "opentelemetry.instrumentation._semconv"
+# By the old conventions a client's Host header is in them.
+_HOSTS = ("http.method", "http.host", "http.server_name", "net.host.name", "net.host.port")
+_active, _old, _new = Series(*_HOSTS), Series(*_HOSTS), Series()
 
 
 class State:
@@ -69,7 +73,7 @@ class RequestMetrics:
         holder = _holder()
         if holder is not None and _leads_somewhere(holder._active_request_counter):
             parse = sys.modules[contrib.MIDDLEWARE]._parse_active_request_count_attrs
-            self._active = parse(attributes(), _mode(contrib.State.mode))
+            self._active = _active.bounded(parse(attributes(), _mode(contrib.State.mode)))
             holder._active_request_counter.add(1, self._active)
 
     def record(self, request: Any) -> None:
@@ -89,14 +93,14 @@ class RequestMetrics:
             attributes = _parsed({**started, "http.status_code": self.status_code}, "default")
             if route:
                 attributes["http.target"] = route
-            holder._duration_histogram_old.record(round(seconds * 1000), attributes)
+            holder._duration_histogram_old.record(round(seconds * 1000), _old.bounded(attributes))
         if is_new:
             new = {**started, names.HTTP_RESPONSE_STATUS_CODE: self.status_code}
             if route:
                 new[names.HTTP_ROUTE] = route
             if self.status_code >= 500:
                 new[names.ERROR_TYPE] = str(self.status_code)
-            holder._duration_histogram_new.record(seconds, _parsed(new, "http"))
+            holder._duration_histogram_new.record(seconds, _new.bounded(_parsed(new, "http")))
 
 
 def started(attributes: Attributes) -> RequestMetrics:
