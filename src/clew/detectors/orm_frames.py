@@ -8,11 +8,13 @@ have each. Innermost first, the first one with a meaning decides.
 from __future__ import annotations
 
 import functools
-from types import FrameType
+import sys
+from types import CodeType, FrameType
 from typing import Any, Final
 
 from clew.engine import needs, silenced
 from clew.engine.needs import Need
+from clew.source.stack import awaiting_frames
 
 FORWARD: Final = "forward"
 DEFERRED: Final = "deferred"
@@ -21,6 +23,7 @@ PREFETCH: Final = "prefetch"
 REFRESH: Final = "refresh"
 # Django asks several times by itself, or makes sure of something: not to be mended where it is called.
 ITS_OWN: Final = "its_own"
+MIGRATING: Final = "migrating"
 CHUNKS: Final = "chunks"
 # It belongs to a write, which may be one of a loop of writes.
 WRITING: Final = "writing"
@@ -100,13 +103,42 @@ needs.declare(
 SYSTEM = ("django.contrib.sessions", "django.core.cache", "django.db.migrations", "django.core.management.commands")
 
 
+_EXECUTOR = "django.db.migrations.executor"
+_MAX_KNOWN = 10_000
+# By the id of a frame's code, which is held so that it stays its own.
+_meanings: dict[int, tuple[CodeType, str]] = {}
+
+
 def meaning(frame: FrameType) -> str:
     """What a frame means; "" for most."""
-    module = frame.f_globals.get("__name__", "")
-    found = _BY_NAME.get((module, frame.f_code.co_name), "")
+    code = frame.f_code
+    known = _meanings.get(id(code))
+    if known is None:
+        if len(_meanings) >= _MAX_KNOWN:
+            _meanings.clear()
+        known = _meanings[id(code)] = code, _meaning(frame.f_globals.get("__name__", ""), code.co_name)
+    return known[1]
+
+
+def _meaning(module: Any, name: str) -> str:
+    found = _BY_NAME.get((module, name), "")
     if not found and type(module) is str and module.startswith(SYSTEM):
-        return ITS_OWN
+        return MIGRATING if "migrations" in module else ITS_OWN
     return found
+
+
+def is_in_migration(frame: FrameType | None) -> bool:
+    """Whether a data migration's own code is on the stack, from `frame` outwards: then Django's is before it."""
+    if _EXECUTOR not in sys.modules:
+        return False
+    known = _meanings
+    while frame is not None:
+        code = frame.f_code
+        found = known.get(id(code))
+        if (meaning(frame) if found is None else found[1]) is MIGRATING:
+            return True
+        frame = frame.f_back
+    return any(meaning(each) is MIGRATING for each in awaiting_frames())
 
 
 def self_of(frame: FrameType) -> Any:
@@ -117,7 +149,10 @@ def self_of(frame: FrameType) -> Any:
 
 def is_of(kind: type, module: str, name: str) -> bool:
     """Whether a class is, or inherits from, the one of that name; without importing it."""
-    return any(base.__name__ == name and base.__module__ == module for base in kind.__mro__)
+    for base in kind.__mro__:  # noqa: SIM110 - a generator costs as much again
+        if base.__name__ == name and base.__module__ == module:
+            return True
+    return False
 
 
 def is_queryset(kind: type) -> bool:

@@ -58,6 +58,7 @@ _STOPS: Final = frozenset(
         frames.HOOK,
     )
 )
+_LEFT_ALONE = frozenset((orm_frames.ITS_OWN, orm_frames.MIGRATING, orm_frames.WRITING))
 _OVERRIDDEN = frozenset(
     ("refresh_from_db", "get_queryset", "get", "first", "last", "count", "exists", "aggregate", "iterator", "__iter__")
 )
@@ -131,16 +132,11 @@ class _Seen:
 
 def classify(query: Query) -> Load | None:
     """What a query that is being run loads; None: it is to be left alone."""
-    seen, is_inside = _Seen(), True
+    seen = _Seen()
     found: Load | None = None
     for frame in stack(query.frame):
         what = orm_frames.meaning(frame)
-        if not is_inside:
-            # A data migration's own code is on the stack before Django's.
-            if what == orm_frames.ITS_OWN and "migrations" in frame.f_globals["__name__"]:
-                return None
-            continue
-        if what in (orm_frames.ITS_OWN, orm_frames.WRITING):
+        if what in _LEFT_ALONE:
             return None
         if found is not None:
             # One object can be what is left for the last chunk of an .iterator().
@@ -152,7 +148,10 @@ def classify(query: Query) -> Load | None:
                 return None
         else:
             _look(frame, seen)
-        is_inside = (found is None or found.kind == PREFETCHED) and not _is_stop(frame)
+        if (found is not None and found.kind != PREFETCHED) or _is_stop(frame):
+            if orm_frames.is_in_migration(frame.f_back):
+                return None
+            break
     found = found or _concluded(query, seen)
     if found is not None and found.facts.owner is not None and walks.is_walk(query, found.facts):
         return dataclasses.replace(found, is_walk=True)

@@ -140,6 +140,11 @@ def is_application(path: str) -> bool:
     return _by_file(path) == APPLICATION
 
 
+def code_of(code_id: int) -> CodeType | None:
+    """The code object of that id, if it is known still."""
+    return _held.get(code_id)
+
+
 def first_cell(code_id: int, at: int) -> int:
     """The first cell of the instruction a frame of a known code is at.
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from types import FrameType
 
-from clew.source.frames import OURS, THREAD, kind_of
+from clew.source import frames
+from clew.source.frames import OURS, THREAD
 
 MAX_FRAMES = 300
 
@@ -41,16 +42,19 @@ AWAITING: ContextVar[Awaiting | None] = ContextVar("clew_awaiting", default=None
 
 def stack(frame: FrameType | None, *, with_ours: bool = False) -> Iterator[FrameType]:
     """The frames from `frame` outwards, through a thread to the coroutines that wait for it; without clew's own."""
-    left = MAX_FRAMES
+    left, kinds = MAX_FRAMES, frames.KINDS
     while frame is not None and left:
-        kind = kind_of(frame)
+        kind = kinds.get(id(frame.f_code))
+        if kind is None:
+            kind = frames.learn(frame)
         if kind != OURS:
             left -= 1
-        if kind != OURS or with_ours:
             yield frame
-        if kind == THREAD:
-            yield from awaiting_frames()
-            return
+            if kind == THREAD:
+                yield from awaiting_frames()
+                return
+        elif with_ours:
+            yield frame
         frame = frame.f_back
 
 

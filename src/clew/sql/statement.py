@@ -30,9 +30,10 @@ class Statement(Facts):
         span_name: the operation and the first table.
         full_name: the summary, with as many tables as a list of spans has room for.
         trail: how the line was found that ran it last (see source/call_site.py).
+        way: how it came to be run when its place was looked at last (see source/place.py).
     """
 
-    __slots__ = ("full_name", "span_name", "text", "trail")
+    __slots__ = ("full_name", "span_name", "text", "trail", "way")
 
     def __init__(self, text: str, found: Facts) -> None:
         super().__init__(*[getattr(found, each) for each in Facts.__slots__])
@@ -40,6 +41,7 @@ class Statement(Facts):
         self.full_name = _short(found.summary) or "query"
         self.span_name = _short(span_names.of_query(found.operation, found.tables)) or self.full_name
         self.trail: Any = None
+        self.way: Any = None
 
 
 def _short(summary: str) -> str:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from clew.source.call_site import CallSite
-    from clew.source.place import CallPath
     from clew.sql.statement import Statement
 
 MAX_STATEMENTS = 5_000
@@ -60,8 +59,6 @@ class Repeats:
     first_site: CallSite | None = None
     places: dict[int, Place] = field(default_factory=dict)
     memo: dict[str, Any] = field(default_factory=dict)
-    # How the last run came from the application.
-    way: CallPath | None = None
     # Of a run that is only counted: Django's connection, and since when it runs.
     connection: Any = None
     start_ns: int = 0

@@ -84,7 +84,8 @@ class Query:
 
     def look(self, repeats: Repeats) -> None:
         """Look where a repeated query comes from; tell the detectors."""
-        key, repeats.way = place_by_path(self.frame, _DEPTH, repeats.way)
+        statement = self.statement
+        key, statement.way = place_by_path(self.frame, _DEPTH, statement.way)
         found = repeats.places.get(key)
         if found is None:
             if len(repeats.places) >= _MAX_PLACES:
