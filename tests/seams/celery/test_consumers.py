@@ -77,7 +77,9 @@ def broker(request):
 
 
 @pytest.fixture
-def here(broker):
+def here(broker, monkeypatch):
+    """A site whose queues are looked at once only."""
+    monkeypatch.setattr(consumers_known, "SECOND_LOOK_SECONDS", 0)
     queue = f"clew-{uuid.uuid4().hex[:12]}"
     site = Site(app_of(URLS[broker], queue), queue, URLS[broker])
     yield site
@@ -283,10 +285,49 @@ app_of({here.url!r}, {here.queue!r}).send_task("add", (1, 2))
             assert done.returncode == 0, done.stderr
             if said := [span.name for span in gathered.spans if "clew.findings" in span.attributes]:
                 break
-    assert said == [f"queue {here.queue}" if here.url.startswith("redis") else "apply_async/add"]
+    assert said == [f"queue {here.queue}"]
+
+
+@BOTH
+def test_a_second_look_that_finds_nobody_either(here, trace, monkeypatch):
+    monkeypatch.setattr(consumers_known, "SECOND_LOOK_SECONDS", 0.2)
+    here.keep_registry()
+    with otel.get_tracer("tests").start_as_current_span("first"):
+        here.publish()
+    until(lambda: any(span.name.startswith("queue ") for span in trace.spans))
+    assert "clew.findings" not in trace.named("first").attributes
+    with otel.get_tracer("tests").start_as_current_span("second"):
+        here.publish()
+    assert trace.named("second").attributes["clew.findings"] == (TYPE,)
+    assert published(trace)[1] is False
 
 
 # Somebody reads
+
+
+@BOTH
+def test_who_reads_it_a_moment_later_is_no_finding(here, trace, monkeypatch):
+    here.keep_registry()
+    looks, look = [], consumers_look.look
+
+    def looking(*args):
+        looks.append(look(*args).is_read)
+        return look(*args)
+
+    monkeypatch.setattr(consumers_known, "SECOND_LOOK_SECONDS", 3600)
+    monkeypatch.setattr(consumers_look, "look", looking)
+    here.publish()
+    until(lambda: looks == [False])
+    with here.channel() as channel:
+        if here.url.startswith("redis"):
+            Registry(channel).say("worker", {here.queue}, set())
+        else:
+            channel.basic_consume(here.queue, callback=lambda _: None)
+        consumers_look.wait_for_answers(DEADLINE)  # the process is about to end: the second look is now
+        here.request()
+    assert looks == [False, True]
+    assert not messages(trace)
+    assert published(trace) == [None if here.url.startswith("redis") else False, True]
 
 
 @BOTH

@@ -3,8 +3,9 @@
 We stand at `Producer.publish`, which knows the connection and the queue, and at `Queue.queue_declare`: a publisher
 declares its queue once for each connection, and RabbitMQ's answer says who reads it, for nothing. What is older than
 that, and Redis, which knows nothing of readers, is asked by a thread with a connection of its own, never by the
-publish. For Redis workers keep a registry (`consumers_registry.py`), from `worker_ready` to `worker_shutdown`. The span
-`queue <name>` is there where the answer came after the request's end; a finding needs a span to be on.
+publish. Only a second look that finds nobody either, a second later, makes a finding. For Redis workers keep a registry
+(`registry.py`), from `worker_ready` to `worker_shutdown`. The span `queue <name>` is there where the answer came after
+the request's end; a finding needs a span to be on.
 """
 
 from __future__ import annotations
@@ -81,11 +82,12 @@ def _sent(connection: Any, queue: str, task_name: str, caller: FrameType) -> Non
     known = consumers_known.answer_for(key)
     span: Any = get_current_span()
     is_ours = span.is_recording() and _is_publish(span)
-    if known is None:
-        _ask(key, connection, span, task_name, caller)
-    elif known.is_certain and is_ours:
+    if known is not None and known.is_certain and is_ours:
         getattr(span, "note", span.set_attribute)(names.CELERY_HAS_CONSUMERS, known.is_read)
-    if known is None or known.is_read is not False or not watchers.on_queue:
+    if known is None or not known.is_settled:
+        _ask(key, connection, span, task_name, caller)
+        return
+    if known.is_read is not False or not watchers.on_queue:
         return
     local = _local()
     sent = Sent(queue, task_name, call_site(caller), local)

@@ -13,6 +13,9 @@ _MAX_QUEUES = 1000
 # That nobody reads a queue is asked again soon: a worker may have started meanwhile.
 _READ_SECONDS, _UNREAD_SECONDS = 30.0, 5.0
 _TAKEN_SECONDS = 60.0
+# A worker that is just connecting (again) reads its queues a moment later.
+SECOND_LOOK_SECONDS = 1.0
+_MINUTE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Known:
         read_at: when it was last known to be read.
         taken_at: when messages were taken by somebody who is not in the registry.
         strangers: workers that are not in the registry, and may read it; or they have died.
+        unread_since: since when each look has found nobody who reads it.
     """
 
     is_read: bool | None
@@ -36,6 +40,12 @@ class Known:
     read_at: float | None = None
     taken_at: float | None = None
     strangers: tuple[str, ...] = ()
+    unread_since: float | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a second look has found what the first one did; one at a worker that reads is enough."""
+        return self.is_read is not False or self.at - (self.unread_since or self.at) >= SECOND_LOOK_SECONDS
 
     @property
     def is_certain(self) -> bool:
@@ -78,12 +88,20 @@ def keep(key: Key, known: Known) -> Known:
         known = replace(known, read_at=known.at)
     elif before is not None:
         known = replace(known, read_at=before.read_at, taken_at=known.taken_at or before.taken_at)
-    if key[0] == REDIS and known.is_read is False:
-        known = _unless_taken(known, before)
+    if known.is_read is False:
+        known = _since(known, before)
+        if key[0] == REDIS:
+            known = _unless_taken(known, before)
     if len(_known) >= _MAX_QUEUES:
         _known.pop(next(iter(_known)), None)
     _known[key] = known
     return known
+
+
+def _since(known: Known, before: Known | None) -> Known:
+    """With the time of the first of the looks that agree; what was so long ago is not one of them."""
+    agrees = before is not None and before.is_read is False and known.at - before.at < _MINUTE_SECONDS
+    return replace(known, unread_since=before.unread_since if agrees and before is not None else known.at)
 
 
 def _unless_taken(known: Known, before: Known | None) -> Known:

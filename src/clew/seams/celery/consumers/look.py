@@ -37,6 +37,12 @@ class _Question:
     def __init__(self, key: Key, connection: Any) -> None:
         self.key, self.connection = key, connection
         self.listeners: list[Answered] = []
+        # When it is asked a second time.
+        self.due = 0.0
+
+
+# Asks nothing: wakes the thread.
+_HURRY = _Question((), None)
 
 
 class Watcher:
@@ -46,6 +52,9 @@ class Watcher:
         self.pid = os.getpid()
         self._open: dict[Key, _Question] = {}
         self._asked: SimpleQueue[_Question | None] = SimpleQueue()
+        # Those that want a second look, in their order; touched by the thread alone.
+        self._later: list[_Question] = []
+        self._hurries = threading.Event()
         # Reentrant: a signal's handler may publish, too.
         self._lock = threading.RLock()
         self._connections: dict[Key, Any] = {}
@@ -86,10 +95,14 @@ class Watcher:
         return True
 
     def wait(self, seconds: float) -> None:
-        """Wait until everything is answered, so long at most."""
+        """Wait until everything is answered, so long at most; there is no time for second looks."""
         until = time.monotonic() + seconds
+        self._hurries.set()
+        if self._open:
+            self._asked.put(_HURRY)
         while self._open and self.thread is not None and self.thread.is_alive() and time.monotonic() < until:
             time.sleep(0.005)
+        self._hurries.clear()
 
     def stop(self) -> None:
         """End the thread, when it has answered what it is at."""
@@ -99,14 +112,20 @@ class Watcher:
 
     def _run(self) -> None:
         while True:
+            waits = self._later[0].due - time.monotonic() if self._later else _IDLE_SECONDS
             try:
-                question = self._asked.get(timeout=_IDLE_SECONDS)
+                question = self._asked.get(timeout=max(waits, 0))
             except Empty:
-                self._close()
-                continue
+                if not self._later:
+                    self._close()
+                    continue
+                question = self._later.pop(0)
             if question is None:
                 break
-            self._answer(question)
+            if question is not _HURRY:
+                self._answer(question)
+            while self._hurries.is_set() and self._later:
+                self._answer(self._later.pop(0))
         self._close()
 
     def _answer(self, question: _Question) -> None:
@@ -115,9 +134,12 @@ class Watcher:
         except Exception as ours:  # noqa: BLE001 - a thread that ended would answer nobody
             known = consumers_known.keep(question.key, Known(None))
             isolation.report(ours, SCOPE)
-        finally:
-            with self._lock:
-                self._open.pop(question.key, None)
+        if not known.is_settled and not self._hurries.is_set():
+            question.due = time.monotonic() + consumers_known.SECOND_LOOK_SECONDS
+            self._later.append(question)
+            return
+        with self._lock:
+            self._open.pop(question.key, None)
         for listener in question.listeners:
             try:
                 listener(known)

@@ -89,6 +89,7 @@ class Waiting:
         known, local = self._known, self._sent.local
         if self._steps[0] == "answered" and known is not None and local is not None and known.is_read is False:
             self._sent.tell(local, known)
+        self._sent.local = None  # what is asked once more may be answered a second later
 
     def _tell_late(self, known: Known) -> None:
         publish = NonRecordingSpan(self._publish)
