@@ -67,6 +67,10 @@ class Settings:
     repeated_query_threshold: int = _doc(3, "runs of one query with the same parameters that are too many")
     write_in_loop_threshold: int = _doc(10, "single writes from one place in the code that should be one bulk write")
     publish_in_loop_threshold: int = _doc(20, "sends of one task from one line that should be one message")
+    call_in_loop_threshold: int = _doc(
+        5, "calls of another service from one line, one after the other, that are a loop"
+    )
+    repeated_call_threshold: int = _doc(3, "calls of another service that ask the very same and are too many")
     slow_query_threshold_ms: float = _doc(500.0, "a query this long (milliseconds) is slow; 0: never")
     slow_queue_threshold_ms: float = _doc(
         10_000.0, "a task that waited this long in its queue (milliseconds) says `celery.queue_slow`; 0: never"

@@ -27,6 +27,8 @@ DETECTORS = (
     "silent_failure",
     "redelivery_risk",
     "memory_growth",
+    "call_in_loop",
+    "repeated_call",
     "cache_get_in_loop",
     "hot_cache_key",
     "oversized_cache_value",

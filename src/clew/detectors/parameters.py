@@ -35,6 +35,14 @@ def digest(statement: Statement, params: Any) -> int | None:
         return None
 
 
+def digest_of(value: Any) -> int | None:
+    """The same number for the same value; None: it cannot be compared."""
+    try:
+        return hash((_plain(value),))
+    except (_OpaqueError, TypeError, ArithmeticError):
+        return None
+
+
 def is_simple(value: Any) -> bool:
     """Whether it is one value of a type we know."""
     return type(value) in _SIMPLE

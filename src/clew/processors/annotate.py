@@ -4,7 +4,7 @@ Calls to other services (requests, httpx, Redis, Kafka, gRPC: whatever makes CLI
 application's line, the phase it is in, the receiver and the task; the root says how many there were.
 contrib's Celery spans, for a provider that takes contrib's own instrumentation, get what the conventions ask for
 (`messaging.*`) and a link to the publish span: clew's seams put these on their spans themselves. We stand in
-`on_start`, the only moment at which a span may still be changed by a processor.
+`on_start`, where a span may be changed, and in `_on_ending`, which every processor gets before any `on_end`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class AnnotateProcessor(SpanProcessor):
         elif span.kind is SpanKind.PRODUCER:
             span.set_attributes(_operation(operation, "send", task))
 
-    def on_end(self, span: ReadableSpan) -> None:
+    def _on_ending(self, span: Any) -> None:
         """Count a call."""
         if not self.is_on or span.kind not in _CALLS or span.context is None:
             return
@@ -71,7 +71,7 @@ class AnnotateProcessor(SpanProcessor):
             if local is not None:
                 took_ns = (span.end_time or 0) - (span.start_time or 0)
                 system = None if own_database.is_of_any(span) else _system(span)
-                calls_of(local).end(span.context.span_id, system, took_ns)
+                calls_of(local).end(span.context.span_id, system, took_ns, span.attributes or {})
         except Exception as error:  # noqa: BLE001 - ours must not reach the application
             isolation.report(error, "processors.annotate")
 
@@ -97,9 +97,9 @@ def _annotate_call(span: Span, parent_context: Context | None) -> None:
         found[names.CLEW_PHASE] = where
     note_receiver(found)
     if local is not None:
-        calls_of(local).begin(span.get_span_context().span_id)
-        held = getattr(local.root.span, "attributes", None) or {}
-        found |= {name: held[name] for name in (names.CELERY_TASK_NAME, names.HTTP_ROUTE) if name in held}
+        calls_of(local).begin(span, site, frame)
+        known = {**(getattr(local.root.span, "attributes", None) or {}), **local.where}
+        found |= {name: known[name] for name in (names.CELERY_TASK_NAME, names.HTTP_ROUTE) if name in known}
     held = span.attributes or {}
     span.set_attributes({name: value for name, value in found.items() if name not in held})
 

@@ -35,6 +35,8 @@ class Detector:
         on_sent: (publish) after a task was sent, with how long that took and the bytes of its body.
         on_queue: (queue) after a task was sent to a queue nobody reads (see story/unread_queue.py).
         on_client_call: (span) after a call to another service, by anybody's instrumentation.
+        on_call_begin: (call, log) before such a call of a request or task is made (see story/external_calls.py).
+        on_call_end: (call, log) when it is over.
         on_cache: (operation, log) after an operation on a cache (see story/cache_operation.py).
         on_remote_cache: (operation, log) the same, of a cache in another process.
         on_permission: (check) after a question for a permission (see story/permission_check.py).
@@ -56,6 +58,8 @@ class Detector:
     on_sent: Callable[..., None] | None = None
     on_queue: Callable[..., None] | None = None
     on_client_call: Callable[..., None] | None = None
+    on_call_begin: Callable[..., None] | None = None
+    on_call_end: Callable[..., None] | None = None
     on_cache: Callable[..., None] | None = None
     on_remote_cache: Callable[..., None] | None = None
     on_permission: Callable[..., None] | None = None
@@ -79,6 +83,8 @@ class Watchers:
     on_sent: tuple[Callable[..., None], ...] = ()
     on_queue: tuple[Callable[..., None], ...] = ()
     on_client_call: tuple[Callable[..., None], ...] = ()
+    on_call_begin: tuple[Callable[..., None], ...] = ()
+    on_call_end: tuple[Callable[..., None], ...] = ()
     on_cache: tuple[Callable[..., None], ...] = ()
     on_remote_cache: tuple[Callable[..., None], ...] = ()
     on_permission: tuple[Callable[..., None], ...] = ()

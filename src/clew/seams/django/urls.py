@@ -34,6 +34,8 @@ def _resolved(opened: tuple[local_trace.LocalTrace, int], result: Any, error: Ba
                 span.note(names.HTTP_ROUTE, readable(match.route) or "/")
             span.close()
     if match is not None:
+        # For what is told meanwhile: the request's span is named at its end.
+        local.where = {names.HTTP_ROUTE: readable(match.route) or "/"}
         if match.url_name:
             local.root.note(names.DJANGO_URL_NAME, match.url_name)
         if match.namespace:
