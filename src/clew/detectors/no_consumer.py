@@ -81,8 +81,8 @@ DETECTOR = Detector(
     "which queues they read).",
     fix="Start a worker with `-Q` and the queue's name, or correct `task_routes`.",
     not_found="Other brokers, exchanges that are not direct, Redis whose workers run without clew, the minute after a "
-    "worker was killed, a queue that is read a second later. A queue that was read within the last minute (a deploy) is "
-    "only information; so is one of Redis while some workers run without clew (busy ones without remote control are "
+    "worker was killed, a queue that is read a second later. A queue that was read within the last minute (a deploy) "
+    "is only information; so is one of Redis while some workers run without clew (busy ones without remote control are "
     "not seen, and are a false positive).",
     on_queue=_on_queue,
 )
