@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import pytest
 from opentelemetry import trace as otel
@@ -18,6 +19,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import clew
 from clew.bootstrap import active
 from clew.seams import seams
+
+# The oldest versions are tested without.
+OPTIONAL = ("gevent", "graphql", "channels", "daphne", "hypercorn", "uvicorn.protocols.websockets")
 
 
 @pytest.fixture(autouse=True)
@@ -43,11 +47,11 @@ def patched_places():
                 continue  # to this version
             *parents, name = patch.path.split(".")
             try:
-                owner = importlib.import_module(patch.module)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # uvicorn's way of using `websockets`
+                    owner = importlib.import_module(patch.module)
             except ModuleNotFoundError:
-                assert patch.module.startswith(("gevent", "graphql")), (
-                    patch.module
-                )  # the oldest versions are tested without
+                assert patch.module.startswith(OPTIONAL), patch.module
                 continue
             try:
                 for parent in parents:

@@ -108,8 +108,30 @@ DJANGO_MAIL_MESSAGE_COUNT: Final = _name("django.mail.message_count", "messages 
 DJANGO_MAIL_RECIPIENT_COUNT: Final = _name("django.mail.recipient_count", "recipients of them all (to, cc, bcc)")
 DJANGO_MAIL_SENT_COUNT: Final = _name("django.mail.sent_count", "messages it says it has sent")
 
-MESSAGING_SYSTEM: Final = _name("messaging.system", "rabbitmq, redis, or the name of kombu's transport")
-MESSAGING_OPERATION_NAME: Final = _name("messaging.operation.name", "apply_async or run")
+WEBSOCKET_OUTCOME: Final = _name(
+    "websocket.outcome", "what became of the opening: accepted, rejected, failed, or unanswered"
+)
+WEBSOCKET_REJECTED_BY: Final = _name("websocket.rejected_by", "dotted name of the consumer that closed it unopened")
+WEBSOCKET_SUBPROTOCOL: Final = _name("websocket.subprotocol", "the one that was agreed on")
+WEBSOCKET_CLOSE_CODE: Final = _name("websocket.close.code", "code of the close, the application's or the client's")
+WEBSOCKET_CLOSE_REASON: Final = _name("websocket.close.reason", "its reason, or why the origin check rejected it")
+WEBSOCKET_MESSAGE_TYPE: Final = _name("websocket.message.type", "type of the ASGI or channel layer message")
+WEBSOCKET_MESSAGE_SIZE: Final = _name("websocket.message.size", "characters, or bytes, that the client has sent")
+WEBSOCKET_TRACE_ID: Final = _name(
+    "websocket.opening.trace_id", "trace of the opening a message is linked to (backends drop links' attributes)"
+)
+WEBSOCKET_SPAN_ID: Final = _name("websocket.opening.span_id", "the span of the opening a message is linked to")
+CHANNEL_LAYER_TRACE_ID: Final = _name(
+    "channel_layer.send.trace_id", "trace of the send a message is linked to (backends drop links' attributes)"
+)
+CHANNEL_LAYER_SPAN_ID: Final = _name("channel_layer.send.span_id", "the span of the send a message is linked to")
+
+MESSAGING_SYSTEM: Final = _name(
+    "messaging.system", "rabbitmq, redis, the name of kombu's transport; a channel layer's package"
+)
+MESSAGING_OPERATION_NAME: Final = _name(
+    "messaging.operation.name", "apply_async or run; send or group_send of a channel layer"
+)
 MESSAGING_OPERATION_TYPE: Final = _name("messaging.operation.type", "send or process")
 MESSAGING_DESTINATION_NAME: Final = _name("messaging.destination.name", "exchange and routing key, or the queue")
 MESSAGING_DESTINATION: Final = _name("messaging.destination", "routing key (contrib's name, kept)")
@@ -224,7 +246,8 @@ CLEW_LOSS_REASON: Final = _name(
     "why they were not: unreachable, timeout, rejected, redirected, too_large, queue_full, invalid, shutdown",
 )
 CLEW_LINK_KIND: Final = _name(
-    "clew.link", "what a link leads to: publish, first_publish, previous_attempt, chord_header, beat_tick or beat_entry"
+    "clew.link",
+    "what a link leads to: publish, first_publish, previous_attempt, chord_header, beat_tick, beat_entry or websocket",
 )
 
 DB_SYSTEM_NAME: Final = _name("db.system.name", "postgresql, mysql, mariadb, sqlite, oracle.db ...")
@@ -441,6 +464,7 @@ FREE_TEXT: Final = frozenset(
         *(URL_PATH, URL_QUERY, USER_AGENT_ORIGINAL, HTTP_REQUEST_METHOD_ORIGINAL, CLIENT_ADDRESS, SERVER_ADDRESS),
         *(EXCEPTION_MESSAGE, EXCEPTION_STACKTRACE, DB_QUERY_TEXT, DB_QUERY_PARAMETER, DB_NAMESPACE),
         *(CLEW_WARNINGS, JAEGER_WARNINGS, CLEW_FINDING_MESSAGE, CLEW_FINDING_FIX),
+        *(WEBSOCKET_CLOSE_REASON, WEBSOCKET_SUBPROTOCOL, WEBSOCKET_MESSAGE_TYPE),
         *(CELERY_RETRY_REASON, CELERY_FATE_REASON, CELERY_DELIVERY_INFO, CELERY_REPLY_TO, CELERY_ORIGIN),
         *(CELERY_HOSTNAME, CELERY_BEAT_ENTRY, CELERY_BEAT_ENTRIES, CELERY_BEAT_SCHEDULE),
         *(DJANGO_CACHE_KEY, DJANGO_AUTH_PERMISSION, DJANGO_VIEW_DENIED_REASON),

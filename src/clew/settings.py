@@ -57,6 +57,9 @@ class Settings:
         500,
         "spans of one seam below one span; more are counted on it, but for errors, findings and what has spans below",
     )
+    max_stream_seconds: float = _doc(
+        60.0, "what sends to a client for this long is told as far as it is; it goes on below a span that has ended"
+    )
     flush_timeout_ms: int = _doc(
         8000, "how long a process that leaves may wait for a collector that answers slowly (milliseconds)"
     )
@@ -116,6 +119,8 @@ class Settings:
     django_transaction: bool = _doc(True, "seam django.transaction: transactions, savepoints, on_commit hooks")
     django_mail: bool = _doc(True, "seam django.mail: mail that is sent")
     django_server: bool = _doc(True, "seam django.server: spans outlive a stopped uvicorn")
+    asgi_websocket: bool = _doc(True, "seam asgi.websocket: openings and messages of websockets")
+    asgi_channel_layer: bool = _doc(True, "seam asgi.channel_layer: what is sent through Channels' layers")
     celery_publish: bool = _doc(True, "seam celery.publish: the PRODUCER span")
     celery_receive: bool = _doc(True, "seam celery.receive: how long a task waited in the broker and in the worker")
     celery_canvas: bool = _doc(True, "seam celery.canvas: a canvas is one trace, a chord's body linked to its header")

@@ -29,6 +29,8 @@ SEAMS = (
     "django.cache",
     "django.mail",
     "django.server",
+    "asgi.websocket",
+    "asgi.channel_layer",
     "celery.publish",
     "celery.canvas",
     "celery.receive",
@@ -51,8 +53,10 @@ def seams() -> tuple[Seam, ...]:
     """Every seam whose library is installed, in the order of installation."""
     found: list[Seam] = []
     missing = {library for library in ("django", "celery") if not _is_installed(library)}
+    needed = {"asgi": "django"}
     for name in SEAMS:
-        if name.partition(".")[0] in missing:
+        library = name.partition(".")[0]
+        if needed.get(library, library) in missing:
             continue
         try:
             found.append(importlib.import_module(f"clew.seams.{name}").SEAM)

@@ -9,7 +9,7 @@ from clew.source import frames
 from clew.source.frames import OURS, kind_of
 from clew.source.stack import stack
 
-_VIEW_SEAM, _WRAPPER = "clew.seams.django.view", "clew.engine.wrapper"
+_VIEW_SEAMS, _WRAPPER = ("clew.seams.django.view", "clew.seams.asgi.websocket"), "clew.engine.wrapper"
 _PHASES = {
     frames.TEMPLATE_NODE: "template",
     frames.TEMPLATE: "template",
@@ -34,7 +34,7 @@ def phase_of(frame: FrameType | None) -> str:
     """Which part of a request or task the code runs in: the innermost that can be told; "" when none can."""
     for each in stack(frame, with_ours=True):
         kind = kind_of(each)
-        if kind == OURS and _seam_of(each) == _VIEW_SEAM:
+        if kind == OURS and _seam_of(each) in _VIEW_SEAMS:
             return _PHASES[frames.VIEW]  # the only sign of it where Django runs an async view in a loop of its own
         if kind == frames.VIEW and "wrapped_callback" not in each.f_locals:
             kind = frames.MIDDLEWARE  # it is still at the middleware's `process_view`
