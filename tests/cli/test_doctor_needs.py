@@ -98,7 +98,9 @@ def test_a_seam_that_cannot_be_imported_does_not_stand(meddle):
 def test_a_library_that_is_not_installed_is_no_problem(meddle):
     meddle(WITHOUT.format(libraries={"celery", "kombu", "billiard", "jinja2"}))
     checks = doctor_seams.check(Project())
-    standing = sum(name.startswith(("django.", "asgi.")) and name not in ("django.jinja2", *NOT_FOR_HERE) for name in SEAMS)
+    standing = sum(
+        name.startswith(("django.", "asgi.")) and name not in ("django.jinja2", *NOT_FOR_HERE) for name in SEAMS
+    )
     assert (checks[0].level, checks[0].text) == ("ok", f"{standing} of {len(SEAMS)} would stand")
     (needs,) = [check for check in checks if check.topic == "needs"]
     assert needs.level == "ok"
