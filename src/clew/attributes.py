@@ -66,6 +66,11 @@ DJANGO_VIEW_DENIED_REASON: Final = _name(
     "where the client was sent instead, how it was answered, what the CSRF check says",
 )
 DJANGO_REQUEST_CANCELLED: Final = _name("django.request.cancelled", "true when the client went away before the end")
+DJANGO_STREAM_NUMBER: Final = _name("django.stream.number", "which piece of a long body it is, after the request's own")
+DJANGO_STREAM_TRACE_ID: Final = _name(
+    "django.stream.request.trace_id", "trace of the request a piece of its body is linked to"
+)
+DJANGO_STREAM_SPAN_ID: Final = _name("django.stream.request.span_id", "span of that request")
 DJANGO_MIDDLEWARE_NAME: Final = _name("django.middleware.name", "dotted name of the middleware")
 DJANGO_MIDDLEWARE_PHASE: Final = _name(
     "django.middleware.phase", "request, view, template_response, exception or response"
@@ -247,7 +252,8 @@ CLEW_LOSS_REASON: Final = _name(
 )
 CLEW_LINK_KIND: Final = _name(
     "clew.link",
-    "what a link leads to: publish, first_publish, previous_attempt, chord_header, beat_tick, beat_entry or websocket",
+    "what a link leads to: publish, first_publish, previous_attempt, chord_header, beat_tick, beat_entry, websocket "
+    "or request",
 )
 
 DB_SYSTEM_NAME: Final = _name("db.system.name", "postgresql, mysql, mariadb, sqlite, oracle.db ...")

@@ -58,7 +58,8 @@ class Settings:
         "spans of one seam below one span; more are counted on it, but for errors, findings and what has spans below",
     )
     max_stream_seconds: float = _doc(
-        60.0, "what sends to a client for this long is told as far as it is; it goes on below a span that has ended"
+        60.0,
+        "a body, or an answer to a websocket's message, sent for this long (seconds) is told as it goes on; 0: at its end",
     )
     flush_timeout_ms: int = _doc(
         8000, "how long a process that leaves may wait for a collector that answers slowly (milliseconds)"

@@ -37,9 +37,9 @@ sys.meta_path.insert(0, Without())
 """
 
 # The oldest group has none of them.
-NOT_FOR_HERE = [] if any(map(importlib.util.find_spec, ("gevent", "eventlet"))) else ["celery.green"]
+NOT_FOR_HERE = [] if importlib.util.find_spec("channels") else ["asgi.channel_layer"]
+NOT_FOR_HERE += [] if any(map(importlib.util.find_spec, ("gevent", "eventlet"))) else ["celery.green"]
 NOT_FOR_HERE += [] if importlib.util.find_spec("graphql") else ["django.graphql"]
-NOT_FOR_HERE += [] if importlib.util.find_spec("channels") else ["asgi.channel_layer"]
 STANDING = len(SEAMS) - len(NOT_FOR_HERE)
 
 

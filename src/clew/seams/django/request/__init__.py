@@ -47,12 +47,22 @@ class ServedRequest:
         attributes: gives what it started with, for the metrics.
     """
 
-    __slots__ = ("_context", "_ended", "_metrics", "local", "request", "root", "token_context", "token_local")
+    __slots__ = (
+        "_context",
+        "_ended",
+        "_is_measured",
+        "_metrics",
+        "local",
+        "request",
+        "root",
+        "token_context",
+        "token_local",
+    )
 
     def __init__(self, request: Any, root: spans.OpenSpan, context: Context, attributes: Attributes) -> None:
         self.request = request
         self.root = root
-        self._ended = False
+        self._ended = self._is_measured = False
         self._metrics = request_metrics.started(attributes)
         pipeline = spans.pipeline()
         self.local = LocalTrace(root, pipeline.max_spans_per_trace if pipeline else 0)
@@ -78,22 +88,30 @@ class ServedRequest:
             isolation.report(ours, SCOPE)
         self.end(None)
 
-    def end(self, error: BaseException | None) -> None:
-        """End the span. Called once or more: by the body's last part, by its error, by the response's close."""
-        if self._ended:
-            return
-        self._ended = True
+    def end(self, error: BaseException | None, *, is_over: bool = True) -> None:
+        """End the span. Called once or more: by the body's last part, by its error, by the response's close.
+
+        The request is measured when it `is_over`: a body may go on.
+        """
+        has_ended, self._ended = self._ended, True
         try:
-            if error is not None:
-                note_error(self.root, error)
-            if self.local.queries is not None or self.local.findings is not None:
-                self.local.where = {names.HTTP_ROUTE: route_of(self.request)}
-            self.local.response_status = self._metrics.status_code
-            self.local.finish()
-            self._metrics.record(self.request)
+            if not has_ended:
+                self._finish(error)
+            if is_over and not self._is_measured:
+                self._is_measured = True
+                self._metrics.record(self.request)
         except Exception as ours:  # noqa: BLE001 - ours must not reach the application
             isolation.report(ours, SCOPE)
-        self.root.close()
+        if not has_ended:
+            self.root.close()
+
+    def _finish(self, error: BaseException | None) -> None:
+        if error is not None:
+            note_error(self.root, error)
+        if self.local.queries is not None or self.local.findings is not None:
+            self.local.where = {names.HTTP_ROUTE: route_of(self.request)}
+        self.local.response_status = self._metrics.status_code
+        self.local.finish()
 
     def _describe(self, response: Any, error: BaseException | None) -> None:
         root, request = self.root, self.request
@@ -230,6 +248,12 @@ SEAM = Seam(
                 *(names.DJANGO_RESPONSE_SHORT_CIRCUITED_BY, names.DJANGO_RESPONSE_RAISED_BY),
                 *(names.DJANGO_REQUEST_CANCELLED, names.DJANGO_MIDDLEWARE_TIMINGS),
             ),
+        ),
+        SpanDoc(
+            "stream events/",
+            "SERVER",
+            "a body that goes on, after `max_stream_seconds` and again every so often; linked to its request",
+            (names.DJANGO_STREAM_NUMBER, names.DJANGO_STREAM_TRACE_ID, names.DJANGO_STREAM_SPAN_ID),
         ),
     ),
     on_install=contrib.prepare,

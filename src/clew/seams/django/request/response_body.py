@@ -1,5 +1,8 @@
 """A streamed body: the SERVER span stays open until its last byte, and is current while each part is made.
 
+A body that goes on and on (server-sent events) is told every `max_stream_seconds`: the request's span ends, and what
+follows is `stream <route>`, the first span of a trace that is linked to the request.
+
 contrib ends the span when the response object exists, so what the body does becomes traces of its own
 (docs/upstream.md, django 6, contrib #4681). The server iterates, or sends the file itself and closes the response: both
 end it.
@@ -9,14 +12,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import Token
+from time import monotonic
 from typing import Any
 
 from opentelemetry.context import Context, attach, detach
+from opentelemetry.trace import INVALID_SPAN, Link, SpanKind, set_span_in_context
 
-from clew.engine import needs
+from clew import attributes as names
+from clew.engine import configuration, isolation, needs
 from clew.engine.wrapper_steps import invisible
+from clew.spans import scope as spans
+from clew.spans.scope import OpenSpan
 from clew.story import local_trace
 
+_SCOPE = "clew.seams.django.request"
 _RESPONSE = "django.http.response"
 
 
@@ -40,17 +49,71 @@ needs.declare(
 
 
 class _Body:
+    """The parts of a body, each made in the context of its request, or, later on, of a span that is linked to it."""
+
     def __init__(self, parts: Any, context: Context, local: local_trace.LocalTrace, end: Callable[..., None]) -> None:
-        self._parts = parts
-        self._context = context
-        self._local = local
-        self._end = end
+        self._parts, self._context, self._local, self._end_request = parts, context, local, end
+        self._began, self._number = monotonic(), 0
+        self._going_on: OpenSpan | None = None
+        # Of the request, which is over before its body is.
+        self._name = f"stream {getattr(local.root.span, 'name', '').partition(' ')[2]}".rstrip()
+        self._opening = local.root.span.get_span_context()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._parts, name)
 
     def __del__(self) -> None:
-        self._end(None)
+        self.end(None)
+
+    def end(self, error: BaseException | None) -> None:
+        """The body is over."""
+        self._end_going_on(error)
+        self._end_request(error)
+
+    def _enter(self) -> Any:
+        seconds = configuration.settings.max_stream_seconds
+        if seconds and self._local.is_recording and monotonic() - self._began > seconds:
+            try:
+                self._go_on()
+            except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+                isolation.report(ours, __name__)
+        return attach(self._context), local_trace.enter(self._local)
+
+    def _go_on(self) -> None:
+        """Tell what there is so far; what follows is the first span of another trace."""
+        self._end_going_on(None)
+        self._end_request(None, is_over=False)
+        self._began, self._number = monotonic(), self._number + 1
+        context, pipeline = set_span_in_context(INVALID_SPAN, self._context), spans.pipeline()
+        if pipeline is None:
+            return
+        opening = self._opening
+        said = {
+            names.DJANGO_STREAM_NUMBER: self._number,
+            names.DJANGO_STREAM_TRACE_ID: f"{opening.trace_id:032x}",
+            names.DJANGO_STREAM_SPAN_ID: f"{opening.span_id:016x}",
+        }
+        links = [Link(opening, {names.CLEW_LINK_KIND: "request"})]
+        root = spans.start_root(pipeline, _SCOPE, self._name, SpanKind.SERVER, context, said, links)
+        if root is not None:
+            where, self._going_on = self._local.where, root
+            self._local = local_trace.LocalTrace(root, pipeline.max_spans_per_trace)
+            self._local.where, self._context = where, set_span_in_context(root.span, context)
+
+    def _end_going_on(self, error: BaseException | None) -> None:
+        root, self._going_on = self._going_on, None
+        if root is None:
+            return
+        try:
+            self._local.finish()
+        except Exception as ours:  # noqa: BLE001 - ours must not reach the application
+            isolation.report(ours, __name__)
+        root.close(error)
+
+
+def _leave(entered: Any) -> None:
+    local_trace.leave(entered[1])
+    detach(entered[0])
 
 
 class SyncBody(_Body):
@@ -62,18 +125,17 @@ class SyncBody(_Body):
     @invisible
     def __next__(self) -> Any:
         __traceback_hide__ = True
-        token, local = attach(self._context), local_trace.enter(self._local)
+        entered = self._enter()
         try:
             return next(self._parts)
         except StopIteration:
-            self._end(None)
+            self.end(None)
             raise
         except BaseException as error:
-            self._end(error)
+            self.end(error)
             raise
         finally:
-            local_trace.leave(local)
-            detach(token)
+            _leave(entered)
 
 
 class AsyncBody(_Body):
@@ -85,18 +147,17 @@ class AsyncBody(_Body):
     @invisible
     async def __anext__(self) -> Any:
         __traceback_hide__ = True
-        token, local = attach(self._context), local_trace.enter(self._local)
+        entered = self._enter()
         try:
             return await self._parts.__anext__()
         except StopAsyncIteration:
-            self._end(None)
+            self.end(None)
             raise
         except BaseException as error:
-            self._end(error)
+            self.end(error)
             raise
         finally:
-            local_trace.leave(local)
-            detach(token)
+            _leave(entered)
 
 
 def follow(response: Any, context: Context, local: local_trace.LocalTrace, end: Callable[..., None]) -> bool:
@@ -111,8 +172,8 @@ def follow(response: Any, context: Context, local: local_trace.LocalTrace, end: 
     parts = getattr(response, "_iterator", None)
     if parts is None or not isinstance(response._resource_closers, list):
         return False
-    response._iterator = kind(parts, context, local, end)
-    response._resource_closers.append(Closer(context, local, end))
+    body = response._iterator = kind(parts, context, local, end)
+    response._resource_closers.append(Closer(context, local, body.end))
     return True
 
 
