@@ -59,7 +59,7 @@ class Settings:
     )
     max_stream_seconds: float = _doc(
         60.0,
-        "a body, or an answer to a websocket's message, sent for this long (seconds) is told as it goes on; 0: at its end",
+        "a body, or an answer to a websocket's message, sent for this long (s) is told as it goes on; 0: at its end",
     )
     flush_timeout_ms: int = _doc(
         8000, "how long a process that leaves may wait for a collector that answers slowly (milliseconds)"
