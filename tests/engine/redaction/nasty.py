@@ -506,10 +506,10 @@ SMTP AUTH LOGIN: 334 UGFzc3dvcmQ6, password §1
 }
 
 
-def texts():
+def texts(kinds=KINDS):
     """Each text with its secrets put in, and these."""
-    for kind, lines in KINDS.items():
+    for kind, lines in kinds.items():
         for line in lines.strip("\n").split("\n"):
             text = line.replace("␤", "\n")
-            secrets = ("cAnary7x", "407193", "41111", "4111-", "4111 ", "4013000")
+            secrets = ("cAnary7x", "407193", "41111", "4111-", "4111 ", "4013000", "Ym9iOmNBbmFyeTd4")
             yield kind, text.replace("§", "cAnary7x").replace("№", "407193"), secrets

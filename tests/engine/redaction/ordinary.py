@@ -58,6 +58,31 @@ SELECT token_id FROM t ORDER BY token DESC
 CREATE INDEX t_token_idx ON t (token)
 ALTER TABLE t ADD COLUMN password varchar(128) NOT NULL
 relation "auth_token" does not exist
+ssh -l bob -p 2222 host
+psql -h db -U bob -p 5432 shop
+docker run -u 1000 -p 8080:80 image
+gunicorn -u www -p /run/gunicorn.pid shop.wsgi
+vault login -method=oidc
+echo done | sudo tee /etc/motd
+echo done | docker build -
+ENV PATH /usr/local/bin
+setenv EDITOR vim
+{"fields":["password","email"]}
+fields = ["password", "username"]
+ValueError: invalid port in URL
+zip -r x.zip folder
+7z x archive.7z
+net user is not a command here
+chpasswd failed
+sqlplus is not installed
+oracledb.connect() takes keyword arguments
+CONFIG SET maxmemory 100mb
+key-value store is up
+key-frames, key-press
+BEGIN; SELECT 1; --- END
+{"name": "color", "value": "blue"}
+{"value": "blue", "name": "color"}
+name: color
 column t.password does not exist
 UNIQUE constraint failed: auth_user.username
 NOT NULL constraint failed: shop_order.token

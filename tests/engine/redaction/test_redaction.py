@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from clew.engine.redaction import REDACTED, Redactor, redactor
-from tests.engine.redaction import nasty, ordinary
+from clew.engine.redaction import REDACTED, Redactor, database_messages, redactor
+from tests.engine.redaction import nasty, nasty_more, ordinary
 
 C = "cAnary7x"
 
@@ -271,6 +271,17 @@ def test_no_secret_of_the_corpus_is_left(kind, text, secrets):
     cleaned = redactor.text(text)
     assert [secret for secret in secrets if secret in cleaned] == []
     assert redactor.text(cleaned) == cleaned
+
+
+@pytest.mark.parametrize("kind", nasty_more.KINDS)
+def test_nor_of_the_texts_that_came_later(kind):
+    leaked = []
+    for _, text, secrets in nasty.texts({kind: nasty_more.KINDS[kind]}):
+        is_database = kind.startswith("databases")
+        said = redactor.text(database_messages.without_values(text) if is_database else text)
+        leaked += [(text, said) for secret in secrets if secret in said]
+        assert redactor.text(said) == said
+    assert leaked == []
 
 
 @pytest.mark.parametrize("text", ordinary.TEXTS)

@@ -19,7 +19,25 @@ _OPTION = re.compile(
     rf"""|htpasswd{_GAP}-\w{{0,4}}b\w{{0,4}}{_GAP}[\w./\-]{{1,100}}{_GAP}[\w.@\-]{{1,64}}{_GAP}"""
     rf"""|(?:curl|wget|lftp)\b{_ANY}{_GAP}(?:-u|--user)(?:{_GAP}|(?=\w))["']?[\w.@\-]{{1,64}}[:,]"""
     rf"""|https?{_GAP}{_ANY}(?:-a|--auth){_GAP}["']?[\w.@\-]{{1,64}}:|smbclient\b{_ANY}{_GAP}-U{_GAP}[\w.@\-]{{1,64}}%"""
+    rf"""|{_GAP}(?:-[ulU]|--user(?:name)?)(?:=|{_GAP})["']?[\w.@\-]{{1,64}}{_ANY}{_GAP}-p(?:=|{_GAP})"""
+    rf"""(?!["']?[/.]|\d{{1,5}}(?:\W|\Z))"""
+    rf"""|zip\b{_ANY}{_GAP}-P{_GAP}|(?:7z\w?|(?:un)?rar)\b{_ANY}{_GAP}-p(?=["']?\w)|ssh-keygen\b{_ANY}{_GAP}-[NP]{_GAP}"""
+    rf"""|useradd\b{_ANY}{_GAP}-p{_GAP}|(?:keytool|jarsigner)\b{_ANY}{_GAP}-\w{{0,4}}(?:store|key)pass{_GAP}"""
     rf"""|aws configure set \w{{0,30}}(?:secret|token)\w{{0,30}} )(?!["']?\[redacted)["']?[^\s"'|;,\]]{{3,200}}"""
+)
+_WORD = r"""["']?[\w.@\-]{1,64}"""
+# Those that take it as a word of its own.
+_ARGUMENT = re.compile(
+    rf"""((?:\bvault login(?! -)|\brclone obscure|\brabbitmqctl{_GAP}\w{{1,20}}_(?:user|password){_GAP}{_WORD}"""
+    rf"""|\brequirepass|\s/user:[\w\\.@\-]{{1,64}}|\bnet user \w{{1,64}}){_GAP}|\bxfreerdp\b{_ANY}/p:"""
+    rf"""|\bACL SETUSER {_WORD} {_ANY}>|\bchpasswd <<< {_WORD}:|\b(?:sqlplus|sqlldr|expdp|impdp) [\w$]{{1,30}}/"""
+    rf"""|\b(?:cx_Oracle|oracledb)\.connect\(["'][\w$]{{1,30}}/)(?!["']?\[redacted)["']?[^\s"'|;,\]]{{3,200}}"""
+)
+_SIGNS = ("vault l", "obscure ", "rabbitmqctl", "requirepass", "/user:", "net user", "/p:", "SETUSER", "<<<")
+_SIGNS += ("sqlplus", "sqlldr", "expdp", "impdp", ".connect(")
+_PIPED = re.compile(
+    r"""(\becho (?:-n )?)(?!\[redacted)[^\n|]{1,200}"""
+    r"""(?=\| ?(?:sudo -\w{0,5}S|(?:docker|podman) login|helm registry|chpasswd|passwd|cryptsetup)\b)"""
 )
 # Redis' own command, which its instrumentations and its logs tell.
 _AUTH = re.compile(r"((?:\A|\n)AUTH (?:[\w.\-]{1,40} )?)(?!\[redacted)[^\s?\[]{3,200}(?=[ \t]{0,3}(?:\n|\Z))")
@@ -29,6 +47,10 @@ def without_options(text: str) -> str:
     """The text without such secrets."""
     if " -" in text or "'-" in text or '"-' in text or "aws conf" in text:
         text = _OPTION.sub(rf"\g<1>{REDACTED}", text)
+    if any(sign in text for sign in _SIGNS):
+        text = _ARGUMENT.sub(rf"\g<1>{REDACTED}", text)
+    if "echo " in text and "|" in text:
+        text = _PIPED.sub(rf"\g<1>{REDACTED} ", text)
     return _AUTH.sub(rf"\g<1>{REDACTED}", text) if "AUTH " in text else text
 
 

@@ -16,8 +16,8 @@ _CLASSES = re.compile(
     r"|UniqueViolation|NotNullViolation|CheckViolation|ForeignKeyViolation|ExclusionViolation|InvalidTextRepr"
 )
 _WHOLE_LINE = re.compile(
-    r"(?<![A-Za-z])(?:LINE \d{1,5}|QUERY|STATEMENT|CONTEXT|Failing row contains(?= \()|\[SQL|\[parameters)"
-    r"(?::| (?=\()) ?"
+    r"(?<![A-Za-z])(?:LINE \d{1,5}|QUERY|STATEMENT|CONTEXT|Failing row contains(?= \()|\[SQL|\[parameters"
+    r"|bind (?:values|variables)|failed at position \d{1,9}(?= \()|params=(?=[(\[{]))(?:(?<==)|:| (?=\()) ?"
 )
 # A statement within a text: its literals are values, whatever their column is called.
 _STATEMENT = re.compile(

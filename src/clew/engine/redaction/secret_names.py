@@ -19,7 +19,7 @@ _ALWAYS = (
     "apikey", "accesskey", "privatekey", "signingkey", "encryptionkey", "authkey", "sharedkey", "sshkey", "passkey",
     "sessionid", "sessionkey", "jsessionid", "phpsessid", "samlresponse", "samlrequest", "samlart", "csrf",
     "cardnumber", "creditcard", "pincode", "securitycode", "accountkey", "connectionstring", "subscriptionkey",
-    "codeverifier", "rediscliauth",
+    "codeverifier", "rediscliauth", "instrumentationkey", "storepass", "keypass", "clientkeydata",
     "passwort", "motdepasse", "contraseña", "contrasena", "senha", "wachtwoord", "hasło", "haslo", "heslo", "salasana",
     "lösenord", "losenord", "geheimnis", "пароль", "密码", "密碼", "パスワード", "비밀번호",
 )  # fmt: skip

@@ -16,7 +16,10 @@ from clew.engine.redaction.secret_shapes import REDACTED
 from clew.engine.redaction.secret_values import header_end, tag_end, value_end
 from clew.engine.redaction.text_scan import first, here
 
-_SEPARATOR = re.compile(r"""(?:[=\-]>|!={1,2}|:?={1,3}|[:\uff1a]|%(?:25){0,3}3[aAdD]|(?<=["']),|(?<=\w)>)[ \t]{0,8}""")
+_SEPARATOR = re.compile(
+    r"""(?:[=\-]>|!={1,2}|:?={1,3}|[:\uff1a]|%(?:25){0,3}3[aAdD]|(?<=["']),|(?<=\w)>)[ \t]{0,8}"""
+    r"""(?:\r?\n\s{0,40}(?=["'{\[]))?"""
+)
 _MAX_NAME = 80
 # Read backwards from the separator: what closes the name, the name, what opens it.
 _BEFORE = re.compile(
@@ -104,12 +107,15 @@ def _name_before(text: str, at: int, last: int, degree_of: Callable[[str], int])
 def _is_harmless(text: str, match: Match[str], name: _Name, *, is_form: bool) -> bool:
     """Whether what follows is no value of this name: `password=None`, `Token: expected`, `/api/token: 404`, ..."""
     mark, at = match[0].strip(), match.end()
+    if "\n" in match[0] and not name.is_quoted:
+        return True  # only JSON goes on in the next line
     if mark == "=" and text.startswith(name.text, at) and not text[at + len(name.text) :][:1].isalnum():
         return True  # a keyword argument in a line of code
     if here(_TRIVIAL, text, at) or here(_FORM_ERROR, text, at) or is_count(name.text, text[at : at + 24]):
         return True
     if mark == ",":
-        is_pair = name.is_quoted and (name.previous[:1] == "(" or name.text.startswith("--"))
+        is_first = name.previous[:1] == "(" or name.previous in ("[[", "[,") or name.text.startswith("--")
+        is_pair = name.is_quoted and is_first
         return not is_pair or text[at : at + 1] not in ("'", '"', "b")
     if mark == ">":
         # A route's `<token>/` and a usage's `<password> [options]` hold nothing.

@@ -48,8 +48,24 @@ _OF_FIELD = re.compile(
 )
 _FIELDS = re.compile(
     r"""(\b(?:name|key)\\{0,3}["']?[ ]{0,3}[:=][ ]{0,3}\\{0,3}["']([\w.\-]{1,80})\\{0,3}["'],?\s{0,3}"""
+    r"""(?:\\{0,3}["']\w{1,20}\\{0,3}["'][ ]{0,3}:[ ]{0,3}\\{0,3}["']?[\w./\-]{0,60}\\{0,3}["']?,\s{0,3}){0,2}"""
     r"""\\{0,3}["']?\bvalue\\{0,3}["']?[ ]{0,3}[:=][ ]{0,3}\\{0,3}["'])(?!\[redacted)[^"'\n\\]{1,4000}""",
     re.IGNORECASE,
+)
+_VALUE_FIRST = re.compile(
+    r"""(\bvalue\\{0,3}["']?[ ]{0,3}[:=][ ]{0,3}\\{0,3}["'])(?!\[redacted)[^"'\n\\]{1,1000}"""
+    r"""(?=\\{0,3}["'],[ ]{0,3}\\{0,3}["']?\b(?:name|key)\\{0,3}["']?[ ]{0,3}[:=][ ]{0,3}\\{0,3}["']([\w.\-]{1,80}))""",
+    re.IGNORECASE,
+)
+# YAML of Kubernetes and Compose.
+_ENTRY = re.compile(
+    r"""(\b(?:name|key): ["']?([\w.\-]{1,80})["']?\n[ \t]{1,40}value: ["']?)(?!\[redacted)[^"'\n]{1,4000}"""
+)
+_ENVIRONMENT = re.compile(r"""(\b(?:setenv|ENV) ([A-Za-z]\w{1,60}) ["']?)(?!\[redacted)[^\s"'=]{1,1000}""")
+_AUTH_PAIR = re.compile(r"""(\b\w{0,20}auth ?= ?\((["'])[^"'\n]{1,100}\2, ["'])(?!\[redacted)[^"'\n]{1,200}""")
+# A password with a slash or a number sign in it is taken for a port.
+_PORT = re.compile(
+    r"""(\b(?:cast to integer value as|nonnumeric port:|[Ii]nvalid port:?|netloc) ["'])(?!\[redacted)[^"'\n]{1,300}"""
 )
 _ANNOTATED = re.compile(
     r"""((?<![\w.])([\w.]{1,80}): [A-Za-z][\w.\[\], |]{0,40} = b?["'])(?!\[redacted)[^"'\n]{1,4000}"""
@@ -90,6 +106,10 @@ def without_phrases(text: str, lowered: str, degree_of: Callable[[str], int]) ->
     for sign, pattern in _BY_NAME:
         if sign in text:
             text = pattern.sub(named, text)
+    if "auth" in text and "=" in text:
+        text = _AUTH_PAIR.sub(rf"\g<1>{REDACTED}", text)
+    if " port" in text or "integer value" in text or "netloc" in text:
+        text = _PORT.sub(rf"\g<1>{REDACTED}", text)
     if '"kty"' in text:
         text = _JWK.sub(rf"\g<1>{REDACTED}", text)
     if "input_value=" in text:
@@ -108,6 +128,7 @@ def without_phrases(text: str, lowered: str, degree_of: Callable[[str], int]) ->
 _SIGNS = ("code ", "pass", "pin ", "otp ", "token ", "key ", "secret ", "session ", "_token(", "_pin(", "_otp(")
 _SAID_SO = (_SAID, _NAMED_WORD, _SESSION, _QUOTED_TOKEN)
 _BY_NAME = (
-    ("value", _FIELDS), ("VALUE", _FIELDS), ("Value", _FIELDS), (" = ", _ANNOTATED), ("</", _ELEMENT),
+    ("value", _FIELDS), ("VALUE", _FIELDS), ("Value", _FIELDS), ("value", _VALUE_FIRST), ("value: ", _ENTRY),
+    ("setenv ", _ENVIRONMENT), ("ENV ", _ENVIRONMENT), (" = ", _ANNOTATED), ("</", _ELEMENT),
     ("form-data", _PART), ("(key=", _IN_CLASS), ("(value=", _IN_CLASS), ("(data=", _IN_CLASS), ("(raw=", _IN_CLASS),
 )  # fmt: skip

@@ -13,9 +13,11 @@ REDACTED = "[redacted]"
 _JWT = re.compile(r"eyJ[\w\-]{10}[\w\-.]*")
 _KEY = re.compile(
     r"(?<![A-Za-z0-9])(?:(?:AKIA|ASIA)[A-Z0-9]{12}|(?:sk|pk|rk)_(?:live|test)_|sk-[\w\-]{16}|gh[pousr]_\w{16}"
-    r"|github_pat_|glpat-|xox[abeprs]-|AIza[\w\-]{20}|SG\.[\w\-]{16}|npm_\w{20}|pypi-\w{16}|hvs\.\w{16}"
-    r"|whsec_\w{16}|dop_v1_\w{16}|shp(?:at|ca|pa|ss)_\w{16}|hf_\w{16}|ya29\.\w{8}|1//0[\w\-]{20}|EAAC\w{16}"
-    r"|AGE-SECRET-KEY-1)[\w\-.]*"
+    r"|github_pat_|gl(?:pat|rt|ptt|dt|cbt|soat|imt)-|xox[abeprs]-|xapp-\d|AIza[\w\-]{20}|SG\.[\w\-]{16}|npm_\w{20}"
+    r"|pypi-\w{16}|hvs\.\w{16}|whsec_\w{16}|do[opr]_v1_\w{16}|shp(?:at|ca|pa|ss)_\w{16}|hf_\w{16}|ya29\.\w{8}"
+    r"|1//0[\w\-]{20}|EAA[AC]\w{16}|AGE-SECRET-KEY-1|AC[0-9a-f]{32}:|key-[0-9a-f]{32}|sq0(?:csp|atp|idp)-\w{16}"
+    r"|AT[AC]TT3xFfGF0|lin_api_\w{16}|sntr[yu]s_\w{16}|dckr_[po]at_|gsk_\w{16}|xai-\w{16}|PMAK-[0-9a-f]{16}"
+    r"|atlasv1\.|NRAK-[A-Z0-9]{16})[\w\-.]*"
 )
 _HASH = re.compile(
     r"(?:\b(?:pbkdf2_\w{1,12}|argon2|bcrypt\w{0,12}|scrypt|md5|sha1)\$|(?<![\w$])\$(?:2[abxy]|[156y]|argon2\w{0,2})\$)"
@@ -29,9 +31,10 @@ _CARD = re.compile(
     r"(?<![\w.\-])(?:3[47]\d{2}[ -]?\d{6}[ -]?\d{5}|(?:4\d|5[1-5]|2[2-7]|6[045])\d{2}(?:[ -]?\d{4}){3})(?![\w\-]|\.\d)"
 )
 _PUTTY = re.compile(r"(Private-Lines: \d{1,4}\s{1,2})[A-Za-z0-9+/=\s]+")
-_PEM = "-----BEGIN "
-_PEM_BODY = re.compile(r"[A-Z0-9 ]{1,40}-----(?:[A-Za-z0-9+/=\s\\:,]|-(?!-))*")
-_PEM_END = re.compile(r"-----END [A-Z0-9 ]{1,40}-----")
+# Also percent-encoded, quoted by a mail, as lines of source, and of SSH2.
+_PEM = re.compile(r"-{4,5} ?BEGIN(?: |%20|\+)(?=[A-Z0-9 %+]{1,60} ?----)")
+_PEM_BODY = re.compile(r"""[A-Z0-9 %+]{1,60}-{4,5}(?:[A-Za-z0-9+/=\s\\:,%>|]|["'][\s+]{1,40}["']|-(?!-))*""")
+_PEM_END = re.compile(r"-{4,5} ?END[A-Z0-9 %+]{1,60}-{4,5}")
 _SCHEME = re.compile(
     r"\b(bearer|basic|digest|token|negotiate|ntlm|apikey|hawk|aws4-hmac-sha256)(\\?['\"]?[ \t]{1,3}['\"]?)"
     r"(?=([A-Za-z0-9+/=_.~\-]{6,80}))",
@@ -54,7 +57,7 @@ def without_shapes(text: str, lowered: str) -> str:
     """The text without secrets that are known by their look."""
     if "eyJ" in text:
         text = _JWT.sub(REDACTED, text)
-    if _PEM in text:
+    if "BEGIN" in text and "---" in text:
         text = _without_pem(text)
     if "_" in text or "-" in text or "A" in text or "SG." in text or "hvs." in text:
         text = _KEY.sub(REDACTED, text)
@@ -103,16 +106,16 @@ def _is_card(text: str) -> bool:
 
 def _without_pem(text: str) -> str:
     parts, last = [], 0
-    at = find(text, _PEM, 0)
-    while at >= 0:
-        body = here(_PEM_BODY, text, at + len(_PEM))
-        if body is None:
-            at = find(text, _PEM, at + len(_PEM))
-            continue
-        parts += [text[last:at], REDACTED]
-        closing = here(_PEM_END, text, body.end())
-        last = body.end() if closing is None else closing.end()
-        at = find(text, _PEM, last)
+    begin = first(_PEM, text, 0)
+    while begin is not None:
+        body = here(_PEM_BODY, text, begin.end())
+        end = begin.end() if body is None else body.end()
+        if body is not None:
+            closing = here(_PEM_END, text, end)
+            end = end if closing is None else closing.end()
+            parts += [text[last : begin.start()], REDACTED]
+            last = end
+        begin = first(_PEM, text, end)
     return "".join([*parts, text[last:]])
 
 

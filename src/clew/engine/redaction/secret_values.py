@@ -13,9 +13,9 @@ from clew.engine.redaction.text_scan import end_of_line, find, first, here
 _MAX_QUOTED = 4000
 _MAX_ESCAPES = 8
 _MAX_REPR = 400
-# YAML's text of several lines; what PHP's dump says before a string.
+# YAML's text of several lines; its tags and anchors, and what PHP's dump says before a string.
 _BLOCK = re.compile(r"[|>][+\-]?\n(?:[ \t]{1,40}[^\n]{0,1000}\n?){1,50}")
-_TYPED = re.compile(r"string\(\d{1,6}\) ")
+_TYPED = re.compile(r"(?:string\(\d{1,6}\)|!{1,2}[\w.]{1,20}|&\w{1,40}) (?=\S)")
 _QUOTE = re.compile(r"""[bBrRuUfF]{0,2}(\\{0,8})(["'])""")
 _BARE = re.compile(r"""[^\s&;,"'<>()\[\]{}\\]+""")
 _NEXT_PAIR = re.compile(r"""[,;]\s{0,3}["']?[A-Za-z_][\w.\-]{0,60}["']?\s{0,2}[=:]""")
@@ -27,10 +27,10 @@ def value_end(text: str, at: int) -> int:
     """End of the value that begins there."""
     if scheme := here(_SCHEME, text, at):
         at = scheme.end()
-    if block := here(_BLOCK, text, at):
-        return block.end()
     if typed := here(_TYPED, text, at):
         at = typed.end()
+    if block := here(_BLOCK, text, at):
+        return block.end() - block[0].endswith("\n")
     if quote := here(_QUOTE, text, at):
         return _quoted_end(text, quote.end(), quote[2], escapes=len(quote[1]))
     if text.startswith("<", at):
