@@ -35,6 +35,7 @@ COMMANDS = {
         BIN / "gunicorn", "-b", "127.0.0.1:PORT", "--preload", "-w", "2", "--max-requests", "2", WSGI
     ],
     "uvicorn": [BIN / "uvicorn", "--port", "PORT", ASGI],
+    "daphne": [BIN / "daphne", "-p", "PORT", ASGI],
     "uvicorn --workers": [
         BIN / "uvicorn", "--port", "PORT", "--workers", "2", "--timeout-worker-healthcheck", "60", ASGI
     ],
@@ -136,3 +137,23 @@ def test_gunicorn_with_max_requests_and_a_slow_collector(monkeypatch):
     assert len({record.span_id for record in servers}) == len(servers) == 10, "".join(said)
     assert "were lost" not in "".join(said)
     assert "WORKER TIMEOUT" not in "".join(said)
+
+
+@pytest.mark.parametrize("server", ["uvicorn", "daphne"])
+def test_what_waits_for_a_thread_and_what_keeps_the_loop_is_found(server):
+    pytest.importorskip(server)
+    received = []
+    with Receiver(received.extend, grpc_port=0, http_port=0) as receiver:
+        with serving(server, "http/protobuf", receiver) as (url, said):
+            for path in ("/aplain/", "/ablocks/", "/awaits/"):
+                fetch(url + path)
+        output = "".join(said)
+    found = {record.name: record.attributes.get("clew.findings", ()) for record in received if record.kind == "SERVER"}
+    assert found == {
+        "GET aplain/": (),
+        "GET ablocks/": ("blocking_on_loop",),
+        "GET awaits/": ("thread_wait",),
+    }, output
+    held = [record.attributes["django.async.held_by"] for record in received if record.name.startswith("sync_to_async")
+            and "django.async.held_by" in record.attributes]  # fmt: skip
+    assert held == ["tests.site.views.takes_long"]

@@ -295,6 +295,15 @@ CLEW_EXTERNAL_COUNT: Final = _name(
 CLEW_EXTERNAL_DURATION_MS: Final = _name("clew.external.duration_ms", "milliseconds spent in them, added up")
 CLEW_EXTERNAL_SYSTEM_COUNT: Final = _name("clew.external.<system>.count", "the same of one system: http, redis, kafka")
 CLEW_EXTERNAL_SYSTEM_DURATION_MS: Final = _name("clew.external.<system>.duration_ms", "milliseconds spent in them")
+CLEW_ASYNC_HOP_COUNT: Final = _name(
+    "clew.async.hop_count", "how often the request or task went from an event loop into a thread, or back into a loop"
+)
+CLEW_ASYNC_WAIT_MS: Final = _name("clew.async.wait_ms", "milliseconds its coroutines waited for threads, added up")
+DJANGO_ASYNC_WAIT_MS: Final = _name("django.async.wait_ms", "milliseconds until the thread came to it")
+DJANGO_ASYNC_THREAD_SENSITIVE: Final = _name(
+    "django.async.thread_sensitive", "whether it had to be the one thread of the request, or of the process"
+)
+DJANGO_ASYNC_HELD_BY: Final = _name("django.async.held_by", "the function that thread was busy with until then")
 DJANGO_SIGNAL_RECEIVER: Final = _name(
     "django.signal.receiver", "dotted name of the receiver; on a query or publish: the innermost one that made it"
 )
@@ -495,6 +504,7 @@ ON_ROOTS: Final = (
     *(CLEW_DB_QUERY_COUNT, CLEW_DB_DURATION_MS, CLEW_DB_ROWS, CLEW_DB_CONNECTIONS_OPENED, CLEW_DB_ALIAS_QUERY_COUNT),
     *(CLEW_DB_ALIAS_DURATION_MS, CLEW_CACHE_COUNT, CLEW_CACHE_DURATION_MS, CLEW_CACHE_HITS, CLEW_CACHE_MISSES),
     *(CLEW_CACHE_ERRORS, CLEW_SIGNAL_RECEIVER_COUNT, CLEW_SIGNAL_DURATION_MS),
+    *(CLEW_ASYNC_HOP_COUNT, CLEW_ASYNC_WAIT_MS),
     *(CLEW_EXTERNAL_COUNT, CLEW_EXTERNAL_DURATION_MS, CLEW_EXTERNAL_SYSTEM_COUNT, CLEW_EXTERNAL_SYSTEM_DURATION_MS),
     *(CLEW_FINDINGS, CLEW_FINDING_ANY, CLEW_FINDING_COUNT, CLEW_SPANS_DROPPED),
 )

@@ -51,6 +51,7 @@ class Settings:
     resolve_threshold_ms: float = _doc(1.0, "URL resolving this long (milliseconds) is a span")
     block_threshold_ms: float = _doc(1.0, "a template block this long (milliseconds) is a span")
     receiver_threshold_ms: float = _doc(1.0, "a signal's receiver this long (milliseconds) is a span")
+    async_wait_threshold_ms: float = _doc(1.0, "a coroutine's wait for a thread this long (milliseconds) is a span")
     template_load_threshold_ms: float = _doc(5.0, "loading and compiling a template for this long (ms) is a span")
     max_spans_per_trace: int = _doc(2000, "clew's spans of one request or task; more are counted, not recorded")
     max_spans_per_parent: int = _doc(
@@ -85,6 +86,12 @@ class Settings:
     io_in_transaction_threshold_ms: float = _doc(
         50.0, "a call to a cache or broker this long (milliseconds) is worth a finding inside a transaction"
     )
+    thread_wait_threshold_ms: float = _doc(
+        100.0, "a request that waited this long (milliseconds) for threads that were busy; 0: never"
+    )
+    blocking_on_loop_threshold_ms: float = _doc(
+        100.0, "code that keeps an event loop this long (milliseconds) is worth a finding; 0: never, nothing is watched"
+    )
     memory_growth_threshold_mb: float = _doc(
         64.0, "a worker's child that has steadily grown by this much (MiB) has a leak; 0: never"
     )
@@ -114,7 +121,9 @@ class Settings:
     django_session: bool = _doc(True, "seam django.session: what sessions cost")
     django_access: bool = _doc(True, "seam django.access: what kept a view from running")
     django_signals: bool = _doc(True, "seam django.signals: receivers of signals")
-    django_async_bridge: bool = _doc(True, "seam django.async_bridge: the line that awaited a query")
+    django_async_bridge: bool = _doc(
+        True, "seam django.async_bridge: waits for threads, and the line that awaited a query"
+    )
     django_cache: bool = _doc(True, "seam django.cache: what is asked of caches, hit or miss")
     django_database: bool = _doc(True, "seam django.database: queries")
     django_transaction: bool = _doc(True, "seam django.transaction: transactions, savepoints, on_commit hooks")

@@ -111,8 +111,11 @@ _STEADY = {
     "resolve_threshold_ms": _NEVER,
     "block_threshold_ms": _NEVER,
     "receiver_threshold_ms": _NEVER,
+    "async_wait_threshold_ms": _NEVER,
     "template_load_threshold_ms": _NEVER,
     "slow_query_threshold_ms": 0,
+    "thread_wait_threshold_ms": 0,
+    "blocking_on_loop_threshold_ms": 0,
 }
 
 

@@ -20,6 +20,8 @@ urlpatterns = [
     path("stream-broken/", views.stream_broken),
     path("exit/", views.leave),
     path("slow/", views.slow),
+    path("ablocks/", views.ablocks),
+    path("awaits/", views.awaits),
     path("template-response/", views.template_response),
     path("baggage/", views.tenant_in_baggage),
     path("inner/", include(inner)),

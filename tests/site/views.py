@@ -1,7 +1,9 @@
 import asyncio
 import functools
 import threading
+import time
 
+from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.views import View
@@ -97,6 +99,20 @@ async def astream(request):
 
 def leave(request):
     raise SystemExit(3)
+
+
+async def ablocks(request):
+    time.sleep(0.5)
+    return HttpResponse("blocked")
+
+
+def takes_long():
+    time.sleep(0.3)
+
+
+async def awaits(request):
+    await asyncio.gather(sync_to_async(takes_long)(), sync_to_async(int)())
+    return HttpResponse("waited")
 
 
 async def slow(request):

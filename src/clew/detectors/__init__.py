@@ -29,6 +29,8 @@ DETECTORS = (
     "memory_growth",
     "call_in_loop",
     "repeated_call",
+    "thread_wait",
+    "blocking_on_loop",
     "cache_get_in_loop",
     "hot_cache_key",
     "oversized_cache_value",

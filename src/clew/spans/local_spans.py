@@ -6,7 +6,7 @@ costs a hundredth of a microsecond to read; nothing in it crosses a process.
 
 from __future__ import annotations
 
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar, Token
 from typing import Any
 
 
@@ -40,6 +40,11 @@ class LocalSpans:
 _current: ContextVar[LocalSpans | None] = ContextVar("clew_local_spans", default=None)
 
 current = _current.get
+
+
+def in_context(context: Context) -> LocalSpans | None:
+    """The one that is current in a context, which may be another thread's."""
+    return context.get(_current)
 
 
 def enter(local: LocalSpans | None) -> Token[LocalSpans | None]:
