@@ -33,7 +33,17 @@ _ARGUMENT = re.compile(
     rf"""|\bACL SETUSER {_WORD} {_ANY}>|\bchpasswd <<< {_WORD}:|\b(?:sqlplus|sqlldr|expdp|impdp) [\w$]{{1,30}}/"""
     rf"""|\b(?:cx_Oracle|oracledb)\.connect\(["'][\w$]{{1,30}}/)(?!["']?\[redacted)["']?[^\s"'|;,\]]{{3,200}}"""
 )
-_SIGNS = ("vault l", "obscure ", "rabbitmqctl", "requirepass", "/user:", "net user", "/p:", "SETUSER", "<<<")
+_SIGNS: tuple[str, ...] = (
+    "vault l",
+    "obscure ",
+    "rabbitmqctl",
+    "requirepass",
+    "/user:",
+    "net user",
+    "/p:",
+    "SETUSER",
+    "<<<",
+)
 _SIGNS += ("sqlplus", "sqlldr", "expdp", "impdp", ".connect(")
 _PIPED = re.compile(
     r"""(\becho (?:-n )?)(?!\[redacted)[^\n|]{1,200}"""
