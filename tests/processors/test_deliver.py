@@ -11,6 +11,7 @@ import time
 from collections import Counter
 
 import pytest
+import urllib3
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -168,6 +169,19 @@ def test_nobody_there_and_somebody_who_says_nothing(delivering, reader, caplog, 
         site.processor.losses.report()
     assert counted(reader) == {reason: 3}
     assert any(REASONS[reason][1] in line for line in lines(caplog))
+
+
+def test_a_site_that_forbids_connections_makes_the_collector_unreachable(delivering, reader, monkeypatch):
+    def forbidden(self):
+        raise urllib3.exceptions.HTTPError("Request to local address 127.0.0.1 blocked")
+
+    with http_collector() as collector:
+        site = delivering(collector, "http", OTEL_EXPORTER_OTLP_TIMEOUT="1")
+        monkeypatch.setattr(urllib3.connection.HTTPConnection, "_new_conn", forbidden)
+        site.end(3)
+        assert site.flush() is False
+        site.processor.losses.report()
+    assert counted(reader) == {"unreachable": 3}
 
 
 def test_a_flush_returns_in_time_and_does_not_lose_what_is_under_way(delivering, reader):

@@ -76,11 +76,9 @@ def _session(answer: Answer) -> Any:
         def send(self, request: Any, **kwargs: Any) -> Any:
             try:
                 response = super().send(request, **kwargs)
-            except requests.exceptions.ReadTimeout:
-                answer.reason = "timeout"
-                raise
-            except requests.exceptions.RequestException as error:
-                is_slow = "Read timed out" in str(error)
+            except Exception as error:
+                # Not only of requests: a site that forbids connections (pretix) raises what it likes below it.
+                is_slow = isinstance(error, requests.exceptions.ReadTimeout) or "Read timed out" in str(error)
                 answer.reason = "timeout" if is_slow else "unreachable"
                 raise
             answer.of_status(response.status_code)
