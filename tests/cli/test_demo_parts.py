@@ -270,6 +270,11 @@ def test_every_finding_has_a_page():
         "oversized_cache_value",
         "cache_stampede",
         "session_saved_on_every_request",
+        # of event loops and of other services
+        "thread_wait",
+        "blocking_on_loop",
+        "call_in_loop",
+        "repeated_call",
     }
 
 

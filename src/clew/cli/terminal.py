@@ -58,10 +58,11 @@ class Glyphs:
     bar: str = "━"
     bar_left: str = "╸"
     bar_right: str = "╺"
+    reason: str = "⇒"
 
 
 _UNICODE = Glyphs()
-_ASCII = Glyphs("|- ", "`- ", "|  ", "-", "->", "x", "!", "x", ", ", "...", "us", "=", "=", "=")
+_ASCII = Glyphs("|- ", "`- ", "|  ", "-", "->", "x", "!", "x", ", ", "...", "us", "=", "=", "=", "=>")
 
 
 @dataclass(frozen=True, slots=True)

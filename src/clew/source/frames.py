@@ -44,7 +44,7 @@ FIRST_END: Final = VIEW
 
 _MAX_KNOWN = 20_000
 _CLEW = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_DEMO_MODULE = "clew.cli.demo_site"
+DEMO_MODULE = "clew.cli.demo_site"
 _DEMO = os.path.join(_CLEW, "cli", "demo_site") + os.sep
 _INTERACTIVE = ("<stdin>", "<console>", "<ipython-input")
 HANDLERS, _DATABASE = "django.core.handlers.base", "django.db.backends.base.base"
@@ -179,7 +179,7 @@ def forget() -> None:
 def _kind(path: str, function: str, space: dict[str, Any]) -> int:
     module = space.get("__name__")
     if type(module) is str:
-        if module.startswith("clew.") and not module.startswith(_DEMO_MODULE):
+        if module.startswith("clew.") and not module.startswith(DEMO_MODULE):
             return OURS
         found = _BY_FUNCTION.get((module, function), _BY_MODULE.get(module))
         if found is not None:

@@ -38,7 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ending.add_argument("--once", action="store_true", help="show the traces and end (the default)")
     ending.add_argument("--keep", action="store_true", help="then leave the site running, until Ctrl-C")
     parser.add_argument("--all", action="store_true", help="show every request as a tree, not only the form post")
-    parser.add_argument(
+    pages = parser.add_mutually_exclusive_group()
+    pages.add_argument(
+        "--stories", action="store_true", help="instead, ask questions as they come up; each trace answers one"
+    )
+    pages.add_argument(
         "--findings",
         action="store_true",
         help="instead, visit a page for each mistake that clew finds; show where each is and how to mend it",

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 from clew.cli.demo.mistakes import MISTAKES, Mistake
 from clew.cli.demo.processes import DemoError
@@ -31,6 +32,7 @@ class Step:
         trace_id: 32 hex digits; "" if the site did not say.
         about: what it is for.
         mistake: what is wrong with the page, on purpose.
+        story: the question that its trace answers.
     """
 
     method: str
@@ -39,6 +41,7 @@ class Step:
     trace_id: str
     about: str = ""
     mistake: Mistake | None = None
+    story: Any = None
 
 
 class Browser:
@@ -105,13 +108,13 @@ def visit(url: str) -> Iterator[Step]:
     """
     browser = Browser(url)
     order = {"customer": "1", "thread": "gold", "metres": "300"}
-    yield _expect(browser.get("/accounts/login/"), 200, "the login page")
-    yield _expect(browser.post("/accounts/login/", username=USER, password=PASSWORD), 302, "the login")
-    yield _expect(browser.get("/orders/"), 200, "a page with a form")
-    yield _expect(browser.post("/orders/new/", **order), 302, "the form, which sends a task")
-    yield _expect(browser.get("/closed/"), 503, "a page that a middleware answers")
-    yield _expect(browser.get("/rates/"), 200, "an async view")
-    yield _expect(browser.get("/broken/"), 500, "an error")
+    yield expect(browser.get("/accounts/login/"), 200, "the login page")
+    yield expect(browser.post("/accounts/login/", username=USER, password=PASSWORD), 302, "the login")
+    yield expect(browser.get("/orders/"), 200, "a page with a form")
+    yield expect(browser.post("/orders/new/", **order), 302, "the form, which sends a task")
+    yield expect(browser.get("/closed/"), 503, "a page that a middleware answers")
+    yield expect(browser.get("/rates/"), 200, "an async view")
+    yield expect(browser.get("/broken/"), 500, "an error")
 
 
 def visit_mistakes(url: str) -> Iterator[Step]:
@@ -124,13 +127,18 @@ def visit_mistakes(url: str) -> Iterator[Step]:
         DemoError: a page fails, which none should: the mistakes are of the kind that goes unnoticed.
     """
     browser = Browser(url)
-    _expect(browser.get("/"), 200, "the home page")
+    expect(browser.get("/"), 200, "the home page")
     for mistake in MISTAKES:
         step = browser.get(mistake.path) if mistake.method == "GET" else browser.post(mistake.path)
-        yield dataclasses.replace(_expect(step, 200, mistake.title), mistake=mistake)
+        yield dataclasses.replace(expect(step, 200, mistake.title), mistake=mistake)
 
 
-def _expect(step: Step, status: int, about: str) -> Step:
+def expect(step: Step, status: int, about: str) -> Step:
+    """The step, if the page has answered as it should.
+
+    Raises:
+        DemoError: it has not.
+    """
     if step.status != status:
         raise DemoError(f"{step.method} {step.path} ({about}) answered {step.status}, expected {status}")
     return dataclasses.replace(step, about=about)

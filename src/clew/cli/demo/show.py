@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from clew.cli.view.span_record import SpanRecord
 from clew.cli.view.tree import format_trace
 
 _PAGES = "clew/cli/demo_site/mistakes"
+_WIDE = 500
 _JAEGER = "http://localhost:16686"
 
 
@@ -78,6 +80,29 @@ class Show:
             self._line(_finding_row(self._out, step, what))
         return [step.mistake.finding for step, what in found.items() if step.mistake and not what]
 
+    def stories(self, story: Sequence[tuple[Step, list[SpanRecord]]]) -> list[str]:
+        """Each question with the trace that answers it, and the answer.
+
+        Args:
+            story: each step with its spans; those that follow each other may be of one question.
+
+        Returns:
+            What no trace says, in words.
+        """
+        absent = []
+        for told, asked in itertools.groupby(story, key=lambda each: each[0].story):
+            traces = [records for _, records in asked]
+            found = next((each for each in traces if _says(each, told.says)), None)
+            self._heading(told.question)
+            self.tree(found or traces[0])
+            mark = self._out.glyphs.reason
+            for line in self._out.wrap(told.answer, self._out.width - len(mark) - 1, 5):
+                self._line([(f"{mark} ", "fix"), (line, "bold")])
+                mark = " " * len(mark)
+            if found is None:
+                absent.append(f"no trace says {' and '.join(told.says)}, which answers: {told.question}")
+        return absent
+
     def tree(self, records: Sequence[SpanRecord], known: dict[str, dict[str, str]] | None = None) -> None:
         """Spans as a tree."""
         screen = self._out
@@ -95,6 +120,7 @@ class Show:
             self._line([(f"  {'sent on to':18}", "dim"), (forwarded, "link"), (": look for demo-web there", "")])
         for what, how, aside in (
             ("what clew finds", "clew demo --findings", "a page for each mistake, its line, and how to mend it"),
+            ("what it answers", "clew demo --stories", "why a view never ran, a login fails, a page is slow"),
             ("in Jaeger", "docker compose up --build", f"in clew's repository; then {_JAEGER}"),
             ("in a running one", "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 clew demo --keep", ""),
             ("by hand", "clew demo --keep", "click through the site; each trace appears here"),
@@ -115,6 +141,11 @@ class Show:
 
     def _line(self, segments: Sequence[Segment]) -> None:
         print(self._out.paint(self._out.clip(segments)), flush=True)
+
+
+def _says(records: Sequence[SpanRecord], words: Sequence[str]) -> bool:
+    text = "\n".join(format_trace(records, color=False, width=_WIDE, ascii_only=True))
+    return all(word in text for word in words)
 
 
 def _found(step: Step, records: Sequence[SpanRecord]) -> list[dict[str, Any]]:

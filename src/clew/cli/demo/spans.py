@@ -86,7 +86,7 @@ def missing(step: Step, records: Sequence[SpanRecord]) -> Iterator[str]:
         return
     if not _find(records, "SERVER", WEB, step.method):
         yield f"{step.method} {step.path}: the request's span from {WEB}"
-    if (step.method, step.path) == FORM:
+    if (step.method, step.path) == FORM and step.story is None:
         yield from _missing_task(records, _INVOICE, WEB)
         yield from _missing_task(records, _WAREHOUSE, WORKER)
         yield from _missing_clew(records)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path, re_path
 
-from clew.cli.demo_site import views
+from clew.cli.demo_site import stories, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -20,6 +20,8 @@ urlpatterns = [
     path("closed/", views.never, name="closed"),
     path("rates/", views.rates, name="rates"),
     path("broken/", views.broken, name="broken"),
+    path("stories/shelves/", stories.shelves, name="shelves"),
+    path("stories/popular/", stories.popular, name="popular"),
     path("mistakes/", include("clew.cli.demo_site.mistakes.urls")),
     # Without a slash, as probes ask for it.
     path("healthz", views.healthz, name="healthz"),

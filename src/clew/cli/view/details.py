@@ -75,16 +75,24 @@ def _queries(value: Any) -> str:
     return f"{value} {'query' if value == 1 else 'queries'}"
 
 
-# In the order of use to a reader: what does not fit on the line is left out from the end.
-_RULES: tuple[tuple[str, Callable[[Any], str]], ...] = (
-    ("django.view.reached", lambda value: "view not reached" if value is False else ""),
+# Why a request, or a login, went another way than it should: a line of its own, since it is the answer.
+_REASONS: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("django.response.short_circuited_by", _by("answered")),
     ("django.response.raised_by", _by("raised")),
     ("django.view.denied_by", _by("denied")),
     ("django.view.denied_reason", str),
+    ("django.auth.reason", str),
+    ("websocket.rejected_by", _by("rejected")),
+    ("websocket.close.reason", str),
+)
+# In the order of use to a reader: what does not fit on the line is left out from the end.
+_RULES: tuple[tuple[str, Callable[[Any], str]], ...] = (
+    ("django.view.reached", lambda value: "view not reached" if value is False else ""),
     ("django.request.cancelled", _when_true("client went away")),
     ("clew.cancelled", _when_true("cancelled")),
     ("django.auth.outcome", str),
+    ("websocket.outcome", _unless("failed")),
+    ("websocket.close.code", "closed {}".format),
     ("django.auth.permission", str),
     ("django.auth.granted", lambda value: "granted" if value else "not granted"),
     ("django.auth.query_count", lambda value: _queries(value) if value else ""),
@@ -174,6 +182,7 @@ def note_lines(node: Node, terminal: Terminal, width: int) -> Iterator[list[Segm
         terminal: makes the text safe.
         width: columns a line may take.
     """
+    yield from _reason_lines(node.record.attributes, terminal, width)
     yield from _error_lines(node, terminal, width)
     for name, _, attributes in node.record.events:
         if name.startswith(_FINDING):
@@ -203,6 +212,17 @@ def findings_of_root(record: SpanRecord) -> int:
     kinds = record.attributes.get("clew.findings")
     counts = [record.attributes.get(f"clew.{kind}.count", 1) for kind in kinds] if isinstance(kinds, tuple) else []
     return sum(count for count in counts if isinstance(count, int))
+
+
+def _reason_lines(attributes: dict[str, Any], terminal: Terminal, width: int) -> Iterator[list[Segment]]:
+    by = attributes.get("django.response.short_circuited_by")
+    said = [(key, word(attributes[key])) for key, word in _REASONS if key in attributes]
+    # The CSRF check's middleware is both.
+    text = ": ".join(word for key, word in said if key != "django.view.denied_by" or attributes[key] != by)
+    mark = f"{terminal.glyphs.reason} "
+    for line in terminal.wrap(terminal.clean(text), width - cells(mark), 5) if text else ():
+        yield [(mark + line, "fix")]
+        mark = "  "
 
 
 def _error_lines(node: Node, terminal: Terminal, width: int) -> Iterator[list[Segment]]:

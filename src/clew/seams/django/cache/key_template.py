@@ -13,7 +13,7 @@ from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 from clew.engine import isolation
-from clew.source.frames import THREAD, kind_of
+from clew.source.frames import DEMO_MODULE, THREAD, kind_of
 from clew.source.stack import awaiting_frames
 
 # Whoever asks a cache is further out than these.
@@ -49,7 +49,7 @@ def asking_frame(frame: FrameType | None) -> FrameType | None:
 
 def _is_between(frame: FrameType) -> bool:
     module = frame.f_globals.get("__name__", "")
-    return type(module) is not str or module.startswith(_BETWEEN)
+    return type(module) is not str or (module.startswith(_BETWEEN) and not module.startswith(DEMO_MODULE))
 
 
 def key_template(key: Any, frame: FrameType | None) -> str:
