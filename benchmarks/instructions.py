@@ -128,7 +128,7 @@ class Counting:
         contender, _, rate = name.partition("@")
         from contenders import registry
 
-        place = f"{self.folder}/{spec}.{'.'.join(requests)}"
+        place = f"{self.folder}/{spec}.{next(iter(requests))}"
         shutil.copy(f"{self.folder}/seed.sqlite3", f"{place}.sqlite3")
         settings = {key: value for endpoint in requests for key, value in ENVIRONMENT.get(endpoint, {}).items()}
         env = {

@@ -14,7 +14,7 @@ from django.urls import path
 from opentelemetry import context as otel_context
 from opentelemetry import trace as otel
 
-from clew.spans.folded_run import FoldedRun
+from clew.spans.folded_run import RunCursor
 from clew.testing import tracing
 
 COUNT, QUERIES = "clew.folded.count", "django.template.query_count"
@@ -183,7 +183,7 @@ def test_what_is_rendered_again_in_one_that_is_a_span_is_counted_there(trace):
 def test_what_is_said_on_the_current_span_is_said_on_the_run(trace):
     def say():
         span = otel.get_current_span()
-        assert (type(span), span.name, span.is_recording()) == (FoldedRun, "template outer", True)
+        assert (type(span), span.name, span.is_recording()) == (RunCursor, "template outer", True)
         span.set_attribute("mine", 1)
         span.add_event("seen")
 
@@ -244,3 +244,83 @@ def test_an_open_run_that_outlives_its_context(trace):
     run.set_attribute("late", 1)
     assert run.get_span_context().is_valid
     assert not any("late" in span.attributes for span in trace.spans)
+
+
+def test_what_is_said_between_two_runs_is_said_on_the_page(trace):
+    said = "{{ early }}"
+    act = Said(3, lambda: otel.get_current_span().set_attribute("mine", 1))
+    render(
+        pages={**PAGES, "page": "{% for each in rows %}{% include 'outer' %}" + said + "{% endfor %}", "outer": "-"},
+        early=act,
+    )
+    assert trace.named("template page").attributes["mine"] == 1
+    assert tree(trace) == "root\n  template page\n    template outer count=6"
+
+
+@pytest.mark.django_db
+def test_queries_of_a_page_between_its_runs_and_in_them():
+    """The same query of a loop's page and, now and then, of what it includes: each below its own span."""
+    asked = itertools.count()
+
+    def query():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+
+    class Sometimes:
+        def __str__(self):
+            return query() or "" if next(asked) % 10 == 5 else ""
+
+    class Always:
+        def __str__(self):
+            return query() or ""
+
+    pages = {
+        "page": "{% for each in rows %}{% include 'part' %}{{ always }}{% endfor %}",
+        "part": "-{{ sometimes }}",
+    }
+
+    def view(request):
+        said = {"rows": range(30), "always": Always(), "sometimes": Sometimes()}
+        return HttpResponse(engine(pages).get_template("page").render(Context(said)))
+
+    urls = type("urls", (), {"urlpatterns": [path("", view)]})
+    with tracing() as trace, override_settings(ROOT_URLCONF=urls, MIDDLEWARE=[]):
+        assert Client().get("/").content == b"-" * 30
+    page = trace.named("template page")
+    queries = [span for span in trace.spans if span.name == "SELECT"]
+    parts = [span for span in trace.spans if span.name == "template part"]
+    below = [span.attributes.get(COUNT, 1) for span in queries if span.parent.span_id == page.context.span_id]
+    assert sum(below) == 30
+    assert sum(span.attributes.get(QUERIES, 0) for span in parts) == 3
+    assert sum(span.attributes.get(COUNT, 1) for span in queries) == 33
+    assert sum(span.attributes.get(COUNT, 1) for span in parts) == 30
+
+
+def test_two_threads_below_one_template(trace):
+    """One of them is counted, the other makes spans; no run is lost, and nothing is current afterwards."""
+    inner = engine().get_template("inner")
+
+    def work(context):
+        token = otel_context.attach(context)
+        for _ in range(100):
+            inner.render(Context({"late": "x"}))
+        otel_context.detach(token)
+
+    def meanwhile():
+        context = otel_context.get_current()
+        threads = [threading.Thread(target=work, args=(context,)) for _ in range(2)]
+        for each in threads:
+            each.start()
+        for _ in range(100):
+            inner.render(Context())
+        for each in threads:
+            each.join()
+        assert otel_context.get_current() is context or otel.get_current_span().name == "template page"
+
+    render(
+        rows=6,
+        pages={"page": "{% for each in rows %}{% include 'inner' %}{% endfor %}{{ early }}", "inner": "-{{ late }}"},
+        early=Said(1, meanwhile),
+    )
+    counted = sum(span.attributes.get(COUNT, 1) for span in trace.spans if span.name == "template inner")
+    assert counted == 306

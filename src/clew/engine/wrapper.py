@@ -19,17 +19,12 @@ from types import FunctionType
 from typing import Any
 
 from clew.engine import isolation, wrapper_source
-from clew.engine.wrapper_source import Call, Plan, UnknownParameterError
+from clew.engine.wrapper_source import Call, Plan, UnknownParameterError, close_span
 from clew.engine.wrapper_steps import follow, follow_async
 
 Hook = Callable[..., Any]
 _MAX_GENERIC = 20
 _STEPPED = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
-
-
-def close_span(opened: Any, error: BaseException | None) -> None:
-    """What most seams do at the end: close the span that `open` gave."""
-    opened.close(error)
 
 
 class Around:
@@ -135,4 +130,4 @@ def _place(original: Any) -> str:
     return f"{getattr(original, '__module__', '')}.{getattr(original, '__qualname__', type(original).__name__)}"
 
 
-__all__ = ["Around", "UnknownParameterError", "close_span"]
+__all__ = ["Around", "UnknownParameterError"]

@@ -21,7 +21,14 @@ SPECIAL = {
     "original": "_clew_original",
     "state": "_clew_state",
 }
+_HIDDEN = "__traceback_hide__ = True"
+_RETRACE = "_clew_retrace(_clew_error, _clew_error.__traceback__.tb_next)"
 _VARARGS, _VARKEYWORDS = inspect.CO_VARARGS, inspect.CO_VARKEYWORDS
+
+
+def close_span(opened: Any, error: BaseException | None) -> None:
+    """What most seams do at the end: close the span that `open` gave."""
+    opened.close(error)
 
 
 class UnknownParameterError(AttributeError):
@@ -117,6 +124,11 @@ class Call:
             if index == 0 and not self.first:
                 self.first = name
 
+    @property
+    def called(self) -> str:
+        """The call of the original."""
+        return f"{'await ' if self.kind == 'async' else ''}_clew_original({self.passed})"
+
     def given(self, hook: Callable[..., Any]) -> str:
         """The arguments a hook is called with.
 
@@ -178,7 +190,9 @@ def text(plan: Plan, call: Call) -> str:
 
 
 def _body(plan: Plan, call: Call) -> Iterator[str]:
-    yield "__traceback_hide__ = True"
+    is_followed = "generator" in call.kind
+    if is_followed:
+        yield _HIDDEN
     if plan.instead is not None:
         yield from _guarded(
             f"_clew_result = _clew_instead({call.given(plan.instead)})", "_clew_result = NotImplemented"
@@ -190,22 +204,22 @@ def _body(plan: Plan, call: Call) -> Iterator[str]:
             yield from opening
         else:
             yield "_clew_state = _clew_current()"
-            yield from _when("_clew_state is None or _clew_state.is_recording", opening)
-            yield "else: _clew_opened = None"
+            yield from _when("_clew_state is not None and not _clew_state.is_recording", _untold(call))
+            yield from _when("else" if is_followed else "", opening)
     is_open = "_clew_opened is not None" if plan.open is not None else ""
     for name, hook in plan.change.items():
         yield from _when(is_open, _guarded(f"{_target(call, name)} = _clew_change_{name}({call.given(hook)})"))
-    if "generator" in call.kind:
+    if is_followed:
         yield from _followed(plan, call)
         return
-    called = f"{'await ' if call.kind == 'async' else ''}_clew_original({call.passed})"
     yield "try:"
-    yield f"    _clew_result = {called}"
+    yield f"    _clew_result = {call.called}"
     yield "except BaseException as _clew_error:"
+    yield f"    {_HIDDEN}"
     yield "    _clew_result = None"
     after_error = [plan.note if wants(plan.note, "error") else None, plan.close]
     yield from (f"    {line}" for line in _when(is_open, _ending(plan, call, after_error)))
-    yield "    _clew_retrace(_clew_error, _clew_error.__traceback__.tb_next)"
+    yield f"    {_RETRACE}"
     yield "    raise"
     if wants(plan.note, "error") or wants(plan.close, "error"):
         yield "_clew_error = None"
@@ -217,8 +231,23 @@ def _body(plan: Plan, call: Call) -> Iterator[str]:
 
 def _ending(plan: Plan, call: Call, hooks: list[Any]) -> Iterator[str]:
     for name, hook in (("note", plan.note), ("close", plan.close)):
-        if hook is not None and hook in hooks:
+        if hook is close_span and hook in hooks:
+            yield from _guarded("_clew_opened.close(_clew_error)")  # without its call
+        elif hook is not None and hook in hooks:
             yield from _guarded(f"_clew_{name}({call.given(hook)})")
+
+
+def _untold(call: Call) -> Iterator[str]:
+    """Of a request or task that is not recorded: the application's own call, and no more."""
+    if "generator" in call.kind:
+        yield "_clew_opened = None"
+        return
+    yield "try:"
+    yield f"    return {call.called}"
+    yield "except BaseException as _clew_error:"
+    yield f"    {_HIDDEN}"
+    yield f"    {_RETRACE}"
+    yield "    raise"
 
 
 def _followed(plan: Plan, call: Call) -> Iterator[str]:
@@ -267,7 +296,7 @@ def _guarded(line: str, otherwise: str = "") -> Iterator[str]:
 def _when(condition: str, lines: Iterator[str]) -> Iterator[str]:
     body = list(lines)
     if condition and body:
-        yield f"if {condition}:"
+        yield "else:" if condition == "else" else f"if {condition}:"
     indent = "    " if condition else ""
     for line in body:
         yield f"{indent}{line}"

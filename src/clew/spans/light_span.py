@@ -125,9 +125,9 @@ class LightSpan(Span):
         self.end_time: int | None = None
         self.folds: dict[Any, LightSpan] | None = None
         self.folded: Folded | None = None
-        # Further runs of what it stands for, and of what is folded in it (`folded_run`).
+        # Further runs of what it stands for, and the cursor of those of what is folded in it (`folded_run`).
         self.run: Any = None
-        self.runs: dict[int, Any] | None = None
+        self.runs: Any = None
         # `children` counts what asked for its context; `error_below` is the id of the exception a span below it
         # ended with, where no LocalTrace knows; `is_touched`: the application wrote on it, so it is kept.
         self.children = self.error_below = 0

@@ -30,7 +30,7 @@ from clew.engine import forks, isolation
 from clew.engine.redaction.exception_event import CANCELLED, described, error_description, type_name
 from clew.spans import local_spans
 from clew.spans.current import SUPPRESS, attach, detach, get_current
-from clew.spans.folded_run import FoldedRun
+from clew.spans.folded_run import RunCursor
 from clew.spans.identity import StaticAttributes, TraceIdentity
 from clew.spans.light_span import LightSpan
 from clew.spans.pipeline import Pipeline
@@ -159,7 +159,7 @@ class Scope:
         """
         context = get_current()
         parent: Any = context.get(_SPAN_KEY)
-        if type(parent) is FoldedRun:
+        if type(parent) is RunCursor:
             parent = parent.resolve()
         elif type(parent) is not LightSpan:
             parent = get_current_span(context)
@@ -199,7 +199,7 @@ class Scope:
                 local.dropped += 1
                 return None
             local.spans_left -= 1
-        if type(parent) is FoldedRun:
+        if type(parent) is RunCursor:
             parent = parent.resolve()
         if not pipeline.allows_light_spans:
             held = attributes if static is None else {**static.mapping, **(attributes or {})}

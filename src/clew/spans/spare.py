@@ -14,6 +14,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 
 from clew.spans import folding, local_spans
 from clew.spans.current import attach, detach, get_current
+from clew.spans.folded_run import RunCursor
 from clew.spans.light_span import LightSpan
 from clew.spans.scope import Scope
 
@@ -43,7 +44,10 @@ class Spare:
     def fits(self, context: Context) -> bool:
         """Whether it may stand for what comes in this context."""
         parent = self.parent
-        return context is self.context and type(parent) is LightSpan and parent.end_time is None
+        if context is not self.context or type(parent) is not LightSpan or parent.end_time is not None:
+            return False
+        current: Any = context.get(_SPAN_KEY)
+        return type(current) is not RunCursor or current.is_at(parent)
 
     def enter(self) -> LightSpan | None:
         """Make it current; None where the limit of the trace is reached."""

@@ -17,7 +17,7 @@ from clew import attributes as names
 from clew.engine.redaction.exception_event import CANCELLED, type_name
 from clew.source.call_site import call_site
 from clew.spans import folding
-from clew.spans.folded_run import FoldedRun
+from clew.spans.folded_run import RunCursor
 from clew.spans.identity import StaticAttributes
 from clew.spans.light_span import LightSpan
 from clew.spans.scope import Scope
@@ -156,7 +156,7 @@ def _emit(
     if not is_told:
         return
     parent: Any = operation.context.get(_SPAN_KEY)
-    if type(parent) is FoldedRun:
+    if type(parent) is RunCursor:
         parent = parent.resolve()
     if type(parent) is not LightSpan:
         parent = get_current_span(operation.context)

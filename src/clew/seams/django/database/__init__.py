@@ -30,7 +30,7 @@ from clew.seams.django.transaction import queries as transaction_queries
 from clew.source import call_site
 from clew.spans import folding
 from clew.spans.current import SUPPRESS
-from clew.spans.folded_run import FoldedRun
+from clew.spans.folded_run import RunCursor
 from clew.spans.light_span import LightSpan
 from clew.spans.scope import Scope, outlived
 from clew.story import findings, local_trace
@@ -159,7 +159,7 @@ def _end(query: Query, cursor: Any, error: BaseException | None) -> None:
 
 def _emit(query: Query, error: BaseException | None) -> None:
     parent: Any = query.context.get(_SPAN_KEY)
-    if type(parent) is FoldedRun:
+    if type(parent) is RunCursor:
         parent = parent.resolve()
     is_light = type(parent) is LightSpan
     if not is_light:

@@ -17,6 +17,7 @@ from clew import attributes as names
 from clew.seams.django.transaction.queries import is_manual
 from clew.source.route import Route, route_from
 from clew.spans.current import get_current
+from clew.spans.folded_run import RunCursor
 from clew.spans.light_span import LightSpan
 from clew.story import transactions
 from clew.story.detector import watchers
@@ -42,6 +43,7 @@ class Recurring:
     __slots__ = (
         "_connection",
         "_context",
+        "_cursor",
         "_first",
         "_name",
         "_parent",
@@ -55,6 +57,8 @@ class Recurring:
     def __init__(self, query: Query, place: Place, first: LightSpan, parent: LightSpan, route: Route) -> None:
         self.query, self._first, self._parent, self._route = query, first, parent, route
         self._connection, self._context, self._place = query.connection, query.context, place
+        current = query.context.get(_SPAN_KEY)
+        self._cursor = current if type(current) is RunCursor else None
         self._queries = query.local.of_queries()
         self._name = query.connection.settings_dict.get("NAME")
         self._transaction = query.transaction
@@ -65,6 +69,7 @@ class Recurring:
         if (
             connection is not self._connection
             or get_current() is not self._context
+            or (self._cursor is not None and not self._cursor.is_at(parent))
             or self._first.above is not parent
             or parent.end_time is not None
             or not query.is_over
@@ -133,7 +138,9 @@ def remember(query: Query, sql: str, first: LightSpan, parent: LightSpan) -> Non
     queries, statement = query.local.queries, query.statement
     if queries is None or queries.written or not statement.is_select or statement.locks_rows or query.findings:
         return
-    if len(queries.known) >= _MAX_KNOWN or query.is_many or query.context.get(_SPAN_KEY) is not parent:
+    current = query.context.get(_SPAN_KEY)
+    is_below = current is parent or (type(current) is RunCursor and current.is_at(parent))
+    if len(queries.known) >= _MAX_KNOWN or query.is_many or not is_below:
         return
     if query.site is None or query.site.what:
         return  # told by whom a library works for, which is not on the way

@@ -18,7 +18,7 @@ from clew.seams.django.signals import failure
 from clew.seams.django.signals.naming import DISPATCHER, sender_name, signal_name
 from clew.spans import scope as spans
 from clew.spans.current import SUPPRESS, get_current
-from clew.spans.folded_run import FoldedRun
+from clew.spans.folded_run import RunCursor
 from clew.spans.scope import Scope, parent_in
 from clew.spans.spare import Spare
 from clew.story import local_trace
@@ -66,7 +66,7 @@ def spare_for(receiving: Receiving) -> Spare | None:
     if local is not None and local.spans_left <= 0:
         return None
     parent = parent_in(context)
-    if type(parent) is FoldedRun:
+    if type(parent) is RunCursor:
         parent = parent.resolve()
     return None if parent is None else Spare(SCOPE, UNNAMED, parent, context, {KEY: receiving})
 

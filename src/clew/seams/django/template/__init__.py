@@ -17,8 +17,7 @@ from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.seams.django.template import loading
 from clew.seams.django.template.facts import NAMELESS, Facts, KnownTemplates, plain
-from clew.spans import folded_run
-from clew.spans.folded_run import FoldedRun
+from clew.spans.folded_run import FoldedRun, RunCursor, begin, enlist
 from clew.spans.folding import close_folded
 from clew.spans.light_span import LightSpan
 from clew.spans.scope import OpenSpan, Scope
@@ -31,13 +30,38 @@ KNOWN = KnownTemplates("django")
 _SOME_PARENT = "template <parent>"
 
 
-# What is open around a template: a run of what is folded; or its span, its key, and how many queries there had been.
-_Rendering = FoldedRun | tuple[OpenSpan, Any, int]
+class _Rendering:
+    """The span that is open around a template.
+
+    Args:
+        span: open.
+        key: what equal ones fold by.
+    """
+
+    __slots__ = ("before", "key", "span")
+
+    def __init__(self, span: OpenSpan, key: Any) -> None:
+        self.span, self.key, self.before = span, key, _query_count()
+
+    def close(self, error: BaseException | None) -> None:
+        """It is rendered."""
+        span = self.span
+        _say_queries(self, span)
+        close_folded(span, span.above, self.key, error)
 
 
-def _open_template(template: Any, /, context: Any, state: LocalTrace | None) -> _Rendering | None:
-    role = "root" if getattr(context, "template", None) is None else "include"
-    run = folded_run.begin(template, role)
+def _say_queries(rendered: _Rendering | FoldedRun, span: OpenSpan) -> None:
+    """Say how many queries there were since it began."""
+    if ran := _query_count() - rendered.before:
+        span.note(names.DJANGO_TEMPLATE_QUERY_COUNT, ran)
+
+
+def _open_template(template: Any, /, context: Any, state: LocalTrace | None) -> _Rendering | FoldedRun | None:
+    try:
+        role = "root" if context.template is None else "include"
+    except AttributeError:
+        role = "root"
+    run = begin(template, role)
     if run is not None:
         run.before = 0 if state is None or state.queries is None else state.queries.count
         return run
@@ -46,50 +70,36 @@ def _open_template(template: Any, /, context: Any, state: LocalTrace | None) -> 
     return _rendering(template, role, KNOWN.facts(getattr(template, "name", None), file))
 
 
-def _open_partial(partial: Any, /, context: Any) -> _Rendering | None:
+def _open_partial(partial: Any, /, context: Any) -> _Rendering | FoldedRun | None:
     origin, role = partial.origin, "root" if getattr(context, "template", None) is None else "include"
     name = f"{plain(origin.template_name) or NAMELESS}#{partial.name}"
     return _rendering(partial, role, KNOWN.facts(name, origin.name))
 
 
-def _rendering(template: Any, role: str, facts: Facts) -> _Rendering | None:
+def _rendering(template: Any, role: str, facts: Facts) -> _Rendering | FoldedRun | None:
     attributes, own_key = facts.roles[role]
     group = facts.groups[role]
     key: Any = group if group is not None and _is_part() else own_key
-    run = folded_run.enlist(template, role, key, attributes, facts.span_name)
+    run = enlist(template, role, key, attributes, facts.span_name)
     if run is not None:
-        run.before = _query_count()
+        run.before, run.say = _query_count(), _say_queries
         return run
     span = SCOPE.open(facts.span_name, static=attributes)
     if span is None:
         return None
     loading.tell(template, span.note)
-    return span, key, _query_count()
+    return _Rendering(span, key)
 
 
 def _is_part() -> bool:
     """Whether it is rendered in another template, and not a page."""
     above: Any = get_current_span()
-    return type(above) is FoldedRun or (type(above) is LightSpan and above.instrumentation_scope.name == SCOPE.name)
+    return type(above) is RunCursor or (type(above) is LightSpan and above.instrumentation_scope.name == SCOPE.name)
 
 
 def _query_count() -> int:
     local = local_trace.current()
     return 0 if local is None or local.queries is None else local.queries.count
-
-
-def _close_template(opened: _Rendering, error: BaseException | None) -> None:
-    if type(opened) is FoldedRun:
-        # Each query makes it a span.
-        if opened.span is not None and (ran := _query_count() - opened.before):
-            opened.span.note(names.DJANGO_TEMPLATE_QUERY_COUNT, ran)
-        opened.close(error)
-        return
-    span, key, before = opened  # type: ignore[misc]
-    ran = _query_count() - before
-    if ran:
-        span.note(names.DJANGO_TEMPLATE_QUERY_COUNT, ran)
-    close_folded(span, span.above, key, error)
 
 
 def _open_extends() -> OpenSpan | None:
@@ -147,8 +157,8 @@ _TEMPLATE = (
 SEAM = Seam(
     "django.template",
     patches=(
-        Patch(_BASE, "Template.render", _around(_open_template, _close_template)),
-        Patch(_BASE, "PartialTemplate.render", _around(_open_partial, _close_template), since="6.0"),
+        Patch(_BASE, "Template.render", _around(_open_template)),
+        Patch(_BASE, "PartialTemplate.render", _around(_open_partial), since="6.0"),
         Patch("django.template.loaders.base", "Loader.get_template", loading.patch(SCOPE, KNOWN)),
         Patch(_TAGS, "ExtendsNode.render", _around(_open_extends)),
         Patch(_TAGS, "ExtendsNode.get_parent", Around(note=_note_parent)),
