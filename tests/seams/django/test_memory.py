@@ -18,7 +18,10 @@ from tests.detectors import troubles
 
 DELTA = "process.memory.delta"
 MIB = 1 << 20
-pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="no /proc")
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="no /proc"),
+]
 
 
 def grow(request):
