@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import sys
@@ -13,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from clew.cli.demo.stories import STORIES
+from clew.cli.demo.processes import Interrupts
+from clew.cli.demo.runner import _Demo
+from clew.cli.demo.show import Show
+from clew.cli.demo.stories import STORIES, are_live_told
 from tests.cli.test_demo import WORKS_IN_THIS_TIME, launch, make_scratch
 
 PAGE = Path(__file__).parents[2] / "docs" / "stories.md"
@@ -25,6 +29,8 @@ VARYING = (
     (r" · auth/backends\.py:\d+$", ""),
     (r"  [\d.]+ ms in all", ""),
     (r"at:  .*/demo_site/", "at:  …/demo_site/"),
+    (r"\(trace [0-9a-f]+…\)", "(trace …)"),
+    (r"for [\d.]+ m?s, once", "for 1 s, once"),
     (r"cache_stampede: \d requests", "cache_stampede: 3 requests"),
 )
 
@@ -46,7 +52,16 @@ def page(printed):
     for story in STORIES:
         told = printed.partition(f"\n{story.question}\n")[2].splitlines()
         tree = told[1 : next(at for at, line in enumerate(told) if line.startswith("⇒"))]
-        lines += ["", f"## {story.question}", "", "```", *map(steady, tree), "```", "", story.answer]
+        lines += [
+            "",
+            f"## {story.question}",
+            "",
+            "```",
+            *(steady(line) for line in tree if not line.startswith("── trace")),
+            "```",
+            "",
+            story.answer,
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -57,6 +72,7 @@ def tell(folder, *more):
     return process.returncode, out, err
 
 
+@pytest.mark.skipif(not are_live_told(), reason="Channels or daphne is not installed")
 @pytest.mark.slow
 def test_each_story_is_told_as_the_page_shows_it(tmp_path):
     code, out, err = tell(tmp_path)
@@ -64,6 +80,15 @@ def test_each_story_is_told_as_the_page_shows_it(tmp_path):
     assert [story.question for story in STORIES if f"\n{story.question}\n" not in out] == []
     assert max(map(len, out.splitlines())) <= 100
     assert page(out) == PAGE.read_text()
+
+
+def test_without_channels_the_rest_is_told(monkeypatch, capsys):
+    monkeypatch.setattr("clew.cli.demo.runner.are_live_told", lambda: False)
+    show = Show()
+    with Interrupts() as interrupts:
+        demo = _Demo(argparse.Namespace(stories=True, broker=None), show, interrupts)
+        assert demo._start_live() == ""
+    assert "pip install channels daphne" in capsys.readouterr().err
 
 
 def test_stories_and_findings_are_two_runs():

@@ -54,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     web = processes.add_parser("web", help="only the site")
     web.add_argument("--host", default="127.0.0.1", help="where to listen (default: 127.0.0.1)")
     web.add_argument("--port", type=_port, default=8000, help="default: 8000")
+    live = processes.add_parser("live", help="only what needs an event loop (daphne, Channels)")
+    live.add_argument("--host", default="127.0.0.1", help="where to listen (default: 127.0.0.1)")
+    live.add_argument("--port", type=_port, default=0, help="default: a free one")
     processes.add_parser("worker", help="only the worker")
     processes.add_parser("beat", help="only beat, which sends a task every 30 s")
 

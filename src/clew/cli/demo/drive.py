@@ -33,6 +33,7 @@ class Step:
         about: what it is for.
         mistake: what is wrong with the page, on purpose.
         story: the question that its trace answers.
+        is_live: asked of the process with an event loop.
     """
 
     method: str
@@ -42,6 +43,7 @@ class Step:
     about: str = ""
     mistake: Mistake | None = None
     story: Any = None
+    is_live: bool = False
 
 
 class Browser:
@@ -52,7 +54,7 @@ class Browser:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         self._cookies = http.cookiejar.CookieJar()
         self._opener = urllib.request.build_opener(
             # A proxy of the environment cannot reach this machine's own address.
@@ -72,7 +74,7 @@ class Browser:
         return self._ask("POST", path, urllib.parse.urlencode(data).encode())
 
     def _ask(self, method: str, path: str, data: bytes | None) -> Step:
-        request = urllib.request.Request(self._url + path, data, method=method)
+        request = urllib.request.Request(self.url + path, data, method=method)
         try:
             with self._opener.open(request, timeout=_SECONDS) as answer:
                 page = answer.read().decode("utf-8", "replace")

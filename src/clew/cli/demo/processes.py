@@ -38,12 +38,13 @@ def command(name: str, host: str, port: int) -> list[str]:
     """What Python runs for a process.
 
     Args:
-        name: web, worker or beat.
+        name: web, live, worker or beat.
         host: where the site listens.
         port: on which port; 0 takes a free one.
     """
-    if name == "web":
-        return ["-m", "clew.cli.demo_site.serve", "--host", host, "--port", str(port)]
+    if name in ("web", "live"):
+        module = "clew.cli.demo_site.serve" if name == "web" else "clew.cli.demo_site.live"
+        return ["-m", module, "--host", host, "--port", str(port)]
     celery = ["-m", "celery", "-A", _APP, name, "-l", "INFO"]
     if name == "beat":
         return celery
@@ -78,7 +79,7 @@ class DemoProcess:
     """A process of the demo.
 
     Args:
-        name: web or worker.
+        name: web, live or worker.
         folder: gets its output.
         environment: its whole environment.
         interrupts: holds signals back while the process is asked how it is.

@@ -16,7 +16,7 @@ from clew.cli.demo.export import Outlet, endpoint, open_outlets, to_readable
 from clew.cli.demo.processes import DemoError, DemoProcess, Interrupts, stop_all
 from clew.cli.demo.show import Show
 from clew.cli.demo.spans import Inbox
-from clew.cli.demo.stories import visit_stories
+from clew.cli.demo.stories import NEEDED, are_live_told, visit_stories
 from clew.cli.view.receiver import Receiver, ReceiverError
 from clew.cli.view.span_record import SpanRecord
 from clew.cli.view.trace_buffer import TraceBuffer
@@ -24,9 +24,11 @@ from clew.cli.view.trace_buffer import TraceBuffer
 _WAIT_SECONDS = 20.0
 _LOOK_SECONDS = 0.1
 # The page of a story is the same on every machine: what is a span only where it takes long is none.
+_LATE = ("RESOLVE", "BLOCK", "RECEIVER", "TEMPLATE_LOAD", "ASYNC_WAIT", "THREAD_WAIT")
 _STEADY = {
     "CLEW_MIDDLEWARE_THRESHOLD_US": "100000000",
-    **{f"CLEW_{each}_THRESHOLD_MS": "100000" for each in ("RESOLVE", "BLOCK", "RECEIVER", "TEMPLATE_LOAD")},
+    **{f"CLEW_{each}_THRESHOLD_MS": "100000" for each in _LATE},
+    "CLEW_BLOCKING_ON_LOOP_THRESHOLD_MS": "300",
     "CLEW_SLOW_QUERY_THRESHOLD_MS": "0",
 }
 
@@ -81,7 +83,7 @@ class _Demo:
         worker.wait_until_ready()
         through = f"{broker.partition(':')[0]}, queue {self._queue}" if broker else "a folder as its broker"
         self._show.progress("worker", f"prefork, {through}  (process {worker.pid})")
-        steps = self._visit(url, web, worker)
+        steps = self._visit(url, self._start_live(), web, worker)
         self._tell([(step, self._inbox.story(step.trace_id)) for step in steps])
         if self._args.keep:
             self._keep(url)
@@ -111,6 +113,17 @@ class _Demo:
             self._processes.append(process)
         return process
 
+    def _start_live(self) -> str:
+        if not self._args.stories:
+            return ""
+        if not are_live_told():
+            self._show.progress("live", f"two stories are left out: pip install {' '.join(NEEDED)}")
+            return ""
+        live = self._start("live")
+        url = live.wait_until_ready()
+        self._show.progress("live", f"{url}, daphne and Channels  (process {live.pid})")
+        return url
+
     def _environment(self, folder: Path) -> dict[str, str]:
         """The user's environment, without what would trace differently or elsewhere."""
         # A sampler or an exporter that the shell is set to would hide what the demo is there to show.
@@ -137,10 +150,12 @@ class _Demo:
             **({"CLEW_DEMO_BROKER": self._args.broker} if self._args.broker else {}),
         }
 
-    def _visit(self, url: str, web: DemoProcess, worker: DemoProcess) -> list[Step]:
+    def _visit(self, url: str, live_url: str, web: DemoProcess, worker: DemoProcess) -> list[Step]:
         try:
-            going = visit_mistakes if self._args.findings else visit_stories if self._args.stories else visit
-            steps = list(going(url))
+            if self._args.stories:
+                steps = list(visit_stories(url, live_url))
+            else:
+                steps = list((visit_mistakes if self._args.findings else visit)(url))
         except DemoError as error:
             raise DemoError(f"{error}{web.tail()}") from None
         self._show.progress("visit", f"{len(steps)} requests; waiting for their spans")

@@ -14,7 +14,7 @@ from typing import Any
 from clew.cli.demo.drive import Step
 from clew.cli.view.span_record import SpanRecord
 
-WEB, WORKER = "demo-web", "demo-worker"
+WEB, LIVE, WORKER = "demo-web", "demo-live", "demo-worker"
 FORM = ("POST", "/orders/new/")
 _INVOICE, _WAREHOUSE = "shop.tasks.send_invoice", "shop.tasks.tell_warehouse"
 _QUIET_SECONDS = 0.4
@@ -71,7 +71,8 @@ class Inbox:
 
 
 def _goes_on(records: Iterable[SpanRecord], trace_id: str) -> bool:
-    return any(link[0] == trace_id for record in records if record.kind == "CONSUMER" for link in record.links)
+    kinds = ("CONSUMER", "SERVER")  # a run of a task, a websocket's message
+    return any(link[0] == trace_id for record in records if record.kind in kinds for link in record.links)
 
 
 def missing(step: Step, records: Sequence[SpanRecord]) -> Iterator[str]:
@@ -84,8 +85,9 @@ def missing(step: Step, records: Sequence[SpanRecord]) -> Iterator[str]:
     if not step.trace_id:
         yield f"{step.method} {step.path}: the site did not trace it"
         return
-    if not _find(records, "SERVER", WEB, step.method):
-        yield f"{step.method} {step.path}: the request's span from {WEB}"
+    served_by = LIVE if step.is_live else WEB
+    if not _find(records, "SERVER", served_by, step.method):
+        yield f"{step.method} {step.path}: the request's span from {served_by}"
     if (step.method, step.path) == FORM and step.story is None:
         yield from _missing_task(records, _INVOICE, WEB)
         yield from _missing_task(records, _WAREHOUSE, WORKER)
@@ -95,7 +97,11 @@ def missing(step: Step, records: Sequence[SpanRecord]) -> Iterator[str]:
     # A tree with a hole in it is no proof of one trace.
     here = {(record.trace_id, record.span_id) for record in records}
     lost = sum(bool(r.parent_span_id) and (r.trace_id, r.parent_span_id) not in here for r in records)
-    if lost:
+    if step.method == "websocket":
+        lost -= 1  # its client's
+        if not any(record.name.startswith("websocket.receive ") for record in records):
+            yield f"{step.method} {step.path}: the span of its message"
+    if lost > 0:
         yield f"{step.method} {step.path}: the parents of {lost} of its spans"
 
 

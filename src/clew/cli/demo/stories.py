@@ -6,11 +6,13 @@ Here and not in the site, since the demo itself has no Django settings.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from clew.cli.demo.drive import PASSWORD, USER, Browser, Step, expect
+from clew.cli.demo.websocket import send_text
 
 
 class Story(NamedTuple):
@@ -22,6 +24,7 @@ class Story(NamedTuple):
         status: what the page answers.
         says: words of the printed trace that are the answer.
         ask: asks for the page, once or more; one of the traces has the answer.
+        is_live: it needs the process with an event loop.
     """
 
     question: str
@@ -29,6 +32,7 @@ class Story(NamedTuple):
     status: int
     says: tuple[str, ...]
     ask: Callable[[Browser], list[Step]]
+    is_live: bool = False
 
 
 def _together(browser: Browser) -> list[Step]:
@@ -86,7 +90,24 @@ STORIES = (
         ("cache_stampede",),
         _together,
     ),
+    Story(
+        "The view is async; why does everybody wait for it?",
+        "It calls `time.sleep`, and the event loop of all requests stands meanwhile.",
+        200,
+        ("blocking_on_loop", "time.sleep"),
+        lambda browser: [browser.get("/stories/exchange/")],
+        is_live=True,
+    ),
+    Story(
+        "The websocket is closed without a word: which message did it?",
+        "`receive_json` asked for an order that is not there, and nobody caught the exception.",
+        101,
+        ("Progress.receive_json", "DoesNotExist"),
+        lambda browser: [send_text(browser.url, "/live/", '{"order": 0}')],
+        is_live=True,
+    ),
 )
+NEEDED = ("channels", "daphne")
 
 
 def _login(browser: Browser, password: str) -> Step:
@@ -94,16 +115,23 @@ def _login(browser: Browser, password: str) -> Step:
     return browser.post("/accounts/login/", username=USER, password=password)
 
 
-def visit_stories(url: str) -> Iterator[Step]:
+def are_live_told() -> bool:
+    """Whether what serves an event loop is installed."""
+    return all(map(importlib.util.find_spec, NEEDED))
+
+
+def visit_stories(url: str, live_url: str) -> Iterator[Step]:
     """Ask for each story's page.
 
     Args:
         url: where the site is.
+        live_url: where its process with an event loop is; "" if there is none.
 
     Raises:
         DemoError: a page answers otherwise than it should.
     """
-    browser = Browser(url)
+    browser, live = Browser(url), Browser(live_url)
     for story in STORIES:
-        for step in story.ask(browser):
-            yield dataclasses.replace(expect(step, story.status, story.question), story=story)
+        for step in story.ask(live if story.is_live else browser) if live_url or not story.is_live else ():
+            told = expect(step, story.status, story.question)
+            yield dataclasses.replace(told, story=story, is_live=story.is_live)

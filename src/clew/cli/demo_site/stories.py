@@ -28,3 +28,9 @@ def popular(request: HttpRequest) -> HttpResponse:
         time.sleep(1)  # the statistics of a larger shop
         cache.set("popular", found, 60)
     return HttpResponse(str(found), content_type="text/plain")
+
+
+async def exchange(request: HttpRequest) -> HttpResponse:
+    """Ask a bank, and wait for it as sync code does."""
+    time.sleep(1)
+    return HttpResponse("1", content_type="text/plain")

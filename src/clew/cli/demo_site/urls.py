@@ -22,6 +22,7 @@ urlpatterns = [
     path("broken/", views.broken, name="broken"),
     path("stories/shelves/", stories.shelves, name="shelves"),
     path("stories/popular/", stories.popular, name="popular"),
+    path("stories/exchange/", stories.exchange, name="exchange"),
     path("mistakes/", include("clew.cli.demo_site.mistakes.urls")),
     # Without a slash, as probes ask for it.
     path("healthz", views.healthz, name="healthz"),
