@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 
 import pytest
 
 from clew.attributes import DESCRIPTIONS
+from clew.cli.terminal import cells
 from clew.cli.view.details import finding_count, query_totals
 from clew.cli.view.span_record import SpanRecord
 from clew.cli.view.tree import format_trace
@@ -38,3 +40,47 @@ def test_any_value_of_any_attribute_is_drawn(value):
 @pytest.mark.parametrize("times", TIMES)
 def test_any_times_are_drawn(times):
     assert format_trace([record({}, times), record({}, (5, 6), number=2, parent=f"{1:016x}")])
+
+
+COUNT = 5000
+SHAPES = {
+    "a chain": lambda n: n - 1,
+    "a circle": lambda n: n - 1 or COUNT,
+    "circles of two": lambda n: n + 1 if n % 2 else n - 1,
+    "a chain that ends in a circle": lambda n: max(n - 1, 1) if n > 1 else 2,
+    "itself": lambda n: n,
+    "all of one": lambda n: 1 if n > 1 else 0,
+    "nobody's": lambda n: 10**6,
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_any_shape_of_a_trace_is_drawn(shape):
+    parents = {number: SHAPES[shape](number) for number in range(1, COUNT + 1)}
+    lines = format_trace(
+        [record({}, (n, n + 5), number=n, parent=f"{above:016x}" if above else "") for n, above in parents.items()]
+    )
+    assert f"{COUNT:,} spans" in lines[0]
+    assert 2 < len(lines) < 1100
+
+
+@pytest.mark.parametrize("width", [1, 40, 60, 100, 10_000])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\x1b[2J\x1b[31m",
+        "\x1b]0;t\x07",
+        "\r\nfake",
+        "a\x08b",
+        "\u202egnp",
+        "\x9b31m",
+        "中" * 300,
+        "e\u0301" * 200,
+        "\ud800",
+    ],
+)
+def test_no_name_writes_on_the_terminal(name, width):
+    said = {"http.route": name, "url.path": name, "clew.warnings": (name,), "exception.message": name}
+    for line in format_trace([record(said, kind="SERVER", name=name)], width=width):
+        assert cells(line) <= max(width, 40)
+        assert not [char for char in line if unicodedata.category(char) in ("Cc", "Cf", "Cs")]

@@ -39,18 +39,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 failed, 2 wrong use or a missing package, 130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if sys.stdout is None:
+        _say("standard output is closed")
+        return 1
     try:
-        return _dispatch(arguments)
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader (`| head`) has gone; without this, Python complains when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (`| head`) has gone.
+        _give_up_stdout()
         return 141
+    except OSError as error:
+        _give_up_stdout()
+        _say(str(error))
+        return 1
     except ModuleNotFoundError as error:
         return _missing(arguments, error)
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+
+
+def _give_up_stdout() -> None:
+    """Without this, Python complains when it flushes stdout at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say(what: str) -> None:
+    if sys.stderr is not None:
+        print(f"clew: {what}", file=sys.stderr)
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -115,8 +115,9 @@ def _parse_json(body: bytes) -> ExportTraceServiceRequest:
         ParseDict(tree, request, ignore_unknown_fields=True)
         return request
     except (ValueError, RecursionError, ParseError, AttributeError, TypeError) as error:
+        is_type = isinstance(error, AttributeError | TypeError)
         # The parser's message may quote the whole body.
-        reason = " ".join(str(error).split())[:160]
+        reason = "a value is of another type" if is_type else " ".join(str(error).split())[:160]
         raise BadBodyError(f"the body is not an OTLP trace request in JSON: {reason}") from None
 
 
