@@ -35,6 +35,12 @@ COMMANDS = {
         BIN / "gunicorn", "-b", "127.0.0.1:PORT", "--preload", "-w", "2", "--max-requests", "2", WSGI
     ],
     "uvicorn": [BIN / "uvicorn", "--port", "PORT", ASGI],
+    "gunicorn --max-requests": [BIN / "gunicorn", "-b", "127.0.0.1:PORT", "--max-requests", "400", WSGI],
+    "gunicorn --threads": [BIN / "gunicorn", "-b", "127.0.0.1:PORT", "--threads", "2", "--max-requests", "400", WSGI],
+    "gunicorn uvicorn worker": [
+        BIN / "gunicorn", "-b", "127.0.0.1:PORT", "-k", "uvicorn_worker.UvicornWorker", "--max-requests", "400", ASGI
+    ],
+    "uvicorn --limit-max-requests": [BIN / "uvicorn", "--port", "PORT", "--limit-max-requests", "400", ASGI],
     "daphne": [BIN / "daphne", "-p", "PORT", ASGI],
     "uvicorn --workers": [
         BIN / "uvicorn", "--port", "PORT", "--workers", "2", "--timeout-worker-healthcheck", "60", ASGI
@@ -43,7 +49,7 @@ COMMANDS = {
 
 
 @contextlib.contextmanager
-def serving(command, protocol, receiver):
+def serving(command, protocol, receiver, **more):
     port = free_port()
     env = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "CLEW_", "DJANGO_"))}
     env.update(
@@ -54,6 +60,7 @@ def serving(command, protocol, receiver):
         OTEL_LOGS_EXPORTER="none",
         PYTHONPATH=str(ROOT),
         DJANGO_ALLOWED="1",
+        **more,
     )
     output = []
     process = subprocess.Popen(

@@ -407,7 +407,8 @@ CELERY_HAS_CONSUMERS: Final = _name(
 CELERY_FATE_REASON: Final = _name("celery.fate.reason", "why there is no run, or why the child could not tell of it")
 PROCESS_MEMORY_DELTA: Final = _name(
     "process.memory.delta",
-    "bytes of resident memory the process had more after the run than before (Linux; right to some hundred KiB)",
+    "bytes of resident memory the process had more after the request or run than before (Linux; right to some hundred "
+    "KiB)",
 )
 CELERY_FATE_NEXT: Final = _name(
     "celery.fate.next", "what Celery did then: retried (retry_on_worker_lost) or requeued (the message goes back)"

@@ -93,7 +93,7 @@ class Settings:
         100.0, "code that keeps an event loop this long (milliseconds) is worth a finding; 0: never, nothing is watched"
     )
     memory_growth_threshold_mb: float = _doc(
-        64.0, "a worker's child that has steadily grown by this much (MiB) has a leak; 0: never"
+        64.0, "a worker's process that has steadily grown by this much (MiB) has a leak; 0: never"
     )
     oversized_cache_value_threshold_kb: float = _doc(
         512.0, "a value of Django's Redis cache this large (KiB) is worth a finding; 0: never"
@@ -110,6 +110,7 @@ class Settings:
     redact_names: tuple[str, ...] = _doc((), "more names whose values are secrets, comma-separated in the environment")
 
     django_request: bool = _doc(True, "seam django.request: the SERVER span")
+    django_memory: bool = _doc(True, "seam django.memory: process.memory.delta of requests, and memory_growth")
     django_middleware: bool = _doc(True, "seam django.middleware")
     django_urls: bool = _doc(True, "seam django.urls")
     django_view: bool = _doc(True, "seam django.view")

@@ -243,7 +243,7 @@ def test_tasks_without_number_do_not_fill_the_memory(app):
     for number in range(300):
         app.tasks["add"].name = f"add {number}"
         run_of(app, "add", BASE, BASE)
-    assert len(memory_growth._process.gained_by) == 200
+    assert len(memory_growth._processes.of_tasks.gained_by) == 200
 
 
 def _said_by_child(folder, name, count):

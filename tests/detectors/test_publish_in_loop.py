@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 from asgiref.sync import sync_to_async
-from celery import chain, chord, group, signature
+from celery import Task, chain, chord, group, signature
 from django.db import transaction
 from kombu import Producer
 
@@ -73,6 +73,46 @@ def test_detects_each_way_to_send(trace, app, how):
     served(lambda: LOOPS[how](app))
     (finding,) = found(trace, TYPE)
     assert finding.evidence["count"] == MANY
+
+
+def send_invoice(order_id):
+    pass
+
+
+class OfATenant(Task):
+    """The application's own, through which all its tasks are sent."""
+
+    def apply_async(self, args=None, kwargs=None, **options):
+        return super().apply_async(args, kwargs, **{**options, "headers": {"tenant": "one"}})
+
+    def delay(self, *args, **kwargs):
+        return self.apply_async(args, kwargs)
+
+
+def test_detects_the_loop_and_not_the_base_class_it_sends_through(trace, app):
+    task = app.task(name="of_a_tenant", base=OfATenant, shared=False)(send_invoice)
+
+    def view():
+        for number in range(MANY):
+            task.delay(number)
+
+    served(view)
+    (finding,) = found(trace, TYPE)
+    assert finding.site.line == line_of(view, 2)
+    assert "`rows.append((number,))`" in finding.fix
+
+
+def test_no_false_positive_for_two_short_loops_through_a_base_class(trace, app):
+    task = app.task(name="of_a_tenant", base=OfATenant, shared=False)(send_invoice)
+
+    def view():
+        for number in range(MANY // 2 + 1):
+            task.delay(number)
+        for number in range(MANY // 2 + 1):
+            task.delay(-number)
+
+    served(view)
+    assert found(trace, TYPE) == []
 
 
 def test_detects_it_in_an_unsampled_request(app):

@@ -8,6 +8,7 @@ import time
 import uuid
 
 import pytest
+from celery import Task
 from celery.contrib.testing.worker import start_worker
 from django.contrib.auth.models import Group
 from django.db import transaction
@@ -46,6 +47,31 @@ def test_detects_a_task_that_is_sent_after_a_write(trace, app):
     publish = trace.named("apply_async/add")
     assert publish.attributes["celery.published_in_transaction"] == "default"
     assert said_on(trace, "apply_async/add") == [TYPE]
+
+
+def send_invoice(order_id):
+    pass
+
+
+class OfATenant(Task):
+    """The application's own, through which all its tasks are sent."""
+
+    def apply_async(self, args=None, kwargs=None, **options):
+        return super().apply_async(args, kwargs, **{**options, "headers": {"tenant": "one"}})
+
+
+def test_the_line_is_who_sends_and_not_the_base_class_it_sends_through(trace, app):
+    task = app.task(name="of_a_tenant", base=OfATenant, shared=False)(send_invoice)
+
+    def view():
+        with transaction.atomic():
+            group = Group.objects.create(name="a")
+            task.delay(group.pk)
+
+    served(view)
+    (finding,) = found(trace, TYPE)
+    assert finding.site.line == line_of(view, 3)
+    assert finding.fix.endswith("transaction.on_commit(functools.partial(task.delay, group.pk))")
 
 
 @pytest.mark.postgres

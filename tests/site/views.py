@@ -115,6 +115,26 @@ async def awaits(request):
     return HttpResponse("waited")
 
 
+KEPT = []
+
+
+def leaks(request):
+    KEPT.append(bytearray(b"x") * (512 * 1024))
+    return HttpResponse("kept")
+
+
+async def aleaks(request):
+    return leaks(request)
+
+
+def fills(request):
+    return leaks(request) if len(KEPT) < 30 else HttpResponse("full")
+
+
+def forgets(request):
+    return HttpResponse(str(len(bytearray(b"x") * (4 * 1024 * 1024))))
+
+
 async def slow(request):
     await asyncio.sleep(30)
     return HttpResponse("late")

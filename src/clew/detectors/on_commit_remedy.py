@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
+from clew.source.senders import sender_of
 from clew.source.source_tree import Step, function_at, path_to, statement_from, steps_of
 from clew.story.transactions import Publish
 
@@ -36,7 +37,7 @@ def remedy_of(publish: Publish, alias: str) -> str:
 
 def call_of(publish: Publish) -> ast.Call | None:
     """The call in the application's line that sends; None where it cannot be told, or is too long for a sentence."""
-    statement = _statement(next(iter(steps_of(publish.frame)), None), publish)
+    statement = _statement(next(iter(steps_of(sender_of(publish.frame))), None), publish)
     if statement is None:
         return None
     calls = [each for each in ast.walk(statement) if isinstance(each, ast.Call)]

@@ -11,6 +11,7 @@ from clew.engine import isolation
 from clew.engine.seam import Seam
 
 SEAMS = (
+    "django.memory",
     "django.request",
     "django.middleware",
     "django.urls",

@@ -25,16 +25,20 @@ class State:
 
 
 class Reading:
-    """Resident memory before a run, and after it.
+    """Resident memory before a request or run, and after it.
 
     Args:
         before: bytes.
+        is_of_request: of a request, of a task's run otherwise.
     """
 
-    __slots__ = ("_after", "before")
+    __slots__ = ("_after", "before", "is_of_request", "route")
 
-    def __init__(self, before: int) -> None:
+    def __init__(self, before: int, *, is_of_request: bool = False) -> None:
         self.before = before
+        self.is_of_request = is_of_request
+        # Of a request, told at its end.
+        self.route = ""
         self._after = 0
 
     @property

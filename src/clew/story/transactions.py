@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from clew.engine import needs
 from clew.source import late_names
-from clew.source.call_site import CallSite, call_site
+from clew.source.call_site import CallSite
+from clew.source.senders import sending_site
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -195,7 +196,7 @@ class Publish:
     def site(self) -> CallSite | None:
         """The application's line that sends it."""
         if self._site is None and self.frame is not None:
-            self._site = call_site(self.frame)
+            self._site = sending_site(self.frame)
         return self._site
 
 

@@ -33,7 +33,7 @@ from clew.seams.celery.message.fan_out import Sending
 from clew.seams.celery.message.headers import ATTEMPTS, CHORD, FAN_OUT, PUBLISHED_AT, RECEIVED
 from clew.seams.celery.message.waiting import eta_attributes
 from clew.seams.celery.receivers import Receivers
-from clew.source.call_site import call_site
+from clew.source.senders import sending_site
 from clew.spans import scope as spans
 from clew.spans.current import SUPPRESS, attach, detach
 from clew.spans.light_span import LightSpan
@@ -160,7 +160,7 @@ def _sent(opened: Sending, error: BaseException | None, caller: FrameType) -> No
     for connection in opened.connections:
         transaction = transactions.open_on(connection)
         if transaction is not None:
-            transaction.called(transactions.BROKER, took_ns, "publish", call_site(caller))
+            transaction.called(transactions.BROKER, took_ns, "publish", sending_site(caller))
 
 
 def _before_publish(

@@ -27,7 +27,7 @@ from clew.seams.celery.consumers.known import AMQP, Key, Known, key_of
 from clew.seams.celery.consumers.registry import Registrar, keeps_registry
 from clew.seams.celery.consumers.telling import Sent, Waiting, root_of
 from clew.seams.celery.receivers import Receivers
-from clew.source.call_site import call_site
+from clew.source.senders import sending_site
 from clew.spans import scope as spans
 from clew.story import local_trace
 from clew.story.detector import watchers
@@ -90,7 +90,7 @@ def _sent(connection: Any, queue: str, task_name: str, caller: FrameType) -> Non
     if known.is_read is not False or not watchers.on_queue:
         return
     local = _local()
-    sent = Sent(queue, task_name, call_site(caller), local)
+    sent = Sent(queue, task_name, sending_site(caller), local)
     if local is not None:
         sent.tell(local, known, span if is_ours else None)
     else:
@@ -101,7 +101,7 @@ def _ask(key: Key, connection: Any, span: Any, task_name: str, caller: FrameType
     local, publish, queue = _local(), span.get_span_context(), key[-1]
     waiting = None
     if watchers.on_queue and (publish.is_valid or local is not None) and _is_first(local, key):
-        waiting = Waiting(Sent(queue, task_name, call_site(caller), local), publish)
+        waiting = Waiting(Sent(queue, task_name, sending_site(caller), local), publish)
         if local is not None:
             local.at_end.append(waiting.ended)
     consumers_look.watcher().ask(key, connection, waiting.answered if waiting is not None else None)

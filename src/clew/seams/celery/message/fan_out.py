@@ -18,7 +18,8 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, get_current_span,
 from clew import attributes as names
 from clew.engine import configuration
 from clew.seams.celery.message.headers import FAN_OUT, Place
-from clew.source.call_site import CallSite, call_site
+from clew.source.call_site import CallSite
+from clew.source.senders import sending_site
 from clew.spans import folding
 from clew.spans.current import attach
 from clew.spans.light_span import LightSpan
@@ -204,7 +205,7 @@ class Sending:
 
     def _site(self) -> CallSite | None:
         known = self.publish.site if self.publish is not None else None
-        return known or call_site(self._caller)
+        return known or sending_site(self._caller)
 
     def close(self, error: BaseException | None = None) -> None:
         """The broker has the message or has refused it."""

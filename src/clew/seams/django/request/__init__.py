@@ -246,7 +246,7 @@ SEAM = Seam(
                 *(names.NETWORK_PROTOCOL_VERSION, names.DJANGO_VIEW_REACHED, names.DJANGO_VIEW_DENIED_BY),
                 *(names.DJANGO_VIEW_DENIED_REASON, names.DJANGO_URL_NAME, names.DJANGO_URL_NAMESPACE),
                 *(names.DJANGO_RESPONSE_SHORT_CIRCUITED_BY, names.DJANGO_RESPONSE_RAISED_BY),
-                *(names.DJANGO_REQUEST_CANCELLED, names.DJANGO_MIDDLEWARE_TIMINGS),
+                *(names.DJANGO_REQUEST_CANCELLED, names.DJANGO_MIDDLEWARE_TIMINGS, names.PROCESS_MEMORY_DELTA),
             ),
         ),
         SpanDoc(
