@@ -13,7 +13,7 @@ from django.utils.functional import SimpleLazyObject
 from clew.story.local_trace import LocalTrace
 from tests.detectors.corpus import cases  # noqa: F401
 from tests.detectors.corpus.case import CASES
-from tests.detectors.corpus.models import Author, Comment, Note, Post, Tag
+from tests.detectors.corpus.models import Author, Comment, Note, Post, Restaurant, Tag
 from tests.detectors.corpus.runner import run, score
 
 IS_OLD = sys.version_info < (3, 12)  # comprehensions have frames of their own
@@ -185,6 +185,10 @@ def exists_of_one_post():
     return [post.tags.filter(name=f"tag {number}").exists() for number in range(6)]
 
 
+def restaurants_by_their_places_name():
+    return [Restaurant.objects.filter(name=f"place {number}").order_by("name").first() for number in range(6)]
+
+
 def colors_of_tags():
     return [Tag.objects.filter(color__name=f"color {number}").order_by("name").first() for number in range(6)]
 
@@ -206,6 +210,11 @@ def colors_of_tags():
             colors_of_tags,
             "Tag was queried in a loop",
             'Tag.objects.filter(color__name__in=[...]).annotate(color_name=F("color__name")).order_by("name")',
+        ),
+        (
+            restaurants_by_their_places_name,
+            "Restaurant was queried in a loop (order_by().first() by name)",
+            'Restaurant.objects.filter(name__in=[...]).order_by("name"), and group or look them up by name',
         ),
     ],
 )

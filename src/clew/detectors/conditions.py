@@ -85,13 +85,14 @@ def _path(query: Any, column: Any) -> str:
         parent = getattr(join, "parent_alias", None)
         if parent is None:
             break
-        name = join.join_field.name
+        alias, name = parent, join.join_field.name
         between = many_to_many_of(join.join_field)
         if between is not None:
             # The table between is no part of it, nor is its column for the other side.
             parts, name = parts[1:], between
+        elif getattr(getattr(join.join_field, "remote_field", None), "parent_link", False):
+            continue  # a field of a parent's table is the model's own
         parts.insert(0, name)
-        alias = parent
     return "__".join(parts)
 
 
