@@ -90,7 +90,7 @@ class Settings:
         100.0, "a request that waited this long (milliseconds) for threads that were busy; 0: never"
     )
     blocking_on_loop_threshold_ms: float = _doc(
-        100.0, "code that keeps an event loop this long (milliseconds) is worth a finding; 0: never, nothing is watched"
+        100.0, "code that keeps an event loop this long (milliseconds) is worth a finding; 0: nothing is watched"
     )
     memory_growth_threshold_mb: float = _doc(
         64.0, "a worker's process that has steadily grown by this much (MiB) has a leak; 0: never"

@@ -3,20 +3,25 @@
 We are told by the watch of the seam django.async_bridge, while the loop stands, with the stack of its thread: the line
 of the application, and what it is in: a driver of a database that DJANGO_ALLOW_ASYNC_UNSAFE has let through, a client
 of another service, `time.sleep`, or a computation. It is said on the request whose code it is. What is shorter than the
-threshold is not seen, what is twice as long always. Not found: modules that are imported, a debugger, a machine that
+threshold is not seen, what is twice as long always; but queries that a coroutine runs on the loop are counted, however
+short. Not found: modules that are imported, a debugger, a machine that
 has no time for anybody, greenlets; before Python 3.12, tasks that a request has begun.
 """
 
 from __future__ import annotations
 
+import inspect
 import linecache
 from types import FrameType
 
 from clew.source import frames
+from clew.source.call_site import call_site
+from clew.source.stack import stack
 from clew.story.detector import Detector
-from clew.story.findings import Finding
+from clew.story.findings import INFORMATION, Finding
 from clew.story.local_trace import Slot
 from clew.story.loop_block import LoopBlock
+from clew.story.query import Query
 
 _TYPE = "blocking_on_loop"
 _MAX_SITES = 50
@@ -79,6 +84,36 @@ def _on_loop_blocked(block: LoopBlock) -> None:
     block.local.report(Finding(_TYPE, "", _FIXES[what], block.site, refresh=refresh), (_TYPE, key))
 
 
+class _Queries:
+    """Those that coroutines of one request have run on the loop."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def put_into_words(self, finding: Finding) -> None:
+        many = "a query was" if self.count == 1 else f"{self.count} queries were"
+        finding.evidence = {"count": self.count, "cause": "database"}
+        finding.message = (
+            f"{many} run in the event loop itself, as DJANGO_ALLOW_ASYNC_UNSAFE allows: its requests waited"
+        )
+
+
+_QUERIES: Slot[_Queries] = Slot()
+
+
+def _on_loop_query(query: Query) -> None:
+    queries = _QUERIES.get(query.local)
+    if queries is None:
+        # A thread may have a loop, and be in sync code all the same (a test that drives a browser).
+        if not any(frame.f_code.co_flags & inspect.CO_COROUTINE for frame in stack(query.frame)):
+            return
+        queries = _QUERIES.put(query.local, _Queries())
+        finding = Finding(_TYPE, "", _FIXES["database"], query.site or call_site(query.frame), {}, INFORMATION)
+        finding.refresh = queries.put_into_words
+        query.local.report(finding, (_TYPE, "queries"))
+    queries.count += 1
+
+
 def _what(frame: FrameType | None) -> str:
     """What the application's line is in."""
     while frame is not None and frames.kind_of(frame) != frames.APPLICATION:
@@ -103,7 +138,8 @@ DETECTOR = Detector(
     " DJANGO_ALLOW_ASYNC_UNSAFE lets through, a call by a synchronous client, `time.sleep`, a computation. Names the"
     " line.",
     fix="The asynchronous ORM, an asynchronous client, `asyncio.sleep`, `sync_to_async`, or a sync view.",
-    not_found="What is shorter; modules that are imported, a debugger, a machine that has no time; greenlets; before"
-    " Python 3.12, tasks that a request has begun.",
+    not_found="What is shorter, but for queries; modules that are imported, a debugger, a machine that has no time; greenlets;"
+    " before Python 3.12, tasks that a request has begun.",
+    on_loop_query=_on_loop_query,
     on_loop_blocked=_on_loop_blocked,
 )

@@ -40,6 +40,7 @@ class Detector:
         on_cache: (operation, log) after an operation on a cache (see story/cache_operation.py).
         on_remote_cache: (operation, log) the same, of a cache in another process.
         on_permission: (check) after a question for a permission (see story/permission_check.py).
+        on_loop_query: (query) before a query that is run in an event loop's own thread.
         on_loop_blocked: (block) while an event loop stands (see story/loop_block.py), in another thread.
         on_task_end: (run) before a task's run ends, with its outcome, error and result (see story/task_run.py).
         on_end: (local) before the root ends.
@@ -64,6 +65,7 @@ class Detector:
     on_cache: Callable[..., None] | None = None
     on_remote_cache: Callable[..., None] | None = None
     on_permission: Callable[..., None] | None = None
+    on_loop_query: Callable[..., None] | None = None
     on_loop_blocked: Callable[..., None] | None = None
     on_task_end: Callable[..., None] | None = None
     on_end: Callable[..., None] | None = None
@@ -90,6 +92,7 @@ class Watchers:
     on_cache: tuple[Callable[..., None], ...] = ()
     on_remote_cache: tuple[Callable[..., None], ...] = ()
     on_permission: tuple[Callable[..., None], ...] = ()
+    on_loop_query: tuple[Callable[..., None], ...] = ()
     on_loop_blocked: tuple[Callable[..., None], ...] = ()
     on_task_end: tuple[Callable[..., None], ...] = ()
     on_end: tuple[Callable[..., None], ...] = ()

@@ -9,6 +9,7 @@ span of the query, that one is annotated (processors/detect.py) and there is non
 from __future__ import annotations
 
 import sys
+from asyncio import _get_running_loop
 from time import perf_counter_ns, time_ns
 from typing import Any
 
@@ -100,6 +101,9 @@ def _opened(local: LocalTrace, cursor: Any, sql: Any, params: Any, many: Any) ->
             repeats.first_site = query.site
         elif query.place is not None and query.place.is_settled and type(sql) is str:
             query.sql = sql
+    if _get_running_loop() is not None:
+        for on_loop_query in watchers.on_loop_query:
+            on_loop_query(query)
     running.query = query
     query.start_ns = perf_counter_ns()
     return query
