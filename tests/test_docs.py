@@ -109,3 +109,11 @@ def test_from_a_finding_to_its_source():
     detectors = DOCS.parent / "src" / "clew" / "detectors"
     assert len(types) > 20
     assert [each for each in types if "Finding(" not in (detectors / f"{each}.py").read_text()] == []
+
+
+def test_every_file_that_the_architecture_names_is_there():
+    text = (DOCS / "architecture.md").read_text()
+    named = set(re.findall(r"`((?:src/clew/|tests/)?[a-z_/0-9]+(?:/|\.py))`", text))
+    assert len(named) > 40
+    root = DOCS.parent
+    assert [each for each in named if not any((root / base / each).exists() for base in ("", "src/clew"))] == []

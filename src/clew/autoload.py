@@ -74,7 +74,7 @@ def _wait(distro: Any, /, entry_point: Any, keywords: dict[str, Any], positional
 
 
 def _load(name: str) -> None:
-    """The application has come so far."""
+    """Instrument with what has been waiting for this part of the application."""
     for call in _Waiting.calls.pop(name, ()):
         try:
             call()

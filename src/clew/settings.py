@@ -42,7 +42,7 @@ class Settings:
     )
     span_names: Literal["short", "full"] = _doc(
         "short",
-        "short: the telling end, 40 characters of it; full: whole names, and drivers' spans as drivers name them",
+        "short: the last parts of long names, 40 characters; full: whole names, and drivers' spans as they name them",
     )
     middleware_threshold_us: int = _doc(100, "a middleware phase this long (microseconds) is a span")
     readable_routes: bool = _doc(

@@ -1,7 +1,7 @@
 """How spans are named: every form that could be long is decided here, once (docs/names.md).
 
-A viewer cuts a name at some 40 characters, and few names make a list, a metric and a search usable. So the telling end
-stays, the whole name is an attribute, and what differs from run to run is in neither.
+A viewer cuts a name at some 40 characters, and few names make a list, a metric and a search usable. So the last parts
+of a name stay, the whole name is an attribute, and what differs from run to run is in neither.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class State:
 
 
 def configure(form: str) -> None:
-    """Take the setting."""
+    """Apply the setting `span_names`."""
     State.are_full = form == "full"
 
 
@@ -39,7 +39,7 @@ def of_query(operation: str, tables: tuple[str, ...]) -> str:
 
 
 def of_folded(name: str) -> str:
-    """What a span that stands for several is called where it is exported."""
+    """The exported name of a span that stands for several."""
     return name if State.are_full else name + FOLDED
 
 

@@ -34,10 +34,10 @@ BASE = 100 * MIB
 
 
 @pytest.fixture(autouse=True)
-def _forget():
-    memory_growth._forget()
+def _reset():
+    memory_growth._reset()
     yield
-    memory_growth._forget()
+    memory_growth._reset()
 
 
 def noise(number, size=MIB):
@@ -198,7 +198,7 @@ def test_detects_what_no_task_accounts_for(app):
 
 def test_detects_what_may_be_garbage_as_information(app, monkeypatch):
     monkeypatch.setattr(memory_growth, "_full_collections", lambda: 7)
-    memory_growth._forget()
+    memory_growth._reset()
     said = [each for n in range(400) for each in run_of(app, "add", BASE + n * MIB, BASE + n * MIB)]
     assert said[0].severity == "information"
     assert said[0].message.endswith("; some of it may be garbage, no full collection has run meanwhile")

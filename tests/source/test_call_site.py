@@ -192,15 +192,15 @@ def test_the_site_is_told_by_its_urls_where_its_settings_lie_elsewhere(monkeypat
     importlib.import_module("owner_config")
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "owner_config")
     try:
-        frames.forget()
+        frames.reset()
         assert frames._by_file(str(package / "views.py")) == frames.THIRD_PARTY
         with override_settings(ROOT_URLCONF="product.urls"):
-            frames.forget()
+            frames.reset()
             assert frames._by_file(str(package / "views.py")) == frames.APPLICATION
             assert frames._by_file(str(package.parent / "other" / "views.py")) == frames.THIRD_PARTY
     finally:
         monkeypatch.undo()
-        frames.forget()
+        frames.reset()
 
 
 @pytest.mark.parametrize(
@@ -225,12 +225,12 @@ def test_distributions_are_read_once_and_only_for_an_installed_project(monkeypat
     frames._installed_together.cache_clear()
     try:
         with override_settings(ROOT_URLCONF="shop.urls", WSGI_APPLICATION="shop.wsgi.application"):
-            frames.forget()
+            frames.reset()
             assert frames._by_file(str(package / "views.py")) == frames.APPLICATION
             assert frames._by_file(str(libraries / "shop2" / "views.py")) == kind
             assert frames._by_file(str(libraries / "other" / "views.py")) == frames.THIRD_PARTY
         assert len(reads) == asked
     finally:
         monkeypatch.undo()
-        frames.forget()
+        frames.reset()
         frames._installed_together.cache_clear()

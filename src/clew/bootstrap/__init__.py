@@ -43,7 +43,7 @@ class Tracing:
 
     @property
     def is_active(self) -> bool:
-        """Whether this handle's seams stand."""
+        """Whether this handle's seams are installed."""
         return _active is self and self.provider is not None
 
     def force_flush(self, timeout_millis: float = 30_000) -> bool:
@@ -152,7 +152,7 @@ def setup_automatically() -> Tracing:
 
 
 def active() -> Tracing | None:
-    """The handle in force, if any."""
+    """The handle of the set-up that is in effect, if there is one."""
     return _active
 
 

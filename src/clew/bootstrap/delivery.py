@@ -20,7 +20,7 @@ _RELOADED_DELAY_MS = 500
 
 
 def taking(queues: Sequence[DeliverProcessor]) -> Callable[[Sequence[Any]], None]:
-    """What hands ended spans to each of these queues."""
+    """The function that hands ended spans to each of these queues."""
     return queues[0].take if len(queues) == 1 else functools.partial(_take, queues)
 
 
@@ -30,7 +30,7 @@ def _take(queues: Sequence[DeliverProcessor], spans: Sequence[Any]) -> None:
 
 
 def delivering() -> Iterator[DeliverProcessor]:
-    """What sends spans where nobody else does, within the bounds of `OTEL_BSP_*`."""
+    """A processor for each exporter that is configured, within the bounds of `OTEL_BSP_*`."""
     limits = Limits(
         queue_size=_number("OTEL_BSP_MAX_QUEUE_SIZE", Limits.queue_size),
         batch_size=_number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", Limits.batch_size),
@@ -54,7 +54,7 @@ def _number(name: str, default: int) -> int:
 
 
 def exporting(provider: TracerProvider) -> list[SpanProcessor]:
-    """The processors that send spans somewhere, anybody's."""
+    """The provider's processors that export spans, clew's and others'."""
     multi: Any = getattr(provider, "_active_span_processor", None)
     kinds = (BatchSpanProcessor, SimpleSpanProcessor, DeliverProcessor)
     return [each for each in getattr(multi, "_span_processors", ()) if isinstance(each, kinds)]

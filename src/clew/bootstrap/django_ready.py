@@ -23,7 +23,7 @@ def install(on_ready: Callable[[], None]) -> None:
 
 
 def uninstall() -> None:
-    """Undo what `install` and `tell_seams` did."""
+    """Undo what `install` and `notify_seams` did."""
     global _on_ready
     _on_ready = None
     DJANGO_READY.uninstall()
@@ -34,7 +34,7 @@ def is_ready() -> bool:
     return getattr(getattr(sys.modules.get("django.apps"), "apps", None), "ready", False)
 
 
-def tell_seams() -> None:
+def notify_seams() -> None:
     """Let the seams patch what the application has brought; they look again around the first request."""
     for seam in seams():
         seam.application_is_ready()
@@ -56,7 +56,7 @@ def _populated(registry: Any, /) -> None:
     if _on_ready is None or not registry.ready or registry is not sys.modules["django.apps"].apps:
         return
     _on_ready()
-    tell_seams()
+    notify_seams()
 
 
 DJANGO_READY = Seam("django.ready", (Patch("django.apps.registry", "Apps.populate", Around(note=_populated)),))

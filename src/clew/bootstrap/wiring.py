@@ -37,7 +37,7 @@ class Wiring:
         self._processors: list[Any] = []
 
     def set_up_delivery(self) -> None:
-        """Make clew's queues, which send what ends."""
+        """Make clew's own export queues."""
         queues = tuple(delivery.delivering())
         flush.queues = queues
         self._processors += queues
@@ -67,7 +67,7 @@ class Wiring:
             else:
                 seam.uninstall()
         if django_ready.is_ready():
-            django_ready.tell_seams()
+            django_ready.notify_seams()
 
     def take_down(self) -> None:
         """Undo all of it; the provider stays with whoever made it."""
@@ -111,8 +111,8 @@ def wire(given: TracerProvider | None, settings: Settings, *, is_automatic: bool
 
 
 def _watch(settings: Settings) -> None:
-    """Have the detectors told what seams and processors see."""
-    frames.forget()  # where the project lies may be known only now
+    """Connect the detectors that these settings leave on."""
+    frames.reset()  # where the project lies may be known only now
     ignored = set(settings.ignored_findings)
     for line in unknown_detectors(ignored):
         isolation.warn(line)

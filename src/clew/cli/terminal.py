@@ -111,7 +111,7 @@ class Terminal:
         return "".join(f"\x1b[{code}m{text}\x1b[0m" if code and text else text for text, code in codes).rstrip()
 
     def fit(self, text: str, width: int) -> str:
-        """Cut clean text to `width` columns, saying so with an ellipsis."""
+        """Cut clean text to `width` columns, with an ellipsis where it was cut."""
         if cells(text) <= width:
             return text
         room = width - len(self.glyphs.more)

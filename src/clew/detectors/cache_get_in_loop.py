@@ -22,7 +22,7 @@ _MAX_PLACES, _MAX_KEYS, _LONG_MS = 200, 1000, 50
 
 
 class _Gets:
-    """What one place asks for."""
+    """What one place in the code has asked a cache for."""
 
     def __init__(self) -> None:
         self.keys: set[int] = set()

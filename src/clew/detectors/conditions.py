@@ -47,7 +47,7 @@ class Condition:
     is_certain: bool = True
 
     def text(self, prefix: str = "") -> str:
-        """As an argument of filter(), its value left out."""
+        """The condition as an argument of filter(), without its value."""
         name = f"{prefix}{self.path}" + ("" if self.lookup == "exact" else f"__{self.lookup}")
         return f"{name}={self.value if type(self.value) in _PLAIN else '...'}"
 

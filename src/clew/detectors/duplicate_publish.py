@@ -55,7 +55,7 @@ _SIMPLE = frozenset(
     }
 )
 # What makes a publish another one, and what says that it belongs to something that is sent on purpose.
-_TELLING = frozenset(
+_DISTINGUISHING = frozenset(
     {
         "task_id",
         "countdown",
@@ -105,20 +105,20 @@ def _digest(publish: Publish) -> bytes | None:
         return None
     if publish.is_eager and _is_in_chain(publish.frame):
         return None
-    told = {name: options[name] for name in sorted(_TELLING.intersection(options)) if options[name] is not None}
+    apart = {name: options[name] for name in sorted(_DISTINGUISHING.intersection(options)) if options[name] is not None}
     if publish.is_eager:
-        told["task_id"] = _given_id(publish)
+        apart["task_id"] = _given_id(publish)
     # Of the same process, so that an id is enough; another broker is given as one of these.
     sender = id(publish.app), id(options.get("connection")), id(options.get("producer"))
     try:
         args, kwargs = _taken(publish)
         read = _Reader().read
-        said = repr((publish.task_name, sender, read(args), kwargs and read(kwargs), told and read(told)))
+        text = repr((publish.task_name, sender, read(args), kwargs and read(kwargs), apart and read(apart)))
     except (_IncomparableError, TypeError, ValueError):
         return None
-    if len(said) > _MAX_TEXT:
+    if len(text) > _MAX_TEXT:
         return None
-    return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _is_in_chain(frame: FrameType | None) -> bool:

@@ -18,7 +18,7 @@ _WRITES = ("set", "add", "delete", "incr", "decr", "touch")
 
 
 class _Key:
-    """What one key was asked for."""
+    """How often one key was read, and where."""
 
     def __init__(self) -> None:
         self.count = self.duration_ns = 0

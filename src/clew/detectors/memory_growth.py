@@ -75,8 +75,8 @@ class _Processes:
 _processes = _Processes()
 
 
-def _forget() -> None:
-    """Begin anew: a child is another process."""
+def _reset() -> None:
+    """Start again in a forked child: its memory is its own."""
     global _processes
     _processes = _Processes()
 
@@ -182,7 +182,7 @@ def _logs_queries() -> bool:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_reset)
 
 DETECTOR = Detector(
     _TYPE,

@@ -116,7 +116,7 @@ def is_of_objects(place: Place) -> bool:
 
 
 def is_judged(place: Place) -> bool:
-    """Whether there were enough of them to say so."""
+    """Whether there were enough runs for a finding."""
     watch: Watch | None = place.memo.get(TYPE)
     return watch is not None and watch.is_over and watch.differs
 

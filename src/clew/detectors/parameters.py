@@ -21,7 +21,7 @@ _MAX = 1000
 
 
 class _OpaqueError(Exception):
-    """A value we do not know."""
+    """A value whose type is not known, so that it cannot be compared."""
 
 
 def digest(statement: Statement, params: Any) -> int | None:

@@ -21,7 +21,7 @@ _MAX_PLACES, _LONG_MS = 200, 50
 
 
 class _Asked:
-    """What one place has asked."""
+    """The permission checks of one place in the code."""
 
     def __init__(self) -> None:
         self.count = self.query_count = self.duration_ns = 0

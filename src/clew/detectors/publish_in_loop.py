@@ -28,7 +28,7 @@ _MAX_LINES = 1000
 
 
 class _Line:
-    """What one line has sent of one task."""
+    """The sends of one task from one line."""
 
     __slots__ = ("body_bytes", "count", "duration_ns", "fix")
 

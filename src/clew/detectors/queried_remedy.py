@@ -24,7 +24,7 @@ def call(load: Load) -> str:
 
 
 def fix(load: Load) -> str:
-    """What to do."""
+    """The fix, as code."""
     objects, where = manager_of(load.facts.model), load.facts.where
     if load.is_of_one_object:
         objects, where = f"{load.model.lower()}.{load.field}", where[load.facts.own :]

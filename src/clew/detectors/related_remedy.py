@@ -46,7 +46,7 @@ def _called(change: str) -> str:
 
 
 def fix(load: Load) -> str:
-    """What to do."""
+    """The fix, as code."""
     facts = load.facts
     if load.method in ("count", "aggregate", "exists") and not facts.changes and _names(load)[0]:
         return _annotated(load)

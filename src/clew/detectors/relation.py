@@ -100,7 +100,7 @@ class Load:
 
     @property
     def name(self) -> str:
-        """What to call it."""
+        """The name of what is loaded, for a message."""
         return self.relation or self.model or self.target
 
     @property

@@ -114,7 +114,7 @@ def _on_repeat(query: Query, place: Place) -> bool:
 
 
 def _begun(query: Query, repeats: Repeats) -> Log:
-    """A log that knows of the first run, which no detector was told of."""
+    """A log with the first run in it, which detectors do not see."""
     log = Log(repeats)
     # With a threshold of 2 the first run is told too, and counts by itself.
     if not log.is_over and repeats.count == 2 and not _is_written_since(query, repeats.first_writes):

@@ -41,7 +41,7 @@ class Write:
 
 
 def fix(write: Write) -> str:
-    """What to do."""
+    """The fix, as code."""
     if write.how not in _KNOWN or write.model is None:
         return "cursor.executemany(sql, rows), or one statement for all rows"
     objects = manager_of(write.model)

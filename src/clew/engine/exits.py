@@ -54,7 +54,7 @@ def install(leave: Callable[[], None]) -> None:
 
 
 def uninstall() -> None:
-    """Call nothing any more, and give SIGTERM back."""
+    """Remove the callbacks, and restore the handler of SIGTERM."""
     State.leave = None
     atexit.unregister(run)
     if _is_main_thread() and signal.getsignal(signal.SIGTERM) is _told_to_end:
@@ -62,7 +62,7 @@ def uninstall() -> None:
 
 
 def run() -> None:
-    """The process ends: its signals wait until what there is has been sent."""
+    """Run the callbacks; signals are held back until they are done."""
     leave = State.leave
     if leave is None or State.is_leaving:
         return

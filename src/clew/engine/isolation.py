@@ -65,7 +65,7 @@ def _is_of_a_signal(error: BaseException) -> bool:
 
 
 def warn(line: str) -> None:
-    """Say one line, once."""
+    """Log a line as a warning, once in a process."""
     with _lock:
         if ("", line) in _reported or len(_reported) >= _MAX_REPORTED:
             return

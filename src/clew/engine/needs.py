@@ -71,14 +71,14 @@ class Need:
 
     @property
     def applies(self) -> bool:
-        """Whether the installed version is one that has it."""
+        """Whether the installed version of the library should have this name."""
         if not (self.since or self.until):
             return True
         version = _numbers(version_of(self.module))
         return _numbers(self.since) <= version and (not self.until or version < _numbers(self.until))
 
     def is_met_by(self, module: ModuleType) -> bool:
-        """Whether the imported module has it."""
+        """Whether the imported module has this name."""
         return not self.missing_part(module)
 
     def missing_part(self, module: ModuleType) -> str:

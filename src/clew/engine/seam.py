@@ -98,7 +98,7 @@ class Seam:
 
     @property
     def all_needs(self) -> tuple[Need, ...]:
-        """Its places and the names it reads, those of the installed versions."""
+        """Every name the seam needs in the installed versions: what it patches and what it reads."""
         places = (patch.need for patch in self.patches)
         return tuple(need for need in (*places, *self.needs) if need.applies)
 
@@ -170,7 +170,7 @@ class Seam:
             self._await(patch)
 
     def undo_with(self, undo: Callable[[], None]) -> None:
-        """Have something that was changed at run time undone with the seam."""
+        """Register an undo for something that was changed at run time."""
         self._undo.append(undo)
 
     def _check(self, need: Need, module: ModuleType) -> None:

@@ -9,12 +9,12 @@ _on_change: list[Callable[[], None]] = []
 
 
 def silence(*detectors: str) -> None:
-    """Have these detectors told nothing more: they would be wrong."""
+    """Switch these detectors off, because what they rely on is missing."""
     types.update(detectors)
     for call in _on_change:
         call()
 
 
 def listen(on_change: Callable[[], None]) -> None:
-    """Have this called, and nothing else, when another detector is silenced."""
+    """Set the one function that is called when another detector is silenced."""
     _on_change[:] = [on_change]

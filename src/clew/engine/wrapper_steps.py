@@ -22,10 +22,10 @@ class Steps(Protocol):
     """
 
     def enter(self) -> None:
-        """Make it current, for a step."""
+        """Make the span current for one step."""
 
     def restore(self) -> None:
-        """Make current what was so before."""
+        """Make current again what was current before the step."""
 
 
 def invisible(function: _Function) -> _Function:

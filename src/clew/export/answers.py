@@ -27,8 +27,8 @@ class Answer:
         self.reason = ""
         self.is_unknown = False
 
-    def forget(self) -> None:
-        """A new export begins."""
+    def reset(self) -> None:
+        """Reset: a new export begins."""
         self.reason = ""
 
     def of_status(self, status: int) -> None:
@@ -136,5 +136,5 @@ class _WatchedStub:
             details: Any = getattr(error, "details", lambda: "")()
             self._answer.of_grpc(getattr(code, "name", ""), str(details or ""))
             raise
-        self._answer.forget()
+        self._answer.reset()
         return result

@@ -30,7 +30,7 @@ _heads: dict[Any, dict[str, bytes]] = {}
 
 
 def encode_light(span: LightSpan) -> encoding.Item | None:
-    """Encode an ended light span; None where OTLP cannot carry it, which is said."""
+    """Encode an ended light span; None (and a line in the log) where OTLP cannot carry it."""
     try:
         return span.pipeline.provider.resource, span.instrumentation_scope, _encoded(span)
     except Exception:  # noqa: BLE001 - a span's values are anybody's

@@ -72,7 +72,7 @@ class Losses:
         forks.renew(self.renew)
 
     def renew(self) -> None:
-        """A forked child starts at zero: its parent says what it has lost."""
+        """In a forked child, start at zero: the parent reports its own losses."""
         # Re-entrant: a finalizer may end a span in the middle of this.
         self._lock, self._reporting = threading.RLock(), threading.RLock()
         self.total = 0
@@ -81,7 +81,7 @@ class Losses:
         self._silent_until = 0.0
 
     def add(self, count: int, reason: str) -> None:
-        """Take down spans that are lost."""
+        """Count spans that are lost."""
         with self._lock:
             self.total += count
             self._uncounted[reason] = self._uncounted.get(reason, 0) + count
@@ -113,9 +113,9 @@ class Losses:
             assert self._counter is not None
             self._counter.add(count, {names.CLEW_LOSS_REASON: reason})
         for reason, count in unsaid.items():
-            self._say(count, reason)
+            self._log(count, reason)
 
-    def _say(self, count: int, reason: str) -> None:
+    def _log(self, count: int, reason: str) -> None:
         why, mend = REASONS[reason]
         spans = "1 span was" if count == 1 else f"{count} spans were"
         logger.warning("clew: %s lost: %s; %s", spans, why.format(endpoint=self._endpoint), mend)

@@ -62,7 +62,7 @@ class Outgoing:
         """Send a batch; returns why it did not arrive, "" if it did."""
         answer = self._answer
         if answer is not None:
-            answer.forget()
+            answer.reset()
         batch: Any = encoding.Batch(items) if self._takes_bytes else items
         # An instrumentation of its HTTP client would make a span of each export, and that one would be exported.
         with suppress_instrumentation():

@@ -69,25 +69,25 @@ class Sender:
         _senders.append(self)
 
     def __call__(self, data: Any, *positional: Any, **keywords: Any) -> Any:
-        """Export, if there is anybody who takes it."""
+        """Export, unless the backend has said that it does not take this signal."""
         if not self.is_on or self._is_refused:
             return self._failure
         if self._answer is None:
             return self._export(data, *positional, **keywords)
         if not can_connect(self._endpoint, _PROBE_SECONDS):
-            self._say("unreachable")
+            self._log("unreachable")
             return self._failure
-        self._answer.forget()
+        self._answer.reset()
         _Quiet.thread.is_on = True
         try:
             result = self._export(data, *positional, **keywords)
         finally:
             _Quiet.thread.is_on = False
         if result is self._failure or self._answer.reason == "redirected":
-            self._say(self._answer.reason or "rejected")
+            self._log(self._answer.reason or "rejected")
         return result
 
-    def _say(self, reason: str) -> None:
+    def _log(self, reason: str) -> None:
         if self._answer is not None and self._answer.is_unknown:
             self._is_refused = True
             why = f"{self._endpoint} takes none"

@@ -76,10 +76,10 @@ class AnnotateProcessor(SpanProcessor):
             isolation.report(error, "processors.annotate")
 
     def shutdown(self) -> None:
-        """Nothing is held."""
+        """Nothing to do: it keeps no spans."""
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Nothing is held."""
+        """Nothing to do: it keeps no spans."""
         return True
 
 

@@ -44,15 +44,15 @@ class Outgoing(Protocol):
 
 
 class Lost(Protocol):
-    """Where losses are taken down."""
+    """Counts the spans that are lost."""
 
     total: int
 
     def add(self, count: int, reason: str) -> None:
-        """Take down spans that are lost."""
+        """Count spans that are lost."""
 
     def report(self, *, is_last: bool = False) -> None:
-        """Count and say them, if it is time."""
+        """Update the metric and log a line, if it is time."""
 
 
 class DeliverProcessor(SpanProcessor):
@@ -225,7 +225,7 @@ class DeliverProcessor(SpanProcessor):
             self._wake.set()
 
     def shutdown(self) -> None:
-        """Take nothing any more; what was not flushed is lost, and counted."""
+        """Stop: what was not flushed is lost, and counted."""
         if self.is_on:
             self.is_on = False
             self.lose_the_rest("shutdown")

@@ -42,12 +42,12 @@ class DetectProcessor(SpanProcessor):
         self.is_on = True
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """A span of somebody's has started."""
+        """Annotate another instrumentation's span, and let detectors know of the call."""
         if self.is_on:
             _isolated(_started, span, parent_context)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """A span has ended."""
+        """Let detectors know that the call is over."""
         if self.is_on and not _is_clews(span):
             _isolated(_ended, span)
             if span.kind is SpanKind.CLIENT:
@@ -58,10 +58,10 @@ class DetectProcessor(SpanProcessor):
             _isolated(_root_ends, span)
 
     def shutdown(self) -> None:
-        """Nothing is held."""
+        """Nothing to do: it keeps no spans."""
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Nothing is held."""
+        """Nothing to do: it keeps no spans."""
         return True
 
 

@@ -58,10 +58,10 @@ class RedactProcessor(SpanProcessor):
                 span._status = type(status)(status.status_code, redacted)
 
     def shutdown(self) -> None:
-        """Nothing is held."""
+        """Nothing to do: it keeps no spans."""
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Nothing is held."""
+        """Nothing to do: it keeps no spans."""
         return True
 
 

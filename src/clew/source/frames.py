@@ -166,8 +166,8 @@ def _before_caches(text: bytes, at: int) -> int:
     return at
 
 
-def forget() -> None:
-    """Work everything out anew: the project's settings may be known only now."""
+def reset() -> None:
+    """Reset the caches: where the project lies may be known only now."""
     global epoch
     epoch = object()
     KINDS.clear()

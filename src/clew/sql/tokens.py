@@ -133,5 +133,5 @@ def _without_strings(match: re.Match[str]) -> str:
 
 
 def _without_words(match: re.Match[str]) -> str:
-    is_telling = match.lastgroup == "string" and any(map(str.isalnum, match[0].replace("E'", "'")))
-    return "?" if is_telling else match[0]
+    has_content = match.lastgroup == "string" and any(map(str.isalnum, match[0].replace("E'", "'")))
+    return "?" if has_content else match[0]

@@ -65,10 +65,10 @@ class ExternalCalls:
         self._by_system: dict[str, tuple[int, int]] = {}
         # What detectors know of them.
         self.memo: dict[str, Any] = {}
-        local.at_end.append(self._say)
+        local.at_end.append(self._note_on_root)
 
     def begin(self, span: Any, site: CallSite | None, frame: FrameType) -> None:
-        """A call is made."""
+        """Begin a call."""
         if len(self._open) >= _MAX_OPEN:
             return
         call = self._open[span.get_span_context().span_id] = ExternalCall(self._local, span, site, frame)
@@ -88,7 +88,7 @@ class ExternalCalls:
         for on_call_end in watchers.on_call_end:
             on_call_end(call, self)
 
-    def _say(self) -> None:
+    def _note_on_root(self) -> None:
         note, systems = self._local.root.note, sorted(self._by_system.items())
         if systems:
             note(names.CLEW_EXTERNAL_COUNT, sum(count for _, (count, _) in systems))
@@ -106,5 +106,5 @@ _CALLS: Slot[ExternalCalls] = Slot()
 
 
 def calls_of(local: LocalTrace) -> ExternalCalls:
-    """Those of this request or task."""
+    """The external calls of this request or task."""
     return _CALLS.get(local) or _CALLS.put(local, ExternalCalls(local))

@@ -37,6 +37,6 @@ class LocalRoot:
             isolation.report(ours, "local root")
 
     def close(self, error: BaseException | None = None) -> None:
-        """It is over, and its span ends."""
+        """End the local trace and the root span."""
         self.leave()
         self.root.close(error)

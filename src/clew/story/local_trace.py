@@ -124,7 +124,7 @@ class LocalTrace(LocalSpans):
         return True
 
     def finish_findings(self) -> None:
-        """Say on the root, and in the metric, what was found."""
+        """Put what was found on the root and into the metric."""
         if self.findings is not None:
             root = self.root if self.is_recording else None
             findings.finish(one_loop.gathered(list(self.findings)), root, self.where, self.exemplar_context())
@@ -135,7 +135,7 @@ class LocalTrace(LocalSpans):
         return set_span_in_context(span) if self.is_recording and isinstance(span, Span) else None
 
     def finish(self) -> None:
-        """Let every seam say what it has to say on the root; then the root may end."""
+        """Let every seam put its attributes on the root; after that the root may end."""
         folding.end_foreign(self)
         for say in self.at_end:
             try:
@@ -163,7 +163,7 @@ _MAX_BY_TRACE = 1000
 
 
 def of_current_span() -> LocalTrace | None:
-    """The one whose root, not clew's, the current span is below."""
+    """The local trace that the current span is in, where the root is not clew's."""
     if not _by_trace:
         return None
     return _by_trace.get(get_current_span().get_span_context().trace_id)

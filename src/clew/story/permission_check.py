@@ -42,7 +42,7 @@ class PermissionCheck:
         return self.local.queries.count if self.local.queries is not None else 0
 
     def is_over(self) -> None:
-        """Take what it has cost."""
+        """End the check, and take its cost."""
         self.duration_ns += perf_counter_ns()
         self.query_count = self._queries() - self._before
 
@@ -51,7 +51,7 @@ class PermissionCheck:
         if self.local.report(finding, key):
             self.findings.append(finding)
 
-    def say_findings(self) -> None:
-        """Say on its span what was found."""
+    def attach_findings(self) -> None:
+        """Put the findings on its span."""
         for finding in self.findings:
             findings.attach(self.span.span, finding)

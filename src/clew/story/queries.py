@@ -84,7 +84,7 @@ class AliasLog:
         return self._forgotten_ns + sum([each.duration_ns for each in self.repeats.values()])
 
     def forget_oldest(self) -> None:
-        """There are too many to be told apart: keep only the sums of the first."""
+        """Keep only the sums of the oldest query, because there are too many."""
         oldest = self.repeats.pop(next(iter(self.repeats)))
         self._forgotten += oldest.count
         self._forgotten_ns += oldest.duration_ns

@@ -101,7 +101,7 @@ class Query:
         self.place = found
         self.site = found.site
         if self.local.is_recording:
-            self._tell(found)
+            self._call_detectors(found)
         else:
             self._judge(found, key)
 
@@ -113,7 +113,7 @@ class Query:
             self.local.report(Finding(verdict[0], "", "", found.site), (verdict, key))
             return
         before = 0 if self.local.findings is None else len(self.local.findings)
-        self._tell(found)
+        self._call_detectors(found)
         if found.count >= watchers.threshold and self.statement.is_select:
             found.repeats.looks_left = 0
         if (
@@ -123,7 +123,7 @@ class Query:
         ):
             watchers.verdicts[key] = self.local.findings.last.type, found.count
 
-    def _tell(self, found: Place) -> None:
+    def _call_detectors(self, found: Place) -> None:
         try:
             told = [on_repeat(self, found) for on_repeat in watchers.on_repeat]
             found.is_settled = all(told)
@@ -131,7 +131,7 @@ class Query:
             isolation.report(error, "a detector")
 
     def end(self, queries: Queries) -> None:
-        """It is over: take account of its time, its rows, what it wrote."""
+        """End the query: count its time, its rows and what it wrote."""
         took, repeats = self.duration_ns, self.repeats
         if repeats is not None:
             repeats.duration_ns += took

@@ -49,14 +49,14 @@ _known: dict[int, tuple[CodeType, Receiver]] = {}
 
 
 def note_receiver(attributes: dict[str, Any]) -> None:
-    """Say which receiver runs, if one does."""
+    """Add the name of the receiver that is running, if one is."""
     receiving = get_current().get(KEY)
     if type(receiving) is Receiving and receiving is not None and receiving.receiver is not None:
         attributes[names.DJANGO_SIGNAL_RECEIVER] = described(receiving.receiver).name
 
 
 def described(receiver: Any) -> Receiver:
-    """What is said of a receiver."""
+    """Name and attributes of a receiver."""
     if type(receiver) not in _FUNCTIONS:
         return _of_object(type(receiver))
     function = code_location.unwrapped(receiver)

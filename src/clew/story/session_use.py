@@ -32,7 +32,7 @@ def renewals(local: LocalTrace) -> tuple[int, int]:
 
 
 def note_session_use(local: LocalTrace, operation: str) -> None:
-    """It has done this."""
+    """Note an operation on the session."""
     use = _USE.get(local) or _USE.put(local, SessionUse())
     use.is_saved = use.is_saved or operation == "save"
     use.is_created = use.is_created or operation in ("create", "cycle_key", "flush")

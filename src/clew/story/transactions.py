@@ -143,7 +143,7 @@ class Transaction:
             calls.longest_ns, calls.name, calls.site = took_ns, name, site
 
     def release(self) -> None:
-        """Hand over a span that was held for a finding."""
+        """Return the span that was held back for a finding."""
         span: Any = self.span
         if self.is_held and span is not None:
             held: LightSpan = span
@@ -207,12 +207,12 @@ def open_on(connection: Any) -> Transaction | None:
 
 
 def hold(connection: Any, transaction: Transaction) -> None:
-    """A transaction has begun."""
+    """Keep a transaction that has begun."""
     connection.__dict__[_HELD] = transaction
 
 
 def drop(connection: Any) -> None:
-    """It is over."""
+    """Drop a transaction that is over."""
     connection.__dict__.pop(_HELD, None)
 
 

@@ -93,4 +93,4 @@ def test_what_is_known_of_headers_is_bounded(monkeypatch):
     for number in range(5):
         chords.remember(number, chords.Chord(str(number), 1, 0, 0))
     assert list(chords._frozen) == [3, 4]
-    chords.forget()
+    chords.reset()

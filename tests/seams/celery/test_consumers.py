@@ -67,7 +67,7 @@ class Site(NamedTuple):
         """As if a worker had ever said which queues it reads."""
         if self.url.startswith("redis"):
             with self.channel() as channel:
-                Registry(channel).say("another", {f"{self.queue}.other"}, set())
+                Registry(channel).record("another", {f"{self.queue}.other"}, set())
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def messages(trace: Any) -> list[str]:
 
 def ask(here: Site) -> bool | None:
     """What a publish finds out; its message is taken away by whoever reads."""
-    consumers_known.forget()
+    consumers_known.reset()
     here.request()
     (known,) = [known for key, known in consumers_known._known.items() if key[-1] == here.queue]
     return known.is_read
@@ -354,13 +354,13 @@ def test_a_worker_that_dies_is_forgotten(here):
     here.keep_registry()
     with here.channel() as channel:
         registry = Registry(channel)
-        registry.say("dead", {here.queue}, set())
+        registry.record("dead", {here.queue}, set())
         assert registry.readers(here.queue) == 1
         key = registry._key(here.queue)
         assert 0 < registry._client.ttl(key) <= 60
         registry._client.zadd(key, {"dead": registry._client.time()[0] - 61})
         assert registry.readers(here.queue) == 0
-        registry.say("alive", {here.queue}, set())
+        registry.record("alive", {here.queue}, set())
         assert registry._client.zrange(key, 0, -1) == [b"alive"]
 
 
@@ -408,7 +408,7 @@ def test_a_busy_worker_without_clew_is_only_information(here, trace, tmp_path):
             until(lambda: size_of(here) <= 1)
             consumers_look.wait_for_answers(DEADLINE)
         trace.clear()
-        consumers_known.forget()
+        consumers_known.reset()
         for _ in range(2):
             here.request()
         assert published(trace) == [None, None]
@@ -438,7 +438,7 @@ def test_a_worker_with_clew_is_no_stranger_when_it_is_killed(here, trace, tmp_pa
         assert registry._client.scard(registry._mailboxes) == 1
         assert registry.strangers() == ()
         node = registry._client.zrange(f"{registry._prefix}nodes", 0, -1)[-1].decode()
-        registry.say(f"{node}/1", set(), set())
+        registry.record(f"{node}/1", set(), set())
         assert registry.strangers() == (node,)
 
 
@@ -607,7 +607,7 @@ def test_a_fork_has_a_thread_of_its_own(here, trace, forgetful):
     if child == 0:
         code = 1
         with contextlib.suppress(BaseException):
-            consumers_known.forget()
+            consumers_known.reset()
             site = Site(app_of(here.url, here.queue), here.queue, here.url)
             site.request()
             is_new = consumers_look._watcher is not parent

@@ -37,7 +37,7 @@ from clew.seams.celery import fate
 from clew.seams.celery.fate import child as fate_child
 from clew.seams.celery.fate import marks as fate_marks
 from clew.seams.celery.fate import request as fate_request
-from clew.seams.celery.fate.span import Fate, telling
+from clew.seams.celery.fate.span import Fate, open_report
 from clew.seams.celery.message.headers import RECEIVED
 from clew.spans import scope as spans
 from clew.testing import tracing
@@ -223,7 +223,7 @@ def _einfo(error: BaseException) -> ExceptionInfo:
 
 
 def _tell(*what: Any) -> None:
-    told = telling(*what)
+    told = open_report(*what)
     assert told is not None
     told.end()
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="
 
 
 @pytest.fixture(autouse=True)
-def _forget():
+def _reset():
     yield
     troubles.kept.clear()
     memory.close()

@@ -12,7 +12,7 @@ from opentelemetry import metrics as api
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from clew.seams.celery.fate.span import Fate, Unregistered, telling
+from clew.seams.celery.fate.span import Fate, Unregistered, open_report
 from clew.seams.celery.message import metrics
 from clew.testing import tracing
 from tests.celery_site.app import make_app
@@ -26,9 +26,9 @@ def reader(monkeypatch):
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader])
     monkeypatch.setattr(api._internal, "_METER_PROVIDER", provider)
-    metrics.forget()
+    metrics.reset()
     yield reader
-    metrics.forget()
+    metrics.reset()
     provider.shutdown()
 
 
@@ -99,7 +99,7 @@ def test_outcomes_are_counted(reader, app, name, args, outcomes, error):
 def test_what_the_main_process_tells_is_counted(reader, app):
     request = Context({"id": "1", "delivery_info": {"exchange": "", "routing_key": "mail"}})
     with tracing():
-        telling(Unregistered("nobody.knows", app), request, Fate("unknown", "not registered")).end()
+        open_report(Unregistered("nobody.knows", app), request, Fate("unknown", "not registered")).end()
     (point,) = points(reader)[metrics.TASKS]
     assert dict(point.attributes) == {
         "celery.task_name": "_OTHER",
@@ -131,7 +131,7 @@ def test_unsampled_tasks_are_counted_too(reader, app, monkeypatch):
 
 
 def test_without_a_meter_provider_nothing_is_made(app):
-    metrics.forget()
+    metrics.reset()
     with tracing() as trace:
         ran(trace, lambda: app.tasks["add"].delay(1, 2), "add")
     assert metrics._made == {}

@@ -129,7 +129,7 @@ class Show:
             self._line([(f"  {what:18}", "dim"), (f"{how:27}", "bold"), (aside, "")])
 
     def kept(self, url: str) -> None:
-        """The site stays: where it is and how to end it."""
+        """Say where the running site is, and how to end it."""
         self._heading("The site is up", "Ctrl-C ends it")
         self._line([("  open  ", "dim"), (url, "link"), (f"   and log in as {USER} / {PASSWORD}", "")])
         self._line([("  each trace appears here when it is complete", "dim")])

@@ -78,7 +78,7 @@ class Look:
                 self._trouble(f"Django cannot be set up: {reason(error)}", "django")
 
     def at_needs(self) -> None:
-        """Look for every name."""
+        """Look for every private name that a seam needs."""
         lost: dict[str, tuple[str, list[str]]] = {}
         needed: set[Need] = set()
         is_usable: dict[str, str | None] = {}
@@ -100,7 +100,7 @@ class Look:
             self._trouble(f"{text}; {', and '.join(dict.fromkeys(owners))}", needs.library_of(module))
 
     def at_seams(self) -> None:
-        """Stand everywhere, for once."""
+        """Install every seam once, and see whether that works."""
         isolation.is_strict = False
         for seam in _seams():
             if not self._is_for_what_is_here(seam) or any(need in self._lost for need in seam.all_needs):

@@ -80,7 +80,7 @@ def judged(project: Project, broker: Broker, found: Routes, workers: Mapping[str
     """
     checks: list[Check] = []
     for name, state in broker.queues.items():
-        readers = readers_of(name, state, workers, is_silence_telling=broker.kind == REDIS)
+        readers = readers_of(name, state, workers, is_silence_meaningful=broker.kind == REDIS)
         if found.tasks[name] or state.messages or readers:
             checks.append(_queue(project, name, state, readers, found.tasks[name]))
     if broker.kind not in (AMQP, REDIS):
@@ -92,14 +92,14 @@ def judged(project: Project, broker: Broker, found: Routes, workers: Mapping[str
 
 
 def readers_of(
-    name: str, state: QueueState, workers: Mapping[str, Worker], *, is_silence_telling: bool = True
+    name: str, state: QueueState, workers: Mapping[str, Worker], *, is_silence_meaningful: bool = True
 ) -> int | None:
     """How many read a queue: the broker's number, else the workers that say so; None where nobody can say."""
     if state.consumers is not None:
         return state.consumers
     # A worker may have clew and not answer, or answer and not have clew.
     found = max(sum(name in worker.queues for worker in workers.values()), state.registered or 0)
-    return found if found or workers or is_silence_telling else None
+    return found if found or workers or is_silence_meaningful else None
 
 
 def _queue(project: Project, name: str, state: QueueState, readers: int | None, tasks: list[str]) -> Check:

@@ -10,7 +10,7 @@ from re import Match, Pattern
 
 
 def find(text: str, what: str, at: int, end: int | None = None) -> int:
-    """Where `what` stands next, or -1."""
+    """The next position of `what`, or -1."""
     return text.find(what, at, len(text) if end is None else end)
 
 

@@ -54,7 +54,7 @@ class Tick:
         self._token: Token[Tick | None] | None = None
 
     def enter(self) -> Tick:
-        """It has begun."""
+        """Start the tick."""
         self._token = _tick.set(self)
         return self
 
@@ -65,14 +65,14 @@ class Tick:
         return self._root.span.get_span_context() if self._root is not None else None
 
     def link(self, entry: str, context: SpanContext) -> None:
-        """Note an entry that is due in it."""
+        """Link an entry that is due in this tick."""
         if self._root is not None and len(self._entries) < _MAX_ENTRIES:
             self._entries.append(entry)
             self._traces.append(format_trace_id(context.trace_id))
             self._root.span.add_link(context, _TO_ENTRY)
 
     def close(self, error: BaseException | None) -> None:
-        """It is over."""
+        """End the tick."""
         if self._token is not None:
             _tick.reset(self._token)
         if isinstance(error, (SystemExit, KeyboardInterrupt)):
@@ -110,7 +110,7 @@ class _Sending:
         self._tick, self._root = tick, root
 
     def close(self, error: BaseException | None) -> None:
-        """It is sent, or was refused."""
+        """End the entry: it was sent, or the broker has refused it."""
         if self._tick is not None:
             self._tick.entry = None
         if self._root is not None:

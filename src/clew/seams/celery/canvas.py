@@ -93,7 +93,7 @@ SEAM = Seam(
         Patch(
             "celery.backends.base",
             "Backend.fallback_chord_unlock",
-            Around(change={"body": lambda header_result, body: chords.told_body(body, header_result.id)}),
+            Around(change={"body": lambda header_result, body: chords.annotated_body(body, header_result.id)}),
         ),
         Patch("celery.canvas", "Signature.__call__", Around(_open_errback)),
         Patch(
@@ -116,5 +116,5 @@ SEAM = Seam(
             (names.CELERY_TASK_NAME, *names.CODE),
         ),
     ),
-    on_uninstall=chords.forget,
+    on_uninstall=chords.reset,
 )

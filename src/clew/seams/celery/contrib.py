@@ -23,7 +23,7 @@ _SCHEMA = "https://opentelemetry.io/schemas/1.11.0"
 
 
 class State:
-    """What contrib was told, as the run seam needs it."""
+    """The configuration of contrib's instrumentation, for the run seam."""
 
     use_span_links = False
     histogram: Histogram | None = None
@@ -57,7 +57,7 @@ class TakeOver:
             self._disconnect(instrumentor)
 
     def give_back(self) -> None:
-        """Connect them again."""
+        """Connect contrib's receivers again."""
         for instrumentor in _instrumented():
             for signal, receiver in self._of(instrumentor):
                 signal.connect(receiver, weak=False)
@@ -90,8 +90,8 @@ def _learn(instrumentor: Any) -> None:
     State.histogram = (getattr(instrumentor, "metrics", None) or {}).get(HISTOGRAM)
 
 
-def forget() -> None:
-    """Forget what contrib was told."""
+def reset() -> None:
+    """Forget contrib's configuration."""
     State.use_span_links, State.histogram = False, None
     _series.forget()
 

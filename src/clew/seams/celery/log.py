@@ -45,7 +45,7 @@ def _note(record: Any) -> None:
     if errors is None:
         errors = logged_errors.LOGGED.put(local, LoggedErrors())
         if local.is_recording:
-            local.at_end.append(lambda: _say(local, errors))
+            local.at_end.append(lambda: _note_on_root(local, errors))
     is_librarys = not frames.is_application(record.pathname)
     errors.add(
         error,
@@ -77,7 +77,7 @@ def _line(record: Any) -> CallSite:
     return CallSite(record.pathname, record.lineno, record.funcName or "")
 
 
-def _say(local: LocalTrace, errors: LoggedErrors) -> None:
+def _note_on_root(local: LocalTrace, errors: LoggedErrors) -> None:
     if local.task_end is not None and local.task_end[0] == "succeeded":
         for each in errors:
             local.root.span.add_event("exception", each.event, each.time_ns)

@@ -36,10 +36,10 @@ def _prerun(task: Any, **_: Any) -> None:
         return
     reading = memory.READING.put(local, Reading(before))
     if local.is_recording:
-        local.at_end.append(lambda: _say(local, reading))
+        local.at_end.append(lambda: _note_on_root(local, reading))
 
 
-def _say(local: LocalTrace, reading: Reading) -> None:
+def _note_on_root(local: LocalTrace, reading: Reading) -> None:
     local.root.note(names.PROCESS_MEMORY_DELTA, reading.after - reading.before)
 
 

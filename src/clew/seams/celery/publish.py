@@ -91,7 +91,7 @@ def _open(
             local, str(name), task_type, caller, is_eager=False, connections=connections
         )
         publish.app, publish.span = app, span
-        _tell(publish, original, positional, keywords)
+        _let_detectors_know(publish, original, positional, keywords)
     return sending
 
 
@@ -113,7 +113,7 @@ def _open_eager(
     if local is not None:
         publish = Publish(local, str(task.name), task, caller, is_eager=True, connections=connections)
         publish.app, publish.span = task.app, span
-        _tell(publish, original, positional, keywords)
+        _let_detectors_know(publish, original, positional, keywords)
     return span
 
 
@@ -122,7 +122,7 @@ def _local() -> LocalTrace | None:
     return local_trace.current() or local_trace.of_current_span()
 
 
-def _tell(publish: Publish, original: Any, positional: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+def _let_detectors_know(publish: Publish, original: Any, positional: tuple[Any, ...], keywords: dict[str, Any]) -> None:
     """Tell the detectors what is about to be sent. The task is not looked up: that would finalize the app."""
     try:
         given = _given(original, positional, keywords)
@@ -154,7 +154,7 @@ def _sent(opened: Sending, error: BaseException | None, caller: FrameType) -> No
     took_ns = span.elapsed_ns if type(span) is LightSpan else 0
     publish = opened.publish
     if publish is not None and error is None:
-        publish.took_ns, publish.body_bytes, publish.span = took_ns, opened.body_bytes, opened.standing
+        publish.took_ns, publish.body_bytes, publish.span = took_ns, opened.body_bytes, opened.span_in_use
         for on_sent in watchers.on_sent:
             on_sent(publish)
     for connection in opened.connections:
@@ -173,7 +173,7 @@ def _before_publish(
 ) -> None:
     """Tell the message, whose headers are this publish's own dictionary, where it comes from."""
     _renew(headers, body)
-    chords.tell_message(headers, body)
+    chords.annotate_message(headers, body)
     sending = fan_out.current()
     connections = sending.connections if sending is not None else transactions.open_connections()
     if aliases := transactions.aliases_of(connections):
@@ -191,7 +191,7 @@ def _before_publish(
         for key, value in attributes.items():
             note(key, value)
         if sending is not None:
-            sending.told(headers, body, aliases)
+            sending.take_message(headers, body, aliases)
     propagate.inject(headers)
 
 

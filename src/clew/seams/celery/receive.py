@@ -77,7 +77,7 @@ def _ids(pipeline: Pipeline, request: Any, held: dict[str, Any]) -> tuple[int, i
 
 
 def _count(req: Any) -> None:
-    """Say in the request which run of its id it is."""
+    """Store in the request which run of its task id it is."""
     held = _held(req)
     if held is None:
         return

@@ -30,7 +30,7 @@ _CHECKS = ("skip_dep_check", "raise_exception_on_conflict")
 
 
 class State:
-    """What contrib was told, as the request seam needs it."""
+    """The configuration of contrib's instrumentation, for the request seam."""
 
     middleware_position = 0
     is_sql_commenter_on = False
@@ -94,7 +94,7 @@ def take_over() -> None:
 
 
 def give_back() -> None:
-    """Leave contrib as it was found."""
+    """Restore contrib's instrumentation."""
     if not State.was_instrumented and _is_instrumented():
         sys.modules[MODULE].DjangoInstrumentor()._is_instrumented_by_opentelemetry = False
     MIDDLEWARE_SEAM.uninstall()

@@ -55,10 +55,10 @@ def _note_errors(result: Any) -> None:
     for each in errors[:_MAX_ERRORS]:
         error = each.original_error
         if error is not None and not type(error).__module__.startswith("graphql.") and not is_answer(error):
-            _tell(span, error, each.path)
+            _add_exception(span, error, each.path)
 
 
-def _tell(span: Any, error: Exception, path: Any) -> None:
+def _add_exception(span: Any, error: Exception, path: Any) -> None:
     said = exception_attributes(error)
     site = raised_at(error.__traceback__)
     if site is not None:

@@ -77,7 +77,7 @@ def _stand_at(session: Any, /) -> None:
                     SEAM.patch_attribute(each, method, _AROUND[name])
 
 
-def _forget() -> None:
+def _reset() -> None:
     _known.clear()
     _patched.clear()
 
@@ -104,5 +104,5 @@ SEAM = Seam(
             ("flush", "it is deleted, at a logout"),
         )
     ),
-    on_uninstall=_forget,
+    on_uninstall=_reset,
 )

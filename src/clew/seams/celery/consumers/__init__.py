@@ -25,7 +25,7 @@ from clew.seams.celery.consumers import known as consumers_known
 from clew.seams.celery.consumers import look as consumers_look
 from clew.seams.celery.consumers.known import AMQP, Key, Known, key_of
 from clew.seams.celery.consumers.registry import Registrar, keeps_registry
-from clew.seams.celery.consumers.telling import Sent, Waiting, root_of
+from clew.seams.celery.consumers.reporting import Sent, Waiting, root_of
 from clew.seams.celery.receivers import Receivers
 from clew.source.senders import sending_site
 from clew.spans import scope as spans
@@ -92,9 +92,9 @@ def _sent(connection: Any, queue: str, task_name: str, caller: FrameType) -> Non
     local = _local()
     sent = Sent(queue, task_name, sending_site(caller), local)
     if local is not None:
-        sent.tell(local, known, span if is_ours else None)
+        sent.report(local, known, span if is_ours else None)
     else:
-        sent.tell_alone(root_of(span), known)
+        sent.report_alone(root_of(span), known)
 
 
 def _ask(key: Key, connection: Any, span: Any, task_name: str, caller: FrameType) -> None:
@@ -182,7 +182,7 @@ def _uninstall() -> None:
     RECEIVERS.disconnect()
     _shut_down()
     consumers_look.stop()
-    consumers_known.forget()
+    consumers_known.reset()
 
 
 SEAM = Seam(

@@ -27,14 +27,14 @@ def own_connection(of: Any) -> Any:
 
 
 def troubles(connection: Any) -> tuple[type[BaseException], ...]:
-    """What a broker that is away, or that refuses, raises."""
+    """The exceptions of a broker that cannot be reached, or that refuses."""
     from kombu.exceptions import KombuError
 
     return (OSError, KombuError, *connection.connection_errors, *connection.channel_errors)
 
 
 def release(connection: Any) -> None:
-    """Close one, whatever state it is in."""
+    """Close a connection, whatever state it is in."""
     try:
         connection.release()
     except Exception:  # noqa: BLE001 - it is gone either way

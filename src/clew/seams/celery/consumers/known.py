@@ -49,12 +49,12 @@ class Known:
 
     @property
     def is_certain(self) -> bool:
-        """Whether it is known who reads it, or that nobody does."""
+        """Whether the broker has said who reads the queue, or that nobody does."""
         return self.is_read is not None and not self.strangers
 
     @property
     def is_fresh(self) -> bool:
-        """Whether it can still be relied on."""
+        """Whether the answer is recent enough."""
         return monotonic() - self.at < (_UNREAD_SECONDS if self.is_read is False else _READ_SECONDS)
 
     @property
@@ -82,7 +82,7 @@ def answer_for(key: Key) -> Known | None:
 
 
 def keep(key: Key, known: Known) -> Known:
-    """Take what a broker has said; returns it with what was known before."""
+    """Store a broker's answer; returns it merged with the one before."""
     before = _known.pop(key, None)
     if known.is_read:
         known = replace(known, read_at=known.at)
@@ -113,6 +113,6 @@ def _unless_taken(known: Known, before: Known | None) -> Known:
     return known
 
 
-def forget() -> None:
-    """Know nothing."""
+def reset() -> None:
+    """Forget all answers."""
     _known.clear()

@@ -32,7 +32,7 @@ _MAX_QUESTIONS, _MAX_LISTENERS, _MAX_CONNECTIONS = 100, 100, 4
 
 
 class _Question:
-    """Who reads this queue?"""
+    """A question for a broker: who reads this queue?"""
 
     def __init__(self, key: Key, connection: Any) -> None:
         self.key, self.connection = key, connection
@@ -208,7 +208,7 @@ _watcher: Watcher | None = None
 
 
 def watcher() -> Watcher:
-    """This process's."""
+    """The watcher of this process."""
     global _watcher
     if _watcher is None or _watcher.pid != os.getpid():
         _watcher = Watcher()

@@ -69,13 +69,13 @@ class Registry:
         nodes = {each.rpartition(self._separator)[2].removesuffix(f".{_MAILBOX}") for each in bindings}
         return tuple(sorted(nodes.difference(known))[:_MAX_STRANGERS])
 
-    def say(self, worker: str, queues: set[str], before: set[str]) -> None:
-        """A worker reads these queues, and no longer those it read before."""
+    def record(self, worker: str, queues: set[str], before: set[str]) -> None:
+        """Record the queues that a worker reads, and remove those it has stopped reading."""
         client: Any = self._client
         now = client.time()[0]
         pipe: Any = self._client.pipeline(transaction=False)
         pipe.set(f"{self._prefix}registry", "1", ex=_MARKER_EXPIRES_SECONDS)
-        self._say_node(pipe, worker.rpartition("/")[0], now, is_there=bool(queues))
+        self._record_node(pipe, worker.rpartition("/")[0], now, is_there=bool(queues))
         for queue in queues:
             pipe.zadd(self._key(queue), {worker: now})
             pipe.zremrangebyscore(self._key(queue), "-inf", now - _EXPIRES_SECONDS)
@@ -84,7 +84,7 @@ class Registry:
             pipe.zrem(self._key(queue), worker)
         pipe.execute()
 
-    def _say_node(self, pipe: Any, node: str, now: int, *, is_there: bool) -> None:
+    def _record_node(self, pipe: Any, node: str, now: int, *, is_there: bool) -> None:
         key = f"{self._prefix}nodes"
         # Who dies stays: its binding does, too. Who leaves may come back without clew.
         if is_there:
@@ -106,27 +106,27 @@ class Registrar:
         self._consumer = consumer
         self._connection = consumer.connection
         self._worker = f"{consumer.hostname}/{os.getpid()}"
-        self._said: set[str] = set()
+        self._recorded: set[str] = set()
         # Not an Event: a signal's handler, which stops it, may come in the middle of another stop.
         self._stop: SimpleQueue[None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="clew-registry", daemon=True)
 
     def start(self) -> None:
-        """Begin to say what is read."""
+        """Start to report what this worker reads."""
         forks.start(self._thread)
 
     def stop(self, seconds: float = _STOP_SECONDS) -> None:
-        """Take the worker out, and wait for that so long; 0: not at all."""
+        """Remove the worker from the registry; waits at most so long, 0: not at all."""
         self._stop.put(None)
         if seconds:
             self._thread.join(seconds)
 
     def _run(self) -> None:
         with suppress_instrumentation():
-            connection = self._say(None, self._queues)
+            connection = self._record(None, self._queues)
             while not self._is_stopped():
-                connection = self._say(connection, self._queues)
-            connection = self._say(connection, set)
+                connection = self._record(connection, self._queues)
+            connection = self._record(connection, set)
             if connection is not None:
                 release(connection)
 
@@ -141,17 +141,17 @@ class Registrar:
         """Read anew: `add_consumer` and `cancel_consumer` change it. As `celery inspect active_queues` does."""
         consuming = self._consumer.task_consumer
         if consuming is None:  # its connection is being made again
-            return self._said
+            return self._recorded
         names = [queue.name for queue in consuming.queues if getattr(queue.exchange, "type", None) != "fanout"]
         return set(names[:_MAX_QUEUES])
 
-    def _say(self, connection: Any, reading: Callable[[], set[str]]) -> Any:
+    def _record(self, connection: Any, reading: Callable[[], set[str]]) -> Any:
         """Returns the connection; None where the broker could not be told: the next time tries again."""
         try:
             queues = reading()
             connection = connection or own_connection(self._connection)
-            Registry(connection.default_channel).say(self._worker, queues, self._said)
-            self._said = queues
+            Registry(connection.default_channel).record(self._worker, queues, self._recorded)
+            self._recorded = queues
         except troubles(self._connection):
             if connection is not None:
                 release(connection)

@@ -22,7 +22,7 @@ from clew.seams.celery.fate import marks as fate_marks
 from clew.seams.celery.fate import own_classes
 from clew.seams.celery.fate import request as fate_request
 from clew.seams.celery.fate.child import at_end_of_run, is_dying, leave_mark
-from clew.seams.celery.fate.span import SCOPE, Fate, FateReport, Unregistered, sentence, telling
+from clew.seams.celery.fate.span import SCOPE, Fate, FateReport, Unregistered, open_report, sentence
 from clew.seams.celery.message.values import mapping_of, text_of
 from clew.seams.celery.receivers import Receivers
 from clew.seams.celery.run.outcome import outcome_of
@@ -43,7 +43,7 @@ def _unknown(consumer: Any, /, message: Any) -> FateReport | None:
     about = headers if "task" in headers else mapping_of(message.payload)
     name = text_of(about.get("task"))
     fate = Fate("unknown", f"{name} is not registered with this worker")
-    return telling(Unregistered(name, consumer.app), _context(consumer, message, text_of(about.get("id"))), fate)
+    return open_report(Unregistered(name, consumer.app), _context(consumer, message, text_of(about.get("id"))), fate)
 
 
 def _rejected(sender: Any, message: Any, exc: BaseException | None = None, **_: Any) -> None:
@@ -63,7 +63,7 @@ def _of_message(consumer: Any, message: Any, fate: Fate) -> FateReport | None:
     request = _context(consumer, message)
     name = vars(request).get("task")
     task = consumer.app.tasks.get(name) if isinstance(name, str) else None
-    return telling(task or Unregistered(text_of(name) or _NAMELESS, consumer.app), request, fate)
+    return open_report(task or Unregistered(text_of(name) or _NAMELESS, consumer.app), request, fate)
 
 
 def _context(consumer: Any, message: Any, task_id: str | None = None) -> Any:
@@ -111,8 +111,8 @@ def _uninstall() -> None:
     RECEIVERS.disconnect()
     fate_request.State.reported.clear()
     fate_request.State.cancelled_silently.clear()
-    fate_marks.forget()
-    own_classes.forget()
+    fate_marks.reset()
+    own_classes.reset()
     State.installed_in = 0
 
 
@@ -179,7 +179,7 @@ SEAM = Seam(
         Patch(
             "celery.concurrency.prefork",
             "TaskPool.on_terminate",
-            Around(fate_request.running, close=fate_request.tell_unfinished),
+            Around(fate_request.running, close=fate_request.report_unfinished),
         ),
     ),
     spans=(

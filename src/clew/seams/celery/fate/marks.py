@@ -46,13 +46,13 @@ class Ended(NamedTuple):
 
 
 def share() -> None:
-    """In the main process, before it forks: from now on children can leave marks."""
+    """Make the shared memory, in the main process before it forks, so that children can leave marks."""
     if State.memory is None:
         State.memory = mmap.mmap(-1, _SLOTS * _MARK.size)
 
 
-def forget() -> None:
-    """Take no marks any more."""
+def reset() -> None:
+    """Release the shared memory."""
     State.memory = None
 
 

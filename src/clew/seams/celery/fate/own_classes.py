@@ -37,14 +37,14 @@ def methods_of(made: type, finds: Mapping[str, fate_request.Find]) -> Iterator[t
 
 
 def is_new(owner: type, name: str) -> bool:
-    """Whether this method was not met before; it is from now on."""
+    """Whether this method is seen for the first time."""
     is_known = (owner, name) in _met
     _met.add((owner, name))
     return not is_known
 
 
-def forget() -> None:
-    """Have met none."""
+def reset() -> None:
+    """Forget the methods that were seen."""
     _met.clear()
 
 
@@ -66,4 +66,4 @@ def _revoked(positional: tuple[Any, ...], result: Any) -> None:
     """It is not run because its class says so, without Celery's being told."""
     request = positional[0]
     if result and not request._already_revoked:
-        fate_request.tell(request, Fate("revoked", f"revoked by {type(request).__mro__[1].__qualname__}"))
+        fate_request.report_fate(request, Fate("revoked", f"revoked by {type(request).__mro__[1].__qualname__}"))

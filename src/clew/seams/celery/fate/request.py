@@ -19,7 +19,7 @@ from clew import attributes as names
 from clew.engine import isolation
 from clew.engine.wrapper import Around
 from clew.seams.celery.fate.child import cold_shutdown_of, ended_before, fate_of
-from clew.seams.celery.fate.span import Fate, FateReport, below_run, telling
+from clew.seams.celery.fate.span import Fate, FateReport, below_run, open_report
 from clew.seams.celery.message.headers import RECEIVED
 
 _MAX_BATCH = 1000
@@ -126,8 +126,8 @@ def succeeded(request: Any, /, result: Any) -> None:
         report.fate.outcome, report.fate.reason = "succeeded", f"its result was stored, then: {report.fate.reason}"
 
 
-def tell(request: Any, fate: Fate) -> None:
-    """Tell of a request Celery deals with nowhere; once."""
+def report_fate(request: Any, fate: Fate) -> None:
+    """Make the span of a request that no method of Celery's ends; once for each request."""
     report = None if request in State.reported else _reported(request, fate)
     if report is not None:
         report.end()
@@ -143,7 +143,7 @@ def _batch_lost(requests: list[Any], exc_info: Any) -> None:
     try:
         for request in requests:
             if (fate := fate_of(request, _error_of(exc_info))) is not None:
-                tell(request, fate)
+                report_fate(request, fate)
     except Exception as ours:  # noqa: BLE001 - ours must not reach the pool
         isolation.report(ours, "clew.seams.celery.fate")
 
@@ -152,7 +152,7 @@ def _reported(request: Any, fate: Fate) -> FateReport | None:
     over = ended_before(request, fate)
     if request in State.cancelled_silently:
         fate.more[names.CELERY_STATE] = None
-    report = telling(request.task, request._context, fate, over)
+    report = open_report(request.task, request._context, fate, over)
     if report is not None:
         report.ended_ns = _died_ns(request)
         State.reported[request] = report
@@ -177,8 +177,8 @@ def running() -> list[tuple[Any, Any]]:
     return [(request, job) for request in requests if (job := _job(request)) is not None]
 
 
-def tell_unfinished(opened: list[tuple[Any, Any]]) -> None:
-    """After it: tell of those the children have not finished."""
+def report_unfinished(opened: list[tuple[Any, Any]]) -> None:
+    """After the shutdown, make spans for the tasks that the children have not finished."""
     for request, job in opened:
         if not job.ready():
-            tell(request, cold_shutdown_of(request))
+            report_fate(request, cold_shutdown_of(request))

@@ -121,11 +121,11 @@ class FateReport:
         self._inside = ExitStack()
 
     def repeated(self) -> FateReport:
-        """Below the same span, which has ended or which somebody else will end."""
+        """A report of the same task below a span that this code does not end."""
         return FateReport(self._request, self.origin, None, self.above)
 
     def enter(self) -> FateReport:
-        """What Celery does from now on is below it."""
+        """Make the span current, so that what Celery does for the task is below it."""
         self._inside.callback(detach, attach(set_span_in_context(self.above, self.origin.context)))
         if self._root is not None:
             where = {names.CELERY_TASK_NAME: text_of(vars(self._request).get("task"))}
@@ -134,7 +134,7 @@ class FateReport:
         return self
 
     def close(self, _: BaseException | None = None) -> None:
-        """Celery has dealt with it."""
+        """Close the span when Celery has dealt with the task."""
         self._inside.close()
         self.end()
 
@@ -153,7 +153,7 @@ class FateReport:
             metrics.count_outcome(self.counted_as[0], fate.outcome, self.counted_as[1])
 
 
-def telling(task: Any, request: Any, fate: Fate, over: Ended | None = None) -> FateReport | None:
+def open_report(task: Any, request: Any, fate: Fate, over: Ended | None = None) -> FateReport | None:
     """Open the span of a task's fate.
 
     Args:

@@ -110,7 +110,7 @@ def _stopped(worker: Any, /) -> None:
 def _uninstall() -> None:
     RECEIVERS.disconnect()
     State.lives.clear()
-    lifecycle_pool.forget()
+    lifecycle_pool.reset()
 
 
 RECEIVERS = Receivers(SCOPE, worker_shutting_down=_shutting_down)

@@ -73,7 +73,7 @@ def is_workers(initializer: Any, arguments: Any) -> bool:
 
 
 def forked(pool: Any, process: Any, started_ns: int) -> None:
-    """A child was started."""
+    """Note that a child was started."""
     pid = os.getpid()
     if State.owner != pid:
         State.owner = pid
@@ -94,7 +94,7 @@ def restarting(pool: Any) -> None:
         child.is_told_to_leave = child.is_told_to_leave or child.pool() is pool
 
 
-def tell_exits(pool: Any, *, is_over: bool = False) -> None:
+def report_exits(pool: Any, *, is_over: bool = False) -> None:
     """Tell of the children the pool has taken leave of; with `is_over`, of all it had."""
     if State.owner != os.getpid():
         return
@@ -102,10 +102,10 @@ def tell_exits(pool: Any, *, is_over: bool = False) -> None:
     for pid, child in list(State.children.items()):
         if child.pool() is pool and pid not in kept:
             del State.children[pid]
-            _tell_exit(pid, child, pool)
+            _report_exit(pid, child, pool)
 
 
-def _tell_exit(pid: int, child: Child, pool: Any) -> None:
+def _report_exit(pid: int, child: Child, pool: Any) -> None:
     code = child.process.exitcode
     reason = _reason(child, code, pool)
     metrics.count_exit(reason)
@@ -178,7 +178,7 @@ def _sentence(reason: str, name: str | None, code: int | None) -> str:
     return "killed: a task ran longer than its hard time limit" if reason == "hard_time_limit" else f"exit code {code}"
 
 
-def tell_start(worker: Any, /, error: BaseException | None) -> None:
+def report_start(worker: Any, /, error: BaseException | None) -> None:
     """In a child: it is set up, or could not be set up and is about to exit.
 
     Args:

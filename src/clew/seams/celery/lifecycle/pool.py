@@ -54,14 +54,14 @@ def _kill(worker: Any) -> None:
 
 
 def _joined(pool: Any, /, error: BaseException | None) -> None:
-    children.tell_exits(pool)
+    children.report_exits(pool)
 
 
 # What Celery's pool has at its end is billiard's; stopped, it has none any more.
-_END = Around(lambda pool, /: pool._pool, close=lambda opened: children.tell_exits(opened, is_over=True))
+_END = Around(lambda pool, /: pool._pool, close=lambda opened: children.report_exits(opened, is_over=True))
 
 
-def forget() -> None:
+def reset() -> None:
     """Forget the children."""
     children.State.children.clear()
     children.State.replaced = 0
@@ -72,7 +72,7 @@ _TASK_POOL = "celery.concurrency.prefork"
 
 PATCHES = (
     Patch(_POOL, "Pool._create_worker_process", Around(_fork, _forked, close=lambda: None)),
-    Patch(_POOL, "Worker.after_fork", Around(note=children.tell_start)),
+    Patch(_POOL, "Worker.after_fork", Around(note=children.report_start)),
     Patch(_POOL, "TimeoutHandler._trywaitkill", Around(_kill)),
     Patch(_POOL, "Pool._join_exited_workers", Around(note=_joined)),
     Patch("billiard.popen_fork", "Popen.poll", Around(instead=_poll)),

@@ -46,9 +46,9 @@ class WorkerLife:
         return self._steps[-1] if self._steps else None
 
     def ready(self, worker: Any) -> None:
-        """It reads its queues now."""
+        """Make the span `worker start`: the worker reads its queues."""
         self._is_ready = True
-        self._tell_start(worker, "ready", None)
+        self._make_start_span(worker, "ready", None)
 
     def failed(self, worker: Any, error: BaseException) -> None:
         """Something left its start, or later its main loop: an error, or a request to stop."""
@@ -59,10 +59,10 @@ class WorkerLife:
         is_asked = isinstance(error, (SystemExit, KeyboardInterrupt)) and bool(
             self._signals or not getattr(error, "code", None)
         )
-        self._tell_start(worker, "stopped" if is_asked else "failed", None if is_asked else error)
+        self._make_start_span(worker, "stopped" if is_asked else "failed", None if is_asked else error)
 
     def step(self, step: str, signal: str | None = None) -> None:
-        """It is told to stop, or to hurry. Runs inside a signal's handler."""
+        """Note a request to stop, warm, soft or cold. Runs inside a signal's handler."""
         if not self._stopping_ns:
             self._stopping_ns = time_ns()
             self._note_tasks()
@@ -72,7 +72,7 @@ class WorkerLife:
             self._steps.append(step)
 
     def stopped(self, worker: Any) -> None:
-        """Its shutdown is over."""
+        """Make the span `worker stop`: the shutdown is over."""
         if self._is_stop_told or not self._is_ready:
             return
         self._is_stop_told = True
@@ -81,7 +81,7 @@ class WorkerLife:
         if root is not None:
             root.close(self._error)
 
-    def _tell_start(self, worker: Any, outcome: str, error: BaseException | None) -> None:
+    def _make_start_span(self, worker: Any, outcome: str, error: BaseException | None) -> None:
         if self._is_start_told:
             return
         self._is_start_told = True
@@ -124,7 +124,7 @@ def _is_restored(request: Any) -> bool:
 
 
 def _described(worker: Any) -> Attributes:
-    """What a worker is: as far as it has come."""
+    """The worker's attributes, as far as they are known by now."""
     held = vars(worker)
     found: Attributes = {names.CELERY_HOSTNAME: str(held.get("hostname") or "")}
     if version := getattr(sys.modules.get("celery"), "__version__", None):

@@ -170,8 +170,8 @@ def is_next_attempt(task_id: Any, retries: Any) -> bool:
     return task_id in _eager_retries and _eager_retries[task_id][0] == retries
 
 
-def forget() -> None:
-    """Know of no eager run."""
+def reset() -> None:
+    """Forget the eager runs that are to be retried."""
     _eager_retries.clear()
 
 

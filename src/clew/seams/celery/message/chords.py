@@ -18,18 +18,18 @@ _frozen: OrderedDict[Any, str] = OrderedDict()
 
 
 def remember(group_id: Any, chord: Chord) -> None:
-    """A header was frozen."""
+    """Keep what is known of a header that was frozen."""
     _frozen[group_id] = chord.text()
     if len(_frozen) > _MAX_FROZEN:
         _frozen.popitem(last=False)
 
 
-def forget() -> None:
-    """Know of no header."""
+def reset() -> None:
+    """Forget all headers."""
     _frozen.clear()
 
 
-def tell_message(headers: Any, body: Any) -> None:
+def annotate_message(headers: Any, body: Any) -> None:
     """Let the bodies in a message that is being sent say which header they belong to.
 
     Args:
@@ -41,61 +41,61 @@ def tell_message(headers: Any, body: Any) -> None:
     about = body if isinstance(body, dict) else headers
     left = [_MAX_SIGNATURES]
     if (chord := held.get("chord")) is not None:
-        held["chord"] = _told(chord, about.get("group"), left)
+        held["chord"] = _annotated(chord, about.get("group"), left)
     for name in ("chain", "callbacks"):
         if held.get(name):
             held[name] = _each(held[name], left)
 
 
-def told_body(body: Any, group_id: Any) -> Any:
-    """A chord's body that says so, a copy; the same one where nothing is known of its header."""
-    return _told(body, group_id, [_MAX_SIGNATURES])
+def annotated_body(body: Any, group_id: Any) -> Any:
+    """A copy of a chord's body that says which header it belongs to; the body itself where the header is not known."""
+    return _annotated(body, group_id, [_MAX_SIGNATURES])
 
 
-def _told(body: Any, group_id: Any, left: list[int]) -> Any:
-    body, said = _following(body, left), _frozen.get(group_id)
-    return body if said is None else _saying(body, said, left)
+def _annotated(body: Any, group_id: Any, left: list[int]) -> Any:
+    body, header = _annotate_nested(body, left), _frozen.get(group_id)
+    return body if header is None else _with_header(body, header, left)
 
 
-def _following(signature: Any, left: list[int]) -> Any:
+def _annotate_nested(signature: Any, left: list[int]) -> Any:
     """A signature, or a copy of it where it belongs to the header of a chord further out."""
     left[0] -= 1
     if left[0] < 0 or not isinstance(signature, dict):
         return signature
     options, kwargs = signature.get("options") or {}, signature.get("kwargs") or {}
     if (chord := options.get("chord")) is not None:
-        told = _told(chord, options.get("group_id"), left)
-        if told is not chord:
-            signature = _with(signature, "options", chord=told)
+        annotated = _annotated(chord, options.get("group_id"), left)
+        if annotated is not chord:
+            signature = _with(signature, "options", chord=annotated)
     kind = signature.get("subtask_type")
     if kind in ("chain", "group"):
         return _with_tasks(signature, "tasks", _each(kwargs.get("tasks"), left))
-    return _with_tasks(signature, "body", _following(kwargs.get("body"), left)) if kind == "chord" else signature
+    return _with_tasks(signature, "body", _annotate_nested(kwargs.get("body"), left)) if kind == "chord" else signature
 
 
-def _saying(signature: Any, said: str, left: list[int]) -> Any:
-    """A copy of a signature whose tasks that are sent first say it in their messages."""
+def _with_header(signature: Any, header: str, left: list[int]) -> Any:
+    """A copy of a signature whose first tasks carry the header's description in their messages."""
     left[0] -= 1
     if left[0] < 0 or not isinstance(signature, dict):
         return signature
     kind, kwargs = signature.get("subtask_type"), signature.get("kwargs") or {}
     if kind not in ("chain", "group", "chord"):
         headers = (signature.get("options") or {}).get("headers") or {}
-        return _with(signature, "options", headers={**headers, CHORD: said})
+        return _with(signature, "options", headers={**headers, CHORD: header})
     name = "header" if kind == "chord" else "tasks"
     tasks: Any = kwargs.get(name)
     if isinstance(tasks, dict):
-        return _with(signature, "kwargs", **{name: _saying(tasks, said, left)})
+        return _with(signature, "kwargs", **{name: _with_header(tasks, header, left)})
     if type(tasks) not in (list, tuple):
         return signature  # a generator's, which must not be used up
     first, rest = (tasks[:1], tasks[1:]) if kind == "chain" else (tasks, ())
-    return _with(signature, "kwargs", **{name: [*(_saying(each, said, left) for each in first), *rest]})
+    return _with(signature, "kwargs", **{name: [*(_with_header(each, header, left) for each in first), *rest]})
 
 
 def _each(signatures: Any, left: list[int]) -> Any:
     if type(signatures) not in (list, tuple):
         return signatures
-    found = [_following(each, left) for each in signatures]
+    found = [_annotate_nested(each, left) for each in signatures]
     is_same = all(new is old for new, old in zip(found, signatures, strict=True))
     return signatures if is_same else found
 
@@ -106,7 +106,7 @@ def _with_tasks(signature: Any, name: str, tasks: Any) -> Any:
 
 
 def _with(signature: Any, key: str, **changed: Any) -> Any:
-    """A copy of one, of its own class, with other options or arguments."""
+    """A copy of a signature, of its own class, with other options or arguments."""
     kind: Any = type(signature)
     copied = kind.__new__(kind)
     dict.update(copied, signature)

@@ -49,7 +49,7 @@ class Fold:
         self.last_id: Any = None
 
     def add(self, span: LightSpan, body_bytes: int) -> None:
-        """A send is over."""
+        """Add a send that is over."""
         self.body_bytes += body_bytes
         self.last_id = span.attributes.get(names.MESSAGING_MESSAGE_ID)
         folding.stand_for(self.head, span)
@@ -103,7 +103,7 @@ class FanOut:
         return fold
 
     def end(self) -> None:
-        """It is about to end."""
+        """End what is still open, before the request or task ends."""
         self.is_over = True
         folds, self.folds = self.folds, {}
         for fold in folds.values():
@@ -115,7 +115,7 @@ _sending: ContextVar[Sending | None] = ContextVar("clew_sending_task", default=N
 
 
 def join(local: LocalTrace) -> None:
-    """A run begins that is one of many in its sender's trace."""
+    """Note that a run begins which is one of many in its sender's trace."""
     found = _of(local)
     if found is not None:
         found.is_member = True
@@ -169,15 +169,15 @@ class Sending:
 
     @property
     def is_folded(self) -> bool:
-        """Whether another span stands for it."""
+        """Whether this send is folded into another span."""
         return self._fold is not None and self._fold.head is not self.span
 
     @property
-    def standing(self) -> OpenSpan:
-        """The span that stands for it: its own, or another."""
+    def span_in_use(self) -> OpenSpan:
+        """The span of this send: its own, or the one it is folded into."""
         return self._fold.head if self._fold is not None else self.span
 
-    def told(self, headers: dict[str, Any], body: Any, aliases: str) -> None:
+    def take_message(self, headers: dict[str, Any], body: Any, aliases: str) -> None:
         """Its message is about to leave: decide whose context it carries, and whose trace its run is in.
 
         Args:
@@ -208,7 +208,7 @@ class Sending:
         return known or sending_site(self._caller)
 
     def close(self, error: BaseException | None = None) -> None:
-        """The broker has the message or has refused it."""
+        """End the send: the broker has the message, or has refused it."""
         _leave(self._token)
         fold, span, self._caller = self._fold, self.span, None
         if fold is None or type(span) is not LightSpan or self._state is None:

@@ -46,7 +46,7 @@ class Received(NamedTuple):
     number: int
 
     def text(self) -> str:
-        """As it is handed over."""
+        """The text that the main process hands to the child."""
         return f"{self.received_ns}:{self.eta_ns}:{self.trace_id:x}:{self.span_id:x}:{self.number}"
 
 
@@ -66,7 +66,7 @@ class Chord(NamedTuple):
     nesting: int
 
     def text(self) -> str:
-        """As the body's message says it."""
+        """The text of the header in the body's message."""
         return f"{self.trace_id:032x}:{self.size}:{self.nesting}:{self.group_id}"
 
     def run_ids(self, index: int) -> tuple[int, int]:
@@ -87,7 +87,7 @@ class Place(NamedTuple):
     is_own_trace: bool
 
     def text(self) -> str:
-        """As the message says it."""
+        """The text of the header in the message."""
         return f"{self.position}:{int(self.is_own_trace)}"
 
 

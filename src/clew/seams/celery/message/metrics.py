@@ -99,7 +99,7 @@ _sending: ContextVar[tuple[str, float, dict[str, Any], Any] | None] = ContextVar
 
 
 def sending(task_name: str, broker: Mapping[str, Any]) -> None:
-    """A publish begins."""
+    """Note that a publish begins."""
     if is_metered():
         _sending.set((task_name, perf_counter(), dict(broker), _sending.get()))
 
@@ -180,6 +180,6 @@ def count_exit(reason: str) -> None:
         _add(CHILD_EXITS, 1, {names.CELERY_CHILD_EXIT_REASON: reason})
 
 
-def forget() -> None:
+def reset() -> None:
     """Forget the instruments: another provider may be there next time."""
     _made.clear()

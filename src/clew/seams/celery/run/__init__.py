@@ -129,9 +129,9 @@ CONTRIB = contrib.TakeOver(
 def _uninstall() -> None:
     RECEIVERS.disconnect()
     CONTRIB.give_back()
-    contrib.forget()
-    metrics.forget()
-    attempts.forget()
+    contrib.reset()
+    metrics.reset()
+    attempts.reset()
     _running.clear()
     State.stands_at_batches = False
 

@@ -60,11 +60,11 @@ class Batch:
         return longest
 
     def links(self) -> tuple[Link, ...]:
-        """To the publish of each."""
+        """Links to the publish of each message."""
         return tuple(link for message in self._messages for link in origin_of(message, {}).links)
 
-    def tell(self, run: TaskRun, root: spans.OpenSpan, known: Attributes) -> None:
-        """The run is over: say so in the trace of each message."""
+    def end_messages(self, run: TaskRun, root: spans.OpenSpan, known: Attributes) -> None:
+        """End each message in its own trace, when the run is over."""
         metrics.count_outcome(run.task_name, run.outcome, known, max(self._count - 1, 0))
         pipeline, above = spans.pipeline(), root.span.get_span_context()
         if pipeline is None:

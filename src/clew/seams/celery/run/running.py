@@ -109,7 +109,7 @@ class RunningTask:
             self._local.task_end = (run.outcome, error)
             if self._root.span.is_recording():
                 describe(self._root, run, state)
-                self._tell_handling(error)
+                self._note_handling_error(error)
             if run.outcome == "retried" and run.is_eager:
                 attempts.pass_to_next(run.request, self._first, self._root.span)
             for on_task_end in watchers.on_task_end:
@@ -132,7 +132,7 @@ class RunningTask:
         if self._is_metered:
             metrics.ran(run, self._known, self._waits_ms)
         if self.batch is not None:
-            self.batch.tell(run, self._root, self._known)
+            self.batch.end_messages(run, self._root, self._known)
 
     def _error(self, state: str | None, retval: Any) -> BaseException | None:
         if state not in (None, "SUCCESS") and isinstance(retval, BaseException):
@@ -144,8 +144,8 @@ class RunningTask:
             return own_error(raised) if state is None else raised
         return None
 
-    def _tell_handling(self, error: BaseException | None) -> None:
-        """What dealt with the task's exception has raised another one."""
+    def _note_handling_error(self, error: BaseException | None) -> None:
+        """Note the exception that handling the task's own has raised (an error callback, a result backend)."""
         raised = sys.exc_info()[1]
         if error is None or raised is None or raised is error or raised is self._handled:
             return

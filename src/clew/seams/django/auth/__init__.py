@@ -200,5 +200,5 @@ SEAM = Seam(
             ),
         ),
     ),
-    on_uninstall=auth_backends.forget,
+    on_uninstall=auth_backends.reset,
 )

@@ -121,7 +121,7 @@ def listed(attempt: Attempt, backends: list[tuple[Any, str]], seam: Seam) -> Non
     attempt.backends = [(_class_of(backend, seam), path) for backend, path in backends]
 
 
-def forget() -> None:
+def reset() -> None:
     """The seam takes its wrappers off; when it stands again, they are put on again."""
     _traced.clear()
 

@@ -94,6 +94,6 @@ class Permissions:
                     span.note(names.DJANGO_AUTH_OBJECT, code_location.dotted_name(asked_of))
                 if type(result) is bool:
                     span.note(names.DJANGO_AUTH_GRANTED, result)
-            opened.say_findings()
+            opened.attach_findings()
             folding.close_folded(span, span.above, key, error)
         opened.frame = None

@@ -124,7 +124,7 @@ def _stand_at_those_made() -> None:
             _stand_at(cache, alias)
 
 
-def _forget() -> None:
+def _reset() -> None:
     _aliases.clear()
     _patched.clear()
     _own_code.clear()
@@ -186,5 +186,5 @@ SEAM = Seam(
         ),
     ),
     on_install=_stand_at_those_made,
-    on_uninstall=_forget,
+    on_uninstall=_reset,
 )

@@ -49,12 +49,12 @@ class Rendering:
         return True
 
     def enter(self) -> None:
-        """Make it current for a step."""
+        """Make the span current for one step."""
         self._span.enter()
         self._token = _current.set(self)
 
     def restore(self) -> None:
-        """Make current what was so before the step."""
+        """Make current again what was current before the step."""
         token, self._token = self._token, None
         if token is not None:
             try:
@@ -64,7 +64,7 @@ class Rendering:
         self._span.restore()
 
     def close(self, error: BaseException | None) -> None:
-        """End its span."""
+        """End the span of the template."""
         try:
             self.restore()
         finally:

@@ -13,7 +13,7 @@ from typing import Any
 
 from clew.engine import isolation
 from clew.engine.wrapper_steps import invisible
-from clew.seams.django.signals.delivery import SCOPE, said, spare_for, threshold_ns
+from clew.seams.django.signals.delivery import SCOPE, name_and_attributes, spare_for, threshold_ns
 from clew.seams.django.signals.naming import DISPATCHER
 from clew.spans.light_span import LightSpan
 from clew.spans.spare import Spare
@@ -77,7 +77,7 @@ class Followed(Coroutine[Any, Any, Any]):
 
     @invisible
     def send(self, value: Any = None) -> Any:
-        """Its next step."""
+        """Run the next step."""
         __traceback_hide__ = True
         self._enter()
         try:
@@ -92,7 +92,7 @@ class Followed(Coroutine[Any, Any, Any]):
 
     @invisible
     def throw(self, *raised: Any) -> Any:
-        """Its next step begins with an exception."""
+        """Run the next step with an exception thrown into it."""
         __traceback_hide__ = True
         self._enter()
         try:
@@ -104,7 +104,7 @@ class Followed(Coroutine[Any, Any, Any]):
         return waits_for
 
     def close(self) -> None:
-        """End it where it waits."""
+        """Close the coroutine where it waits."""
         self._coroutine.close()
         self._enter()
         self._end(None)
@@ -127,7 +127,7 @@ class Followed(Coroutine[Any, Any, Any]):
             self._spare.pause()
 
     def _end(self, raised: BaseException | None) -> None:
-        """It is over; what it has raised leaves without our frame."""
+        """End the span; the exception is raised without this frame in its traceback."""
         if raised is not None and raised.__traceback__ is not None:
             raised.__traceback__ = raised.__traceback__.tb_next
         error = None if isinstance(raised, StopIteration) else raised
@@ -139,7 +139,9 @@ class Followed(Coroutine[Any, Any, Any]):
             receiver = described(self._what[2])
             is_long = span.elapsed_ns >= threshold_ns() and not receiver.is_djangos
             if is_long or not span.is_trivial or error is not None:
-                spare.keep(*said(receiver, *self._what, None), (receiver.name, *map(id, self._what[:2])), error)
+                spare.keep(
+                    *name_and_attributes(receiver, *self._what, None), (receiver.name, *map(id, self._what[:2])), error
+                )
             else:
                 spare.leave()
         except Exception as ours:  # noqa: BLE001 - ours must not reach the application

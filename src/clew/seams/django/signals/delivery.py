@@ -46,15 +46,15 @@ class Tally:
     def __init__(self, local: LocalTrace) -> None:
         self._local = local
         self.count = self.duration_ns = 0
-        local.at_end.append(self._say)
+        local.at_end.append(self._note_on_root)
 
-    def _say(self) -> None:
+    def _note_on_root(self) -> None:
         self._local.root.note(names.CLEW_SIGNAL_RECEIVER_COUNT, self.count)
         self._local.root.note(names.CLEW_SIGNAL_DURATION_MS, round(self.duration_ns / 1e6, 3))
 
 
 def threshold_ns() -> int:
-    """How long a receiver takes that is a span for that alone."""
+    """From which duration on a receiver is a span."""
     return int(configuration.settings.receiver_threshold_ms * 1e6)
 
 
@@ -91,7 +91,7 @@ class Delivery:
             self._tally.duration_ns += 0 if self._is_inner else took_ns
 
     def returned(self, took_ns: int, what: tuple[Any, Any], loop: FrameType) -> None:
-        """A receiver has returned to `loop`, and may be a span."""
+        """Make the span of a receiver that has returned to `loop`, if it is worth one."""
         spare = self.spare
         has_something = spare is not None and spare.span is not None and not spare.span.is_trivial
         error = caught(loop) if loop.f_code.co_name in _ROBUST else None
@@ -100,7 +100,7 @@ class Delivery:
         is_long = took_ns >= self.threshold_ns and not found.is_djangos
         if not (has_something or is_long or error is not None):
             return
-        name, attributes = said(found, *what, self.receiving.receiver, loop)
+        name, attributes = name_and_attributes(found, *what, self.receiving.receiver, loop)
         if spare is not None and spare.span is not None:
             spare.keep(name, attributes, (found.name, *map(id, what)), error)
             return
@@ -110,10 +110,10 @@ class Delivery:
             late.close(error)
 
     def failed(self, what: tuple[Any, Any], loop: FrameType) -> None:
-        """The receiver has raised something, and `send` is being left."""
+        """Make the span of a receiver that has raised something which leaves `send`."""
         if self.spare is not None and self.spare.span is not None:
             receiver = self.receiving.receiver
-            kept = self.spare.keep_open(*said(described(receiver), *what, receiver, loop))
+            kept = self.spare.keep_open(*name_and_attributes(described(receiver), *what, receiver, loop))
             failure.wait(kept, id(loop))
 
 
@@ -125,7 +125,7 @@ def caught(frame: FrameType) -> Exception | None:
     return result if issubclass(type(result), Exception) and result.__traceback__ is not None else None
 
 
-def said(
+def name_and_attributes(
     found: Receiver, signal: Any, sender: Any, receiver: Any, frame: FrameType | None
 ) -> tuple[str, dict[str, Any]]:
     """Name and attributes of a receiver's span."""
@@ -216,7 +216,7 @@ def _taken(local: LocalTrace | None) -> Delivery | None:
 
 
 def _put_back(delivery: Delivery, local: LocalTrace | None, failed: tuple[Any, Any] | None, loop: FrameType) -> None:
-    """All have been called, or one has failed."""
+    """Restore the state when all receivers have been called, or one has failed."""
     try:
         if failed is not None:
             delivery.failed(failed, loop)

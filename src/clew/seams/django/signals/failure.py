@@ -48,7 +48,7 @@ class Raised:
         return False
 
     def end(self) -> None:
-        """Nobody has told: the application has caught it."""
+        """End the span as failed: the application has caught the exception, whose class is not known any more."""
         self._span.note(names.ERROR_TYPE, _OTHER)
         self._span.set_status(StatusCode.ERROR)
         self._span.end(self._ended_ns)

@@ -194,5 +194,5 @@ SEAM = Seam(
             (*_TEMPLATE, names.CODE_LINE_NUMBER),
         ),
     ),
-    on_uninstall=loading.forget,
+    on_uninstall=loading.reset,
 )

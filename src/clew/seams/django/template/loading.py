@@ -56,6 +56,6 @@ def tell(template: Any, note: Callable[[str, Any], None]) -> None:
         note(names.DJANGO_TEMPLATE_LOAD_MS, round(found[1], 3))
 
 
-def forget() -> None:
+def reset() -> None:
     """Know of no loaded template."""
     _loaded.clear()

@@ -72,7 +72,7 @@ class Entering:
 
 
 def _entering(atomic: Any, /) -> Entering | None:
-    """None where nobody would be told."""
+    """Look at a block that is being entered; None where nothing is traced."""
     if spans.pipeline() is None or (local_trace.current() is None and not get_current_span().is_recording()):
         return None
     start_ns = time_ns()
@@ -216,7 +216,7 @@ def _broken(block: Block, connection: Any, transaction: Transaction) -> None:
 
 
 def _left(opened: tuple[Block, Any], error: BaseException | None) -> None:
-    """Django has done it, or has failed to."""
+    """Note how Django has left the block."""
     block, connection = opened
     transaction = block.transaction
     if transaction.outcome:

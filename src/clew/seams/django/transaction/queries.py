@@ -33,7 +33,7 @@ def is_manual(connection: Any) -> bool:
 
 
 def begin_manual(connection: Any, frame: Any) -> Transaction:
-    """A transaction begins with this query or savepoint; autocommit is off."""
+    """Begin the transaction that this query or savepoint begins while autocommit is off."""
     local = local_trace.current() or local_trace.of_current_span()
     transaction = Transaction(connection.alias, local, call_site(frame), time_ns())
     transaction.is_manual = True

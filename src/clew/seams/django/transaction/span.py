@@ -94,7 +94,7 @@ def leave(span: OpenSpan) -> None:
 
 
 def end(connection: Any, block: Block) -> None:
-    """A transaction is over that was opened by a block."""
+    """End a transaction that was opened by a block."""
     transaction = block.transaction
     transaction.leaving = block.handled = None
     if block.span is not None:
@@ -103,7 +103,7 @@ def end(connection: Any, block: Block) -> None:
 
 
 def end_savepoint(block: Block) -> None:
-    """A block inside a transaction has been left."""
+    """End a savepoint, when its block has been left."""
     transaction, span = block.transaction, block.span
     queries, writes = transaction.queries - block.queries, transaction.writes - block.writes
     if block.has_savepoint and block.outcome == transactions.ROLLED_BACK:
@@ -122,13 +122,13 @@ def _line(site: CallSite | None) -> tuple[str, int] | None:
 
 
 def abandon(block: Block) -> None:
-    """A block was never left: another, below it, is."""
+    """End a block that was never left itself: one further out is."""
     if block.span is not None:
         close(block.span, None, None)
 
 
 def finish(connection: Any, transaction: Transaction, outcome: str, reason: str, error: BaseException | None) -> None:
-    """A transaction is over: tell the detectors, end its span."""
+    """Let the detectors know that a transaction is over, and end its span."""
     transaction.end_ns = time_ns()
     transaction.outcome, transaction.reason = outcome, reason
     if error is not None:

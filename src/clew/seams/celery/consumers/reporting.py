@@ -32,18 +32,18 @@ class Sent:
     def __init__(self, queue: str, task_name: str, site: CallSite | None, local: LocalTrace | None) -> None:
         self.queue, self.task_name, self.site, self.local = queue, task_name, site, local
 
-    def tell(self, local: LocalTrace, known: Known, span: Any = None) -> None:
-        """Tell the detectors that nobody reads it."""
+    def report(self, local: LocalTrace, known: Known, span: Any = None) -> None:
+        """Let the detectors know that nobody reads the queue."""
         queue = UnreadQueue(local, self.queue, self.task_name, span, self.site, known.messages, known.does_exist)
         queue.read_seconds_ago, queue.strangers = known.read_seconds_ago, known.strangers
         for on_queue in watchers.on_queue:
             on_queue(queue)
 
-    def tell_alone(self, root: spans.OpenSpan, known: Known) -> None:
-        """Tell it where there is no request or task: the span is its own root."""
+    def report_alone(self, root: spans.OpenSpan, known: Known) -> None:
+        """Let them know outside of a request or task, where the publish span is the root."""
         local = LocalTrace(root, 0)
         local.where = {names.CELERY_TASK_NAME: self.task_name}
-        self.tell(local, known, root.span)
+        self.report(local, known, root.span)
         local.finish_findings()
 
 
@@ -77,21 +77,21 @@ class Waiting:
         self._steps: list[str] = [] if sent.local is not None else ["ended"]
 
     def answered(self, known: Known) -> None:
-        """The broker has answered."""
+        """Take the broker's answer; after the request or task has ended it is reported at once."""
         self._known = known
         self._steps.append("answered")
         if self._steps[0] == "ended" and known.is_read is False:
-            self._tell_late(known)
+            self._report_late(known)
 
     def ended(self) -> None:
-        """The request or task is about to end."""
+        """Before the request or task ends, report an answer that came in time."""
         self._steps.append("ended")
         known, local = self._known, self._sent.local
         if self._steps[0] == "answered" and known is not None and local is not None and known.is_read is False:
-            self._sent.tell(local, known)
+            self._sent.report(local, known)
         self._sent.local = None  # what is asked once more may be answered a second later
 
-    def _tell_late(self, known: Known) -> None:
+    def _report_late(self, known: Known) -> None:
         publish = NonRecordingSpan(self._publish)
         attributes: dict[str, Any] = {names.MESSAGING_DESTINATION_NAME: self._sent.queue}
         if known.is_certain:
@@ -99,6 +99,6 @@ class Waiting:
         span = SCOPE.under(publish, f"queue {self._sent.queue}", attributes) if self._publish.is_valid else None
         root = span or spans.SdkSpan(publish)
         try:
-            self._sent.tell_alone(root, known)
+            self._sent.report_alone(root, known)
         finally:
             root.close()
