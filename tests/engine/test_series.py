@@ -11,7 +11,7 @@ def test_values_are_kept_until_there_are_too_many_of_an_attribute():
         assert series.bounded({"queue": str(each)}) == {"queue": str(each)}
     assert series.bounded({"queue": "one more"}) == {"queue": OTHER}
     assert series.bounded({"queue": "7"}) == {"queue": "7"}
-    series.forget()
+    series.reset()
     assert series.bounded({"queue": "one more"}) == {"queue": "one more"}
 
 

@@ -15,7 +15,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from clew.engine.series import MAX_SERIES, Series
 from clew.export.losses import REASONS, Losses
 from clew.seams.celery import contrib
-from clew.seams.celery.fate.span import Fate, Unregistered, telling
+from clew.seams.celery.fate.span import Fate, Unregistered, open_report
 from clew.seams.celery.message import metrics
 from clew.seams.django import contrib as django_contrib
 from clew.seams.django.request import metrics as request_metrics
@@ -38,12 +38,12 @@ def reader(monkeypatch):
         monkeypatch.setattr(module, "_made", [])
         monkeypatch.setattr(module, "_series", Series(*module._series._outside))
     for each in (request_metrics._active, request_metrics._old, request_metrics._new):
-        each.forget()
-    metrics.forget()
-    contrib.forget()
+        each.reset()
+    metrics.reset()
+    contrib.reset()
     yield reader
-    metrics.forget()
-    contrib.forget()
+    metrics.reset()
+    contrib.reset()
     provider.shutdown()
 
 
@@ -101,7 +101,7 @@ def test_tasks_that_no_worker_knows_are_one_series(reader):
     with tracing():
         for each in range(FORGED):
             request = Context({"id": str(each), "task": f"task{each}", "delivery_info": {"routing_key": "mail"}})
-            telling(Unregistered(f"task{each}", app), request, Fate("unknown", "not registered")).end()
+            open_report(Unregistered(f"task{each}", app), request, Fate("unknown", "not registered")).end()
     (point,) = series(reader)[metrics.TASKS]
     assert point == {
         "celery.task_name": "_OTHER",

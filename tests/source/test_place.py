@@ -35,7 +35,7 @@ def _places_of(call: Any) -> Any:
     try:
         return _get_response(call)
     finally:
-        frames.forget()
+        frames.reset()
 
 
 def test_a_loop_comes_the_same_way_and_is_not_walked_again() -> None:

@@ -46,7 +46,7 @@ class Series:
         known.add(value)
         return value
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Another provider may be there next time."""
         self._values.clear()
         self._known.clear()

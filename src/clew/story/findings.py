@@ -83,7 +83,7 @@ class Finding:
         where = f" At {self.site.short}." if self.site is not None else ""
         return f"{self.type}: {self.message.rstrip('.')}.{where} Fix: {self.fix.rstrip('.')}."
 
-    def write(self, add_event: Callable[..., Any], held: MutableMapping[str, Any]) -> None:
+    def say(self, add_event: Callable[..., Any], held: MutableMapping[str, Any]) -> None:
         """Put the finding on its span: an event, a line of `clew.warnings`, and an attribute to search for."""
         add_event(names.finding(self.type), self.attributes(), self.time_ns)
         held[names.finding(self.type)] = True
@@ -202,7 +202,7 @@ def attach(span: Any, finding: Finding) -> None:
         finding.is_placed = True
     elif span.is_recording() and finding.refresh is None:
         held: dict[str, Any] = {}
-        finding.write(span.add_event, held)
+        finding.say(span.add_event, held)
         span.set_attributes(held)
         finding.is_placed = True
     elif span.is_recording():

@@ -320,7 +320,7 @@ def test_who_reads_it_a_moment_later_is_no_finding(here, trace, monkeypatch):
     until(lambda: looks == [False])
     with here.channel() as channel:
         if here.url.startswith("redis"):
-            Registry(channel).say("worker", {here.queue}, set())
+            Registry(channel).record("worker", {here.queue}, set())
         else:
             channel.basic_consume(here.queue, callback=lambda _: None)
         consumers_look.wait_for_answers(DEADLINE)  # the process is about to end: the second look is now

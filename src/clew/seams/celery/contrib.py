@@ -93,7 +93,7 @@ def _learn(instrumentor: Any) -> None:
 def reset() -> None:
     """Forget contrib's configuration."""
     State.use_span_links, State.histogram = False, None
-    _series.forget()
+    _series.reset()
 
 
 def record(seconds: float, labels: dict[str, Any]) -> None:
