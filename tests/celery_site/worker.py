@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from clew.cli.view.receiver import Receiver, SpanRecord
 
@@ -126,4 +127,16 @@ class Worker:
         return time.monotonic() - started
 
 
-__all__ = ["DEADLINE", "Gathered", "Receiver", "Worker"]
+def answer_slowly(monkeypatch: Any, seconds: float) -> None:
+    """Have a `Receiver` answer each export late, those of different senders at the same time."""
+    start = Receiver.start
+
+    def start_slowly(self: Receiver) -> None:
+        take = self._intake.take
+        self._intake.take = lambda export: (time.sleep(seconds), take(export))[1]
+        start(self)
+
+    monkeypatch.setattr(Receiver, "start", start_slowly)
+
+
+__all__ = ["DEADLINE", "Gathered", "Receiver", "Worker", "answer_slowly"]

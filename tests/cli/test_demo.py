@@ -5,10 +5,8 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections import namedtuple
@@ -23,6 +21,7 @@ from clew.cli.view.receiver import Receiver
 from clew.cli.view.span_record import from_otlp
 from tests.processes import Process
 from tests.services import require
+from tests.shared import free_port, until
 
 RUN = "import sys; from clew.cli import main; sys.exit(main())"
 WORKS_IN_THIS_TIME = 120
@@ -66,19 +65,6 @@ def leftovers(scratch):
         except OSError:
             continue
     return found
-
-
-def until(condition, seconds=WORKS_IN_THIS_TIME):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it took too long"
-        time.sleep(0.05)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import http.server
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from tests.shared import free_port
 
 from . import ROOT, SINGLE, load
 from .openmetrics import OWN, counted, of_metrics, of_spans
@@ -95,13 +96,6 @@ class Prometheus:
                 pass
             assert time.monotonic() < end, f"no data: {expression}"
             time.sleep(0.1)
-
-
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port: int = held.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")

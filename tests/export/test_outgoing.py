@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 
 from clew.export import outgoing
+from tests.shared import refusing_port
 
 
 @pytest.fixture
 def refused():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        yield probe.getsockname()[1]
+    with refusing_port() as port:
+        yield port
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-
 import pytest
 from opentelemetry import trace as otel
 
 from clew.testing import tracing
 from tests.detectors.corpus.models import Author, Category, Post, Tag
 from tests.detectors.corpus.rows import make
+from tests.shared import line_of
 
 pytestmark = pytest.mark.django_db
 
@@ -64,11 +63,6 @@ def run(function, *kinds):
         with otel.get_tracer("tests").start_as_current_span("root"):
             function()
         return trace, [each for each in trace.findings if each.type in kinds]
-
-
-def line_of(function, text):
-    lines, first = inspect.getsourcelines(function)
-    return first + next(number for number, line in enumerate(lines) if text in line)
 
 
 def test_places_of_one_loop_are_one_finding(rows):

@@ -74,7 +74,7 @@ class Transaction:
     span: OpenSpan | None = None
     # Asked for only where an on_commit hook is linked to it: a span that has been asked does not fold.
     span_context: Any = None
-    is_atomic_request = is_durable = is_in_test = False
+    is_atomic_request = is_in_test = False
     # Autocommit is off, and the application commits itself.
     is_manual = False
     # A detector wants its span to be open for findings until the request or task has ended.

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from tests.celery_site.worker import DEADLINE
-
-
-def until(is_there: Callable[[], object]) -> None:
-    end = time.monotonic() + DEADLINE
-    while not is_there():
-        assert time.monotonic() < end, "nothing came"
-        time.sleep(0.01)
+from tests.shared import until
 
 
 def runs_of(spans: Iterable[ReadableSpan], name: str) -> list[ReadableSpan]:

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -32,6 +31,7 @@ from tests.celery_site.worker import DEADLINE, Gathered, Receiver, Worker
 from tests.detectors.shared import found, unsampled
 from tests.seams.celery.readers import app_of
 from tests.services import require
+from tests.shared import until
 
 URLS = {"redis": "redis://127.0.0.1:6379/9", "rabbitmq": "amqp://guest:guest@127.0.0.1:5672//"}
 TYPE = "no_consumer"
@@ -140,13 +140,6 @@ def size_of(here: Site) -> int:
 def purge(here: Site) -> None:
     with here.channel() as channel:
         channel._purge(here.queue)
-
-
-def until(is_so: Any) -> None:
-    end = time.monotonic() + DEADLINE
-    while not is_so():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.1)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.celery_site.worker import DEADLINE, Receiver
+from tests.celery_site.worker import DEADLINE, answer_slowly
 from tests.seams.celery.test_worker import Site, finished, site, wait_for_finished
 
 pytestmark = pytest.mark.slow
@@ -23,15 +23,7 @@ NEVER, ALWAYS = {"OTEL_BSP_SCHEDULE_DELAY": "3600000"}, {"OTEL_BSP_SCHEDULE_DELA
 
 @pytest.fixture(autouse=True)
 def _slow_collector(monkeypatch):
-    """Every answer takes its time, those of different senders at the same time."""
-    start = Receiver.start
-
-    def start_slowly(self: Receiver) -> None:
-        take = self._intake.take
-        self._intake.take = lambda export: (time.sleep(SLOW_SECONDS), take(export))[1]
-        start(self)
-
-    monkeypatch.setattr(Receiver, "start", start_slowly)
+    answer_slowly(monkeypatch, SLOW_SECONDS)
 
 
 def wait_until(is_true: Callable[[], object]) -> None:

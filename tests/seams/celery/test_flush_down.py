@@ -11,15 +11,9 @@ import pytest
 
 from tests.seams.celery.test_flush import NEVER
 from tests.seams.celery.test_worker import site, wait_for_finished
+from tests.shared import refusing_port
 
 pytestmark = pytest.mark.slow
-
-
-@contextlib.contextmanager
-def nobody_listens() -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        yield probe.getsockname()[1]  # bound, so that nobody else takes it, but refusing
 
 
 @contextlib.contextmanager
@@ -45,10 +39,10 @@ def nothing_is_answered() -> Iterator[int]:
 
 
 LOST = re.compile(r"clew: (\d+) spans? w\w+ lost: (?:http://)?127.0.0.1:\d+\S* (could not be reached|did not answer)")
-WHY = {nobody_listens: "could not be reached", no_connection_is_made: "could not be reached"}
+WHY = {refusing_port: "could not be reached", no_connection_is_made: "could not be reached"}
 
 
-@pytest.mark.parametrize("is_down", [nobody_listens, no_connection_is_made, nothing_is_answered])
+@pytest.mark.parametrize("is_down", [refusing_port, no_connection_is_made, nothing_is_answered])
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_what_a_collector_that_is_down_loses_is_counted(tmp_path, is_down, protocol):
     """And nobody waits for it longer than the settings say."""

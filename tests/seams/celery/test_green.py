@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from importlib.util import find_spec
 
 import pytest
 
 from clew.engine import green
 from clew.export import exporters
-from tests.celery_site.worker import Receiver
+from tests.celery_site.worker import answer_slowly
 from tests.seams.celery.test_worker import assert_parented_and_linked, finished, ids, site, wait_for_finished
 
 SLOW_SECONDS = 2.0
@@ -19,17 +18,6 @@ def require(pool):
     """Not imported here: eventlet then complains of every fork of this process."""
     if find_spec(pool) is None:
         pytest.skip(f"{pool} is not installed")
-
-
-def slowly(monkeypatch):
-    start = Receiver.start
-
-    def start_slowly(self):
-        take = self._intake.take
-        self._intake.take = lambda export: (time.sleep(SLOW_SECONDS), take(export))[1]
-        start(self)
-
-    monkeypatch.setattr(Receiver, "start", start_slowly)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +31,7 @@ def slowly(monkeypatch):
 def test_every_run_arrives(tmp_path, monkeypatch, pool, broker, protocol):
     """With a slow collector: an export stops no greenlet, and the last one is waited for."""
     require(pool)
-    slowly(monkeypatch)
+    answer_slowly(monkeypatch, SLOW_SECONDS)
     often = {"OTEL_BSP_SCHEDULE_DELAY": "200"}
     with site(tmp_path, broker, protocol, "-P", pool, "-c", "5", environment=often) as here:
         for _ in range(40):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 import uuid
 
 import celery
@@ -28,6 +27,7 @@ from clew.testing import tracing
 from tests.celery_site.app import ExpectedError, make_app
 from tests.celery_site.worker import DEADLINE
 from tests.seams.celery.conftest import instrumented, is_error, records_of, upstream
+from tests.shared import until
 
 BOTH = pytest.mark.parametrize("with_clew", [True, False], ids=["clew", "upstream"])
 
@@ -43,13 +43,6 @@ def app():
 @pytest.fixture
 def eager():
     return make_app(task_always_eager=True)
-
-
-def until(is_there):
-    end = time.monotonic() + DEADLINE
-    while not is_there():
-        assert time.monotonic() < end, "nothing came"
-        time.sleep(0.01)
 
 
 def ran(app, spans, name, *args, count=1, **options):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import sys
 import threading
 
@@ -23,17 +22,13 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from clew import setup_tracing
 from clew.seams.django.database import SEAM
 from clew.story import local_trace
+from tests.shared import line_of
 
 pytestmark = pytest.mark.django_db
 # Before Python 3.11 code has no qualified name, and SQLite's refusal of a parameter is another error.
 IS_OLD = sys.version_info < (3, 11)
 VIEW = "view" if IS_OLD else "test_a_query_has_its_line_its_phase_and_its_names.<locals>.view"
 REFUSED = InterfaceError if IS_OLD else DatabaseError
-
-
-def line_of(function, text: str) -> int:
-    lines, first = inspect.getsourcelines(function)
-    return first + next(number for number, line in enumerate(lines) if text in line)
 
 
 def get(view, **kwargs):

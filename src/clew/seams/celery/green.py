@@ -17,7 +17,6 @@ from clew.engine.needs import functions
 from clew.engine.seam import Patch, Seam
 from clew.engine.wrapper import Around
 
-SCOPE = __name__
 _IMPORTED_EARLY = ("amqp", "celery", "clew", "kombu", "vine")
 _EVENTIO, _COMPAT = "kombu.utils.eventio", "kombu.utils.compat"
 

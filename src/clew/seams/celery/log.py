@@ -22,7 +22,6 @@ from clew.story import local_trace, logged_errors
 from clew.story.local_trace import LocalTrace
 from clew.story.logged_errors import LoggedErrors
 
-SCOPE = __name__
 _MACHINERY = {"amqp", "billiard", "celery", "clew", "kombu", "opentelemetry", "vine"}
 _OF_REQUESTS = ("django.request", "django.security", "django.server")
 _MAX_FRAMES = 50

@@ -23,7 +23,6 @@ from clew.engine.wrapper import Around
 from clew.engine.wrapper_steps import invisible
 from clew.spans.current import SUPPRESS
 
-SCOPE = __name__
 _INSTRUMENTATION = "opentelemetry.instrumentation.redis"
 _COMMANDS = ("execute_command", "immediate_execute_command", "execute")
 _MAX_CLASSES = 100

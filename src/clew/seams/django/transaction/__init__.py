@@ -151,7 +151,6 @@ def _connection(atomic: Any) -> Any:
 
 def _begin(atomic: Any, connection: Any, local: Any, site: Any, start_ns: int) -> Transaction:
     transaction = Transaction(connection.alias, local, site, start_ns)
-    transaction.is_durable = atomic.durable
     transaction.is_in_test = len(connection.atomic_blocks) > 1
     transaction.hooks_at = len(connection.run_on_commit)
     transactions.hold(connection, transaction)
