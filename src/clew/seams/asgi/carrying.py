@@ -78,7 +78,7 @@ def _number(sender: SpanContext) -> int:
     return number
 
 
-def forget() -> None:
+def reset() -> None:
     """Nothing is waited for any more."""
     _carried.clear()
     _below.clear()

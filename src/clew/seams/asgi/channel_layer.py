@@ -124,5 +124,5 @@ SEAM = Seam(
         ),
     ),
     on_ready=_stand_at_the_sites,
-    on_uninstall=carrying.forget,
+    on_uninstall=carrying.reset,
 )
