@@ -138,8 +138,8 @@ DETECTOR = Detector(
     " DJANGO_ALLOW_ASYNC_UNSAFE lets through, a call by a synchronous client, `time.sleep`, a computation. Names the"
     " line.",
     fix="The asynchronous ORM, an asynchronous client, `asyncio.sleep`, `sync_to_async`, or a sync view.",
-    not_found="What is shorter, but for queries; modules that are imported, a debugger, a machine that has no time; greenlets;"
-    " before Python 3.12, tasks that a request has begun.",
+    not_found="What is shorter, but for queries; modules that are imported, a debugger, a machine that has no time;"
+    " greenlets; before Python 3.12, tasks that a request has begun.",
     on_loop_query=_on_loop_query,
     on_loop_blocked=_on_loop_blocked,
 )
