@@ -7,7 +7,6 @@ is twenty levels deep (docs/upstream.md, celery 6).
 
 from __future__ import annotations
 
-import functools
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -17,10 +16,8 @@ from typing import Any, NamedTuple
 
 from opentelemetry import propagate
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context, get_current
 from opentelemetry.propagate import get_global_textmap
-from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import (
     INVALID_SPAN,
@@ -34,7 +31,6 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 from opentelemetry.trace.propagation import _SPAN_KEY
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from clew import attributes as names
 from clew.engine import configuration, needs
@@ -42,6 +38,7 @@ from clew.seams.celery import contrib
 from clew.seams.celery.message.headers import ATTEMPTS, CHORD, FAN_OUT, read_attempts, read_place, write_attempts
 from clew.seams.celery.message.values import count_of
 from clew.spans import scope as spans
+from clew.spans.usual_propagators import are_usual
 
 Attributes = dict[str, Any]
 needs.declare(
@@ -232,19 +229,13 @@ def _extracted(request: Any) -> Context:
     """
     held = vars(request)
     text = held.get("traceparent")
-    if type(text) is str and "tracestate" not in held and "baggage" not in held and _is_usual(get_global_textmap()):
+    if type(text) is str and "tracestate" not in held and "baggage" not in held and are_usual(get_global_textmap()):
         found = _TRACEPARENT.fullmatch(text)
         if found is not None:
             flags = TraceFlags(int(found[3], 16))
             context = SpanContext(int(found[1], 16), int(found[2], 16), is_remote=True, trace_flags=flags)
             return Context({_SPAN_KEY: NonRecordingSpan(context)}) if context.is_valid else Context()
     return propagate.extract(request, Context(), getter)
-
-
-@functools.lru_cache(maxsize=8)
-def _is_usual(propagator: Any) -> bool:
-    kinds = [type(each) for each in getattr(propagator, "_propagators", ())]
-    return type(propagator) is CompositePropagator and kinds == [TraceContextTextMapPropagator, W3CBaggagePropagator]
 
 
 _TRACEPARENT = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")

@@ -12,8 +12,9 @@ from operator import sub
 from time import time_ns
 from typing import Any
 
-from opentelemetry.context import attach, detach
-from opentelemetry.trace import Span, SpanContext, set_span_in_context
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanContext
+from opentelemetry.trace.propagation import _SPAN_KEY
 
 from clew import attributes as names
 from clew.engine import configuration
@@ -21,6 +22,7 @@ from clew.engine.http_answer import is_answer
 from clew.seams.django.middleware.layer import Layer, Phase, Timings
 from clew.seams.django.request import call_request_hook
 from clew.settings import Settings
+from clew.spans.current import attach, detach, get_current
 from clew.spans.forwarding import ForwardingSpan
 from clew.spans.scope import OpenSpan, Scope
 from clew.story import local_trace
@@ -69,7 +71,7 @@ class Cursor(ForwardingSpan):
     def enter_outermost(self, layer: Layer) -> None:
         """The chain begins: this is the current span until `leave_outermost`."""
         self.outermost = layer
-        self._token = attach(set_span_in_context(self))
+        self._token = attach(Context({**get_current(), _SPAN_KEY: self}))
 
     def leave_outermost(self) -> None:
         """The chain is over."""

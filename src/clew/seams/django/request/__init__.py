@@ -13,11 +13,12 @@ from contextvars import Token
 from typing import Any
 
 from opentelemetry import propagate
-from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.context import Context
 from opentelemetry.instrumentation.propagators import get_global_response_propagator
 from opentelemetry.instrumentation.utils import extract_attributes_from_object
 from opentelemetry.propagators.textmap import Getter
-from opentelemetry.trace import INVALID_SPAN, SpanKind, get_current_span, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, SpanKind, get_current_span
+from opentelemetry.trace.propagation import _SPAN_KEY
 
 from clew import attributes as names
 from clew.engine import isolation
@@ -32,6 +33,8 @@ from clew.seams.django.request.headers import captured_request_headers, captured
 from clew.seams.django.request.metrics import Attributes
 from clew.seams.django.request.outcome import name_by_route, note_error, note_status, route_of, status_of
 from clew.spans import scope as spans
+from clew.spans.current import SUPPRESS, attach, detach, get_current
+from clew.spans.usual_propagators import are_usual
 from clew.story import local_trace
 from clew.story.local_trace import LocalTrace
 
@@ -66,7 +69,7 @@ class ServedRequest:
         self._metrics = request_metrics.started(attributes)
         pipeline = spans.pipeline()
         self.local = LocalTrace(root, pipeline.max_spans_per_trace if pipeline else 0)
-        self._context = set_span_in_context(root.span, context)
+        self._context = Context({**context, _SPAN_KEY: root.span})
         self.token_context: Token[Context] | None = attach(self._context)
         self.token_local = local_trace.enter(self.local)
 
@@ -149,11 +152,10 @@ def call_request_hook(request: Any, local: LocalTrace) -> None:
 
 
 def _begin(request: Any) -> ServedRequest | None:
-    pipeline = spans.pipeline()
-    if pipeline is None or contrib.State.is_switched_off or spans.is_suppressed() or _is_excluded(request):
+    pipeline, context, kind = spans.pipeline(), get_current(), SpanKind.INTERNAL
+    if pipeline is None or contrib.State.is_switched_off or context.get(SUPPRESS) or _is_excluded(request):
         return None
-    context, kind = get_current(), SpanKind.INTERNAL
-    if get_current_span(context) is INVALID_SPAN:
+    if context.get(_SPAN_KEY) is None or get_current_span(context) is INVALID_SPAN:
         context, kind = _extracted(request, context), SpanKind.SERVER
     attributes = functools.partial(request_attributes, request, contrib.State.mode)
     root = spans.start_root(pipeline, SCOPE, verb_of(request), kind, context, attributes)
@@ -190,7 +192,14 @@ _HEADERS = _Headers()
 
 
 def _extracted(request: Any, context: Context) -> Context:
-    return propagate.extract(headers_of(request), context, _HEADERS)
+    headers = headers_of(request)
+    if (
+        "HTTP_TRACEPARENT" not in headers
+        and "HTTP_BAGGAGE" not in headers
+        and are_usual(propagate.get_global_textmap())
+    ):
+        return context  # nothing that they would read
+    return propagate.extract(headers, context, _HEADERS)
 
 
 def _is_excluded(request: Any) -> bool:

@@ -121,6 +121,5 @@ def _parsed(attributes: dict[str, Any], mode: str) -> Any:
 
 
 def _leads_somewhere(instrument: Any) -> bool:
-    if instrument is None or isinstance(instrument, _LEADS_NOWHERE):
-        return False
-    return getattr(instrument, "_real_instrument", instrument) is not None
+    real = getattr(instrument, "_real_instrument", instrument)  # of a proxy; asked before the dear `isinstance`
+    return real is not None and not isinstance(real, _LEADS_NOWHERE)

@@ -15,13 +15,14 @@ from contextvars import Token
 from time import monotonic
 from typing import Any
 
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Link, SpanKind, set_span_in_context
 
 from clew import attributes as names
 from clew.engine import configuration, isolation, needs
 from clew.engine.wrapper_steps import invisible
 from clew.spans import scope as spans
+from clew.spans.current import attach, detach
 from clew.spans.scope import OpenSpan
 from clew.story import local_trace
 
