@@ -95,6 +95,27 @@ def test_detects_a_hot_key(trace, cache):
 
 
 @pytest.mark.redis
+def test_several_lines_that_ask_for_one_key_are_told(trace, cache):
+    cache.set("settings", 1)
+
+    def first():
+        return cache.get("settings")
+
+    def second():
+        return cache.get("settings")
+
+    with root():
+        for _ in range(6):
+            first()
+            second()
+    (finding,) = trace.findings
+    finding.attributes()
+    here, line = "detectors/test_cache.py", first.__code__.co_firstlineno + 1
+    assert finding.message.endswith(f" ms, from {here}:{line} and {here}:{line + 3})")
+    assert finding.site.line == line
+
+
+@pytest.mark.redis
 def test_no_false_positive_a_key_that_is_polled_for_or_written(trace, cache):
     with root():
         for _ in range(12):

@@ -7,13 +7,15 @@ than ten.
 
 from __future__ import annotations
 
-from clew.source.call_site import call_site
+from clew.source.call_site import CallSite, call_site
 from clew.story.cache_operation import CacheLog, CacheOperation
 from clew.story.detector import Detector
 from clew.story.findings import INFORMATION, WARNING, Finding
 
 _TYPE = "hot_cache_key"
 _THRESHOLD, _MAX_KEYS, _LONG_MS = 10, 1000, 50
+# Of how many lines it is told that they ask.
+_MAX_LINES = 5
 _WRITES = ("set", "add", "delete", "incr", "decr", "touch")
 
 
@@ -22,6 +24,12 @@ class _Key:
 
     def __init__(self) -> None:
         self.count = self.duration_ns = 0
+        self.sites: dict[str, CallSite] = {}
+
+    def lines(self) -> str:
+        """The lines that ask, where there are several."""
+        *some, last = self.sites or ("",)
+        return f", from {', '.join(some)} and {last}" if some else ""
 
 
 def _on_cache(operation: CacheOperation, log: CacheLog) -> None:
@@ -37,6 +45,10 @@ def _on_cache(operation: CacheOperation, log: CacheLog) -> None:
     asked = memo.setdefault(key, _Key())
     asked.count += 1
     asked.duration_ns += operation.duration_ns
+    if asked.count <= _THRESHOLD and len(asked.sites) < _MAX_LINES:
+        site = operation.site or call_site(operation.frame)
+        if site is not None:
+            asked.sites.setdefault(site.short, site)
     if asked.count == _THRESHOLD:
         _report(operation, asked, key)
 
@@ -46,12 +58,12 @@ def _report(operation: CacheOperation, asked: _Key, key: tuple[str, int]) -> Non
         took_ms = asked.duration_ns / 1e6
         finding.message = (
             f"cache {operation.alias!r} is asked {asked.count} times for one key, {operation.template!r} "
-            f"({took_ms:.0f} ms)"
+            f"({took_ms:.0f} ms{asked.lines()})"
         )
         finding.evidence = {"count": asked.count, "duration_ms": round(took_ms, 3), "alias": operation.alias}
         finding.severity = WARNING if took_ms >= _LONG_MS else INFORMATION
 
-    site = operation.site or call_site(operation.frame)
+    site = next(iter(asked.sites.values()), None)
     fix = "ask once, and keep the value: in a variable, or on the request or the object that needs it"
     finding = Finding(_TYPE, "", fix, site, refresh=refresh)
     operation.report(finding, (_TYPE, key))
