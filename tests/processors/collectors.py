@@ -25,7 +25,7 @@ class Collector:
         endpoint: for `OTEL_EXPORTER_OTLP_ENDPOINT`.
         names: of the spans it has accepted.
         metrics, logs: the accepted requests of these, decoded; over HTTP only.
-        bodies: every accepted request over HTTP, as bytes.
+        bodies, paths: every accepted request over HTTP, as bytes, and with where it was sent.
         refused: the paths that are answered 404.
         sizes: how many spans, and bytes, each accepted request had.
         answer: an HTTP status (with its headers), or a gRPC status code's name; None: it accepts.
@@ -34,13 +34,14 @@ class Collector:
 
     def __init__(self):
         self.endpoint, self.names, self.sizes, self.headers = "", [], [], []
-        self.metrics, self.logs, self.bodies, self.refused = [], [], [], {}
+        self.metrics, self.logs, self.bodies, self.paths, self.refused = [], [], [], [], {}
         self.answer = None
         self.gate = threading.Event()
         self.gate.set()
 
     def take_from(self, path, body):
         self.bodies.append(body)
+        self.paths.append((path, body))
         if path.endswith("/metrics"):
             self.metrics.append(ExportMetricsServiceRequest.FromString(body))
         elif path.endswith("/logs"):
