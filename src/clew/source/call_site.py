@@ -96,8 +96,10 @@ def barren_frame(span: Any) -> int:
     return barren if barren and span.end_time is None else 0
 
 
-def searched(frame: FrameType | None, barren: int = 0) -> tuple[CallSite | None, Trail | None]:
-    """The `call_site`, and how to find it again; None where it is found by what frames hold."""
+def searched(
+    frame: FrameType | None, barren: int = 0, *, is_asked_again: bool = False
+) -> tuple[CallSite | None, Trail | None]:
+    """The `call_site`, and, for who `is_asked_again`, how to find it; None where it is found by what frames hold."""
     start, library, depth, is_plain = frame, None, -1, True
     kinds = frames.KINDS
     while frame is not None:
@@ -107,7 +109,7 @@ def searched(frame: FrameType | None, barren: int = 0) -> tuple[CallSite | None,
         if kind:
             if kind == APPLICATION:
                 site = _line(frame)
-                is_plain = is_plain and depth >= 0 and start is not None
+                is_plain = is_asked_again and is_plain and depth >= 0 and start is not None
                 return site, Trail(start, depth, frame, site) if is_plain else None  # type: ignore[arg-type]
             if kind in (TEMPLATE_NODE, JINJA):
                 written = template_line(frame) if kind == TEMPLATE_NODE else _jinja_line(frame)
@@ -193,10 +195,10 @@ def site_by_trail(
         try:
             called, middle = sys._getframe(depth + trail.depth), sys._getframe(depth + trail.half_way)
         except ValueError:
-            return searched(start, barren)  # the stack is not that deep
+            return searched(start, barren, is_asked_again=True)  # the stack is not that deep
         if trail.leads_to(called, middle):
             return trail.site, trail
-    return searched(start, barren)
+    return searched(start, barren, is_asked_again=True)
 
 
 def raised_at(traceback: TracebackType | None) -> CallSite | None:

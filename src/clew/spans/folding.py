@@ -112,6 +112,20 @@ def has_equal(span: Any, key: Any) -> bool:
     return type(above) is LightSpan and above.folds is not None and key in above.folds and is_foldable(span)
 
 
+def close_equal(span: LightSpan, key: Any) -> None:
+    """End an open span that `has_equal`, and that nothing has been said on."""
+    first = span.above.folds[key]
+    if span.folds or span.findings or span.held or span.static is not None:
+        close_folded(span, span.above, key)
+        return
+    span.restore()
+    span.end_time = time_ns()
+    count_repeat(first, span.end_time - span.start_time)
+    first.end_time = span.end_time
+    span.above.children -= 1
+    span.give_back()
+
+
 def folded_in(first: LightSpan) -> Folded:
     """What an ended span that waits in its parent counts of its equals; made when the first of them comes."""
     folded = first.folded

@@ -87,13 +87,15 @@ class Permissions:
             site = opened.site = opened.site or call_site(opened.frame)
             asked_of = type(positional[2]) if len(positional) > 2 and positional[2] is not None else None
             key = ("auth", span.span.name if hasattr(span.span, "name") else "", site, result is True, asked_of)
-            if error is not None or not folding.has_equal(span, key):
+            if error is None and not opened.findings and folding.has_equal(span, key):
+                folding.close_equal(span, key)
+            else:
                 span.share(shared.of_line(site, names.DJANGO_AUTH_PERMISSION, opened.permission))
                 span.note(names.DJANGO_AUTH_QUERY_COUNT, opened.query_count)
                 if asked_of is not None:
                     span.note(names.DJANGO_AUTH_OBJECT, code_location.dotted_name(asked_of))
                 if type(result) is bool:
                     span.note(names.DJANGO_AUTH_GRANTED, result)
-            opened.attach_findings()
-            folding.close_folded(span, span.above, key, error)
+                opened.attach_findings()
+                folding.close_folded(span, span.above, key, error)
         opened.frame = None

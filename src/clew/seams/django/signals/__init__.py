@@ -18,17 +18,17 @@ from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.seams.django.signals.concurrent import AsyncReceivers
 from clew.seams.django.signals.delivery import Receivers, end_loop
-from clew.seams.django.signals.naming import DISPATCHER, is_around_request, is_sent_for_each_object
+from clew.seams.django.signals.naming import DISPATCHER, kind_of
 from clew.spans.current import get_current
 from clew.story.receiving import are_all_djangos
 
 
 def _followed(signal: Any, /, sender: Any, result: Any) -> Any:
     above = get_current().get(_SPAN_KEY)
-    if above is None or type(above) is NonRecordingSpan or is_sent_for_each_object(signal):
+    if above is None or type(above) is NonRecordingSpan or (kind := kind_of(signal)) == "object":
         return result
     called, awaited = result if type(result) is tuple else (result, None)  # Django 4.2 has no async receivers
-    if called and not (is_around_request(signal) and are_all_djangos(called)):
+    if called and not (kind == "request" and are_all_djangos(called)):
         called = Receivers(called)
         called.what = signal, sender
     if awaited:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from types import FrameType, ModuleType
 from typing import Any
@@ -38,16 +39,22 @@ def signal_name(signal: Any, receiver: Any, frame: FrameType | None) -> str:
     return found
 
 
-def is_sent_for_each_object(signal: Any) -> bool:
-    """Whether it is `pre_init` or `post_init`: a look at each is dearer than what they do."""
-    models = _space(_DJANGOS[0])
-    return signal is models.get("post_init") or signal is models.get("pre_init")
+@functools.lru_cache(maxsize=1)
+def _signals(models: ModuleType | None, core: ModuleType | None) -> tuple[Any, ...]:
+    """`pre_init`, `post_init`, `request_started`, `request_finished`, as far as they are there."""
+    return (
+        *(getattr(models, name, None) for name in ("pre_init", "post_init")),
+        *(getattr(core, name, None) for name in ("request_started", "request_finished")),
+    )
 
 
-def is_around_request(signal: Any) -> bool:
-    """Whether it is `request_started` or `request_finished`."""
-    core = _space(_DJANGOS[1])
-    return signal is core.get("request_started") or signal is core.get("request_finished")
+def kind_of(signal: Any) -> str:
+    """`object` of one that is sent for each: a look is dearer than what they do; `request` of one around a request."""
+    modules = sys.modules
+    of_each, after_each, before, after = _signals(modules.get(_DJANGOS[0]), modules.get(_DJANGOS[1]))
+    if signal is of_each or signal is after_each:
+        return "object"
+    return "request" if signal is before or signal is after else ""
 
 
 def _space(module: str) -> dict[str, Any]:
