@@ -46,9 +46,9 @@ def watch(found: list[str]) -> Any:
     original = Pipeline.finish
 
     def finish(self: Pipeline, spans: Any) -> None:
+        original(self, spans)  # before, since a leaf that is read is none any more
         for span in spans:
             found.extend(undocumented(span))
-        original(self, spans)
 
     Pipeline.finish = finish
 

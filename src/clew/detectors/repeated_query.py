@@ -91,9 +91,9 @@ class Log:
 
 def _on_repeat(query: Query, place: Place) -> bool:
     repeats = place.repeats
-    log: Log | None = repeats.memo.get(TYPE)
+    log: Log | None = repeats.log
     if log is None:
-        log = repeats.memo[TYPE] = _begun(query, repeats)
+        log = repeats.log = _begun(query, repeats)
     # The detector before this one has named the place; what its rows have in common is no second problem.
     if log.is_over or n_plus_one.is_judged(place):
         return SETTLED

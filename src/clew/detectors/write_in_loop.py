@@ -50,12 +50,26 @@ def _on_repeat(query: Query, place: Place) -> bool:
         if rows.is_over or not rows.add(query, place, threshold):
             return rows.is_over
         rows.is_over = True
-    elif place.count != threshold:
-        return place.count > threshold
+    else:
+        may_be_upsert: bool | None = place.memo.get(TYPE)
+        if may_be_upsert is None:
+            may_be_upsert = place.memo[TYPE] = _is_in_upsert(query)
+        if not may_be_upsert or place.count != threshold:
+            return not may_be_upsert or place.count > threshold
     write = _classify(query)
     if write is not None and not scan.is_queue(query, place):
         _report(query, place, write)
     return SETTLED
+
+
+def _is_in_upsert(query: Query) -> bool:
+    """Whether it may be the look-up of get_or_create: every run from its place is one, or none."""
+    for frame in stack(query.frame):
+        if frame.f_code.co_name in _UPSERTS:
+            return True
+        if frames.kind_of(frame) in _STOPS:
+            return False
+    return False
 
 
 def _classify(query: Query) -> Write | None:

@@ -11,7 +11,9 @@ from clew.export import encoding, wire
 from clew.export.encoding import BARE_STATUS, extras, flags_of, state_of, status_of
 from clew.export.wire import VARINTS, make_varint
 from clew.spans.identity import StaticAttributes
-from clew.spans.light_span import UNSET, LightSpan
+from clew.spans.leaf import Kind, Leaf
+from clew.spans.light_record import UNSET
+from clew.spans.light_span import LightSpan
 
 # A trace's head, the span's id, its parent's, its flags, its times; the fields' tags and lengths between them.
 _pack = struct.Struct("<20s8s2s8s7sQcQ").pack
@@ -32,9 +34,30 @@ _heads: dict[Any, dict[str, bytes]] = {}
 def encode_light(span: LightSpan) -> encoding.Item | None:
     """Encode an ended light span; None (and a line in the log) where OTLP cannot carry it."""
     try:
+        if type(span) is Leaf and not span.trace.state and (span.folded is None or span.folded.count == 1):
+            return span.pipeline.provider.resource, span.like.scope, _leaf(span)
         return span.pipeline.provider.resource, span.instrumentation_scope, _encoded(span)
     except Exception:  # noqa: BLE001 - a span's values are anybody's
         return encoding.encode(span.readable())
+
+
+def _leaf(span: Leaf) -> bytes:
+    like = span.like
+    head = _pack(
+        *(span.trace.head, span.span_id, b"\x22\x08", span.parent_id, _LOCAL_PARENT),
+        *(span.start_time, b"\x41", span.end_time),
+    )
+    head += like.encoded or _encode_kind(like)
+    for item in span.held.items():
+        if pair := wire.pair(item):
+            head += b"\x4a" + pair
+    size = len(head)
+    return (VARINTS[size] if size < 2048 else make_varint(size)) + head
+
+
+def _encode_kind(like: Kind) -> bytes:
+    like.encoded = made = _new_head(like.kind, like.name) + (like.static.encoded or _encode(like.static))
+    return made
 
 
 def _encoded(span: LightSpan) -> bytes:

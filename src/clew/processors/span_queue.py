@@ -53,20 +53,29 @@ class SpanQueue:
 
     def put(self, items: Sequence[Item | None]) -> list[str]:
         """Add encoded spans (None: one that could not be encoded); returns a reason for each that is not taken."""
-        lost, limits, waiting = [], self._limits, self._items
+        limits, waiting = self._limits, self._items
+        sizes = [item[1] for item in items if item is not None]
         with self.lock:
-            for item in items:
-                if item is None:
-                    lost.append("invalid")
-                elif item[1] > limits.batch_bytes:
-                    lost.append("too_large")
-                elif len(waiting) >= limits.queue_size or self._bytes + item[1] > limits.queue_bytes:
-                    lost.append("queue_full")
-                else:
-                    waiting.append(item)
-                    self._bytes += item[1]
-                    self.accepted += 1
-        return lost
+            is_room = len(waiting) + len(items) <= limits.queue_size and self._bytes + sum(sizes) <= limits.queue_bytes
+            if is_room and len(sizes) == len(items) and max(sizes, default=0) <= limits.batch_bytes:
+                waiting.extend(items)  # type: ignore[arg-type]
+                self._bytes += sum(sizes)
+                self.accepted += len(items)
+                return []
+            return [lost for item in items if (lost := self._put(item))]
+
+    def _put(self, item: Item | None) -> str:
+        limits = self._limits
+        if item is None:
+            return "invalid"
+        if item[1] > limits.batch_bytes:
+            return "too_large"
+        if len(self._items) >= limits.queue_size or self._bytes + item[1] > limits.queue_bytes:
+            return "queue_full"
+        self._items.append(item)
+        self._bytes += item[1]
+        self.accepted += 1
+        return ""
 
     def next_batch(self) -> list[Any]:
         """Take out what is sent next; it is in flight until `settle` or `give_up`."""

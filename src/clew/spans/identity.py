@@ -20,7 +20,8 @@ class TraceIdentity:
     __slots__ = ("flags", "head", "state", "trace_id")
 
     def __init__(self, trace_id: int, flags: TraceFlags, state: TraceState | None) -> None:
-        self.trace_id, self.flags, self.state = trace_id, flags, state
+        self.trace_id, self.flags = trace_id, flags
+        self.state = state or None  # an empty one says nothing, and its length is a Python call
         # What an encoded span of it begins with: its id's field, and the tag and length of the span's.
         self.head = b"\x0a\x10" + trace_id.to_bytes(16, "big") + b"\x12\x08"
 
@@ -42,7 +43,9 @@ class StaticAttributes:
         encoded: the KeyValue messages, each with its field's tag and length before it; None: encoded at first use.
     """
 
-    __slots__ = ("encoded", "mapping")
+    __slots__ = ("encoded", "leaves", "mapping")
 
     def __init__(self, mapping: Mapping[str, Any], encoded: bytes | None = None) -> None:
         self.mapping, self.encoded = mapping, encoded
+        # The kind of the leaves that have them (`leaf.Kind`), kept by the seam that makes these.
+        self.leaves: Any = None

@@ -87,10 +87,12 @@ class Pipeline:
         self.has_plain_attributes = (count is None or count >= 64) and self.limits.max_span_attribute_length is None
         self._tracers: dict[str, Tracer] = {}
         self._scopes: dict[str, InstrumentationScope] = {}
-        self._processors: Any = ()
+        self._processors: Any = None
         self._others: tuple[Any, ...] = ()
         self.starters: tuple[Any, ...] = ()
         self._enders: tuple[Any, ...] = ()
+        # Whether nobody has to be told of a span before it has ended.
+        self.takes_leaves = False
 
     def new_span_id(self) -> int:
         """An id for a span that is told before it is made."""
@@ -178,6 +180,8 @@ class Pipeline:
         self._others = tuple(p for p in everyone if not getattr(p, "is_silent_on_light_spans", False))
         self.starters = tuple(p for p in self._others if _method(p, "on_start") not in _SILENT)
         self._enders = tuple(p for p in self._others if _method(p, "_on_ending") not in _SILENT_ENDING)
+        is_awaited = bool(self.starters or self._enders)
+        self.takes_leaves = self.allows_light_spans and self.has_plain_attributes and not is_awaited
         self._processors = processors
 
 

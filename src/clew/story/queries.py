@@ -43,25 +43,34 @@ class Place:
     memo: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True, eq=False)
 class Repeats:
-    """All runs of one query (one fingerprint on one alias) in a request or task."""
+    """All runs of one query (one fingerprint on one alias) in a request or task.
 
-    statement: Statement
-    # Parameters of the first run; only ever compared, never recorded.
-    first_params: Any
-    # How many writes of the request or task came before it.
-    first_writes: int
-    # How often an unsampled request still looks where it comes from.
-    looks_left: int
-    count: int = 0
-    duration_ns: int = 0
-    first_site: CallSite | None = None
-    places: dict[int, Place] = field(default_factory=dict)
-    memo: dict[str, Any] = field(default_factory=dict)
-    # Of a run that is only counted: Django's connection, and since when it runs.
-    connection: Any = None
-    start_ns: int = 0
+    Args:
+        statement: what its text says.
+        first_params: of the first run; only ever compared, never recorded.
+        first_writes: how many writes of the request or task came before it.
+        looks_left: how often an unsampled request still looks where it comes from.
+    """
+
+    __slots__ = (
+        *("connection", "count", "duration_ns", "first_params", "first_site", "first_writes", "log", "looks_left"),
+        *("places", "start_ns", "statement", "text"),
+    )
+
+    def __init__(self, statement: Statement, first_params: Any, first_writes: int, looks_left: int) -> None:
+        self.statement, self.first_params = statement, first_params
+        self.first_writes, self.looks_left = first_writes, looks_left
+        self.count = self.duration_ns = self.start_ns = 0
+        # Of the first run, and of those that were looked at; None until there is one.
+        self.first_site: CallSite | None = None
+        self.places: dict[int, Place] | None = None
+        # As the last of these was given: where it differs each time, the next will not be known by it.
+        self.text = ""
+        # What `repeated_query` keeps from one run to the next.
+        self.log: Any = None
+        # Django's, of a run that is only counted and began at `start_ns`.
+        self.connection: Any = None
 
 
 class AliasLog:
@@ -95,9 +104,9 @@ class Queries:
     """All queries of one request or task."""
 
     aliases: dict[str, AliasLog] = field(default_factory=dict)
-    # Queries so far, of all aliases; and which of them has rows that nobody has counted yet.
+    # Queries so far, of all aliases; and the last of them, if it is one whose rows are counted.
     count: int = 0
-    unread: int = 0
+    unread: Any = None
     rows: int = 0
     writes: int = 0
     connections_opened: int = 0
@@ -125,25 +134,32 @@ class Queries:
             params: kept of the first run, to be compared with those of later ones.
         """
         log = self.aliases.get(alias)
-        if log is None:
-            log = self.aliases[alias] = AliasLog()
-        repeats = log.repeats.get(statement.fingerprint)
+        repeats = None if log is None else log.repeats.get(statement.fingerprint)
         if repeats is None:
-            if len(log.repeats) >= MAX_STATEMENTS:
-                log.forget_oldest()
-            looks = watchers.write_looks if statement.is_write else watchers.looks
-            repeats = log.repeats[statement.fingerprint] = Repeats(statement, params, self.writes, looks)
+            repeats = self._first_of(alias, statement, params)
         self.count += 1
         repeats.count += 1
         return repeats
+
+    def _first_of(self, alias: str, statement: Statement, params: Any) -> Repeats:
+        log = self.aliases.get(alias)
+        if log is None:
+            log = self.aliases[alias] = AliasLog()
+        elif len(log.repeats) >= MAX_STATEMENTS:
+            log.forget_oldest()
+        looks = watchers.write_looks if statement.is_write else watchers.looks
+        made = log.repeats[statement.fingerprint] = Repeats(statement, params, self.writes, looks)
+        return made
 
     def count_only(self, alias: str, statement: Statement, params: Any) -> Repeats | None:
         """Count a query of an unsampled request that needs no look; None: it needs one, and was not counted."""
         log = self.aliases.get(alias)
         repeats = None if log is None else log.repeats.get(statement.fingerprint)
         if repeats is None:
-            return None if watchers.look_from <= 1 else self.seen(alias, statement, params)
-        if repeats.looks_left and repeats.count + 1 >= watchers.look_from:
+            if watchers.look_from <= 1:
+                return None
+            repeats = self._first_of(alias, statement, params)
+        elif repeats.looks_left and repeats.count + 1 >= watchers.look_from:
             return None
         repeats.count += 1
         self.count += 1

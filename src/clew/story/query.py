@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clew.engine import isolation
@@ -28,52 +27,61 @@ _MAX_PLACES = 200
 _MAX_VERDICTS = 10_000
 
 
-@dataclass(slots=True, eq=False)
 class Query:
-    """One query being run."""
+    """One query being run.
 
-    local: LocalTrace
-    statement: Statement
-    # Django's connection.
-    connection: Any
-    # Key in DATABASES.
-    alias: str
-    # As the application gave them; not to be evaluated or recorded.
-    params: Any
-    # `executemany`.
-    is_many: bool
-    # Where in the stack it is run; None once it is over.
-    frame: FrameType | None
-    # How many runs of this query there have been in this request or task, this one included.
-    count: int = 1
-    # How many queries there had been then.
-    number: int = 0
-    repeats: Repeats | None = None
-    place: Place | None = None
-    site: CallSite | None = None
-    # OpenTelemetry's, where it is recorded.
-    context: Any = None
-    start_ns: int = 0
-    duration_ns: int = 0
-    # Rows it returned; -1 while nobody knows. And whether they are read chunk by chunk, as `.iterator()` does.
-    rows: int = -1
-    is_chunked: bool = False
-    is_over: bool = False
-    # Whether it has changed a row, as far as the driver tells.
-    has_written: bool = False
-    # Rows it wrote, and parameters it had; told once it is over.
-    affected: int = 0
-    parameter_count: int = 0
-    error: BaseException | None = None
-    # Its span, or the one it was folded into; None until it is over, and where nothing is recorded.
-    span: Any = None
-    # A driver instrumentation's span for it.
-    taken_by: Any = None
-    transaction: Transaction | None = None
-    # Its text as it was given, where the next run may be known by it.
-    sql: str = ""
-    # To be said on its span.
-    findings: tuple[Finding, ...] = ()
+    Args:
+        local: the request's or task's.
+        statement: what its text says.
+        connection: Django's.
+        alias: its key in DATABASES.
+        params: as the application gave them; not to be evaluated or recorded.
+        frame: where in the stack it is run; None once it is over.
+        is_many: `executemany`.
+    """
+
+    __slots__ = (
+        *("affected", "alias", "connection", "context", "count", "duration_ns", "error", "findings", "frame"),
+        *("has_written", "is_chunked", "is_many", "is_over", "local", "parameter_count", "params", "place"),
+        *("repeats", "rows", "site", "span", "sql", "start_ns", "statement", "taken_by", "transaction"),
+    )
+
+    def __init__(
+        self,
+        local: LocalTrace,
+        statement: Statement,
+        connection: Any,
+        alias: str,
+        params: Any,
+        frame: FrameType | None,
+        *,
+        is_many: bool,
+    ) -> None:
+        self.local, self.statement, self.connection, self.alias = local, statement, connection, alias
+        self.params, self.is_many, self.frame = params, is_many, frame
+        # How many runs of this query there have been in this request or task, this one included.
+        self.count = 1
+        # Its log, its place in the code, its line; OpenTelemetry's context, where it is recorded.
+        self.repeats: Repeats | None = None
+        self.place: Place | None = None
+        self.site: CallSite | None = None
+        self.context: Any = None
+        # Rows it returned; -1 while nobody knows. And whether they are read chunk by chunk, as `.iterator()` does.
+        self.rows = -1
+        # Whether it has changed a row, as far as the driver tells.
+        self.is_chunked = self.is_over = self.has_written = False
+        # Rows it wrote, and parameters it had; told once it is over.
+        self.start_ns = self.duration_ns = self.affected = self.parameter_count = 0
+        self.error: BaseException | None = None
+        self.transaction: Transaction | None = None
+        # Its span, or the one it was folded into; None until it is over, and where nothing is recorded. And a driver
+        # instrumentation's span for it.
+        self.span: Any = None
+        self.taken_by: Any = None
+        # Its text as it was given, where the next run may be known by it.
+        self.sql = ""
+        # To be said on its span.
+        self.findings: tuple[Finding, ...] = ()
 
     def report(self, finding: Finding, key: Hashable) -> bool:
         """Take a finding of the request or task that is about this query, and said on its span; whether it is new."""
@@ -86,11 +94,14 @@ class Query:
         """Look where a repeated query comes from; tell the detectors."""
         statement = self.statement
         key, statement.way = place_by_path(self.frame, _DEPTH, statement.way)
-        found = repeats.places.get(key)
+        places = repeats.places
+        if places is None:
+            places = repeats.places = {}
+        found = places.get(key)
         if found is None:
-            if len(repeats.places) >= _MAX_PLACES:
+            if len(places) >= _MAX_PLACES:
                 return
-            found = repeats.places[key] = Place(repeats)
+            found = places[key] = Place(repeats)
             found.site = call_site(self.frame)
             # The first run was not looked at; it counts where it came from the same line.
             # An unsampled request has not noted it: with one run before, it is taken for the loop's first.

@@ -19,6 +19,7 @@ from clew.source.call_site import call_site
 from clew.spans import folding
 from clew.spans.folded_run import RunCursor
 from clew.spans.identity import StaticAttributes
+from clew.spans.leaf import Kind, leave
 from clew.spans.light_span import LightSpan
 from clew.spans.scope import Scope
 from clew.story import findings
@@ -175,6 +176,12 @@ def _emit(
         return
     own, static = _own_attributes(operation, said), _static_attributes(operation, positional)
     start_ns = end_ns - operation.duration_ns
+    if type(parent) is LightSpan and error is None and not operation.findings:
+        like = static.leaves
+        if like is None:
+            like = static.leaves = Kind(scope.instrumentation_scope, _name(operation), SpanKind.CLIENT, static)
+        if leave(parent, key, like, own, start_ns, end_ns) is not None:
+            return
     span = scope.under(parent, _name(operation), own, SpanKind.CLIENT, operation.context, start_ns, static)
     if span is None:
         return

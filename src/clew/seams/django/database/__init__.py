@@ -10,30 +10,25 @@ from __future__ import annotations
 
 import sys
 from asyncio import _get_running_loop
-from time import perf_counter_ns, time_ns
+from time import perf_counter_ns
 from typing import Any
 
-from opentelemetry.context import get_current
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import SpanKind, get_current_span
 from opentelemetry.trace.propagation import _SPAN_KEY
 
 from clew import attributes as names
-from clew import span_names
 from clew.engine import needs
 from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.seams.django.database import rows as database_rows
-from clew.seams.django.database.attributes import own_attributes, statement_of, static_attributes, status_code
+from clew.seams.django.database.attributes import statement_of
 from clew.seams.django.database.counting import count, tell
-from clew.seams.django.database.recurring import Recurring, remember
+from clew.seams.django.database.emitting import emit
+from clew.seams.django.database.recurring import Recurring
 from clew.seams.django.transaction import queries as transaction_queries
 from clew.source import call_site
-from clew.spans import folding
-from clew.spans.current import SUPPRESS
-from clew.spans.folded_run import RunCursor
-from clew.spans.light_span import LightSpan
-from clew.spans.scope import Scope, outlived
+from clew.spans.current import SUPPRESS, get_current
+from clew.spans.scope import Scope
+from clew.sql.statement import KNOWN_FROM_ORM
 from clew.story import findings, local_trace
 from clew.story.detector import watchers
 from clew.story.local_trace import LocalTrace
@@ -58,6 +53,7 @@ def _open(cursor: Any, /, sql: Any, params: Any, many: Any) -> Query | Recurring
                 if known.connection is connection and connection.autocommit:
                     known.count += 1
                     queries.count += 1
+                    queries.unread = None
                     known.start_ns = perf_counter_ns()
                     return known
             elif known.begins(connection, params, many):
@@ -80,16 +76,18 @@ def _opened(local: LocalTrace, cursor: Any, sql: Any, params: Any, many: Any) ->
     if context.get(SUPPRESS):
         return None
     caller = sys._getframe(_DEPTH)
-    statement, connection = statement_of(sql, params, cursor, caller), cursor.db
+    statement = KNOWN_FROM_ORM.get(sql) if type(sql) is str else None
+    if statement is None:
+        statement = statement_of(sql, params, cursor, caller)
+    connection = cursor.db
     if statement.is_control and _is_djangos(caller):
         return None
-    query = Query(local, statement, connection, connection.alias, params, many, caller)
+    query = Query(local, statement, connection, connection.alias, params, caller, is_many=many)
     queries = local.queries or local.of_queries()
     if not connection.autocommit:
         query.transaction = transaction_queries.begun(connection, statement, caller)
     query.repeats = repeats = queries.seen(query.alias, statement, params)
-    query.count, query.number = repeats.count, queries.count
-    queries.unread = queries.count
+    query.count, queries.unread = repeats.count, query
     if query.count >= watchers.look_from and (local.is_recording or queries.is_worth_a_look(repeats)):
         query.look(repeats)
     if local.is_recording:
@@ -99,8 +97,10 @@ def _opened(local: LocalTrace, cursor: Any, sql: Any, params: Any, many: Any) ->
             query.site, statement.trail = call_site.site_by_trail(caller, _DEPTH, statement.trail, barren)
         if query.count == 1:
             repeats.first_site = query.site
-        elif query.place is not None and query.place.is_settled and type(sql) is str:
-            query.sql = sql
+        elif query.place is not None and type(sql) is str:
+            if query.place.is_settled and sql == repeats.text:
+                query.sql = sql
+            repeats.text = sql
     if _get_running_loop() is not None:
         for on_loop_query in watchers.on_loop_query:
             on_loop_query(query)
@@ -127,9 +127,7 @@ def _close(cursor: Any, /, opened: Query | Recurring | Repeats, error: BaseExcep
     elif type(opened) is Repeats:
         took_ns = perf_counter_ns() - opened.start_ns
         opened.duration_ns += took_ns
-        if took_ns >= watchers.slow_ns or (
-            watchers.many_rows != watchers.never and cursor.cursor.rowcount >= watchers.many_rows
-        ):
+        if took_ns >= watchers.slow_ns or cursor.cursor.rowcount >= watchers.many_rows:
             tell(opened, cursor, took_ns)
     elif not opened.ends(cursor, error):  # type: ignore[union-attr]
         _end(opened.as_any_other(sys._getframe(2)), cursor, error)  # type: ignore[union-attr]
@@ -151,7 +149,7 @@ def _end(query: Query, cursor: Any, error: BaseException | None) -> None:
     if query.transaction is not None:
         transaction_queries.count(query.transaction, query, error)
     if query.context is not None and query.taken_by is None:
-        _emit(query, error)
+        emit(SCOPE, query, error)
     if local.queries is not None:
         query.end(local.queries)
     if query.findings and query.span is not None:
@@ -159,62 +157,6 @@ def _end(query: Query, cursor: Any, error: BaseException | None) -> None:
             if not finding.is_placed:
                 findings.attach(query.span, finding)
     query.frame = query.params = query.context = query.transaction = None
-
-
-def _emit(query: Query, error: BaseException | None) -> None:
-    parent: Any = query.context.get(_SPAN_KEY)
-    if type(parent) is RunCursor:
-        parent = parent.resolve()
-    is_light = type(parent) is LightSpan
-    if not is_light:
-        parent = get_current_span(query.context)
-    waits_in: Any = parent if is_light else None
-    if not parent.is_recording():
-        waits_in, parent = None, outlived(parent)  # nothing waits in one that has ended
-        if parent is None:
-            return
-    elif isinstance(parent, ReadableSpan):
-        waits_in = folding.foreign_parent(query.local, parent.get_span_context())
-    # The name, too: a site may change it in place, one tenant after the other.
-    key = (query.statement.fingerprint, query.alias, query.site, query.connection.settings_dict.get("NAME"))
-    if waits_in is not None and error is None and waits_in.folds:
-        first = waits_in.folds.get(key)
-        if first is not None:
-            folding.count_repeat(first, query.duration_ns)
-            query.span = first
-            if query.rows > 0:
-                first.add(names.DB_RESPONSE_RETURNED_ROWS, query.rows)
-            if query.sql and is_light:
-                remember(query, query.sql, first, parent)
-            return
-    end_ns = time_ns()
-    own, static = own_attributes(query, static_attributes(query, parent))
-    statement = query.statement
-    name = statement.full_name if span_names.State.are_full else statement.span_name
-    start_ns = end_ns - query.duration_ns
-    span = SCOPE.under(parent, name, own, SpanKind.CLIENT, query.context, start_ns=start_ns, static=static)
-    if span is None:
-        return
-    query.span = span
-    is_waiting = waits_in is not None or (query.findings and not query.local.is_over)
-    if error is not None or type(span) is not LightSpan or not is_waiting:
-        _close_span(span, query, error)
-        return
-    span.end_time = end_ns
-    if waits_in is not None:
-        span.above = waits_in
-        folding.fold(span, waits_in, key)
-    else:
-        # Below a phase of a middleware it folds with nothing; what it says may grow until the root ends.
-        query.local.at_end.append(span.finish)
-
-
-def _close_span(span: Any, query: Query, error: BaseException | None) -> None:
-    for finding in query.findings:
-        findings.attach(span, finding)
-    if error is not None and (code := status_code(error)):
-        span.note(names.DB_RESPONSE_STATUS_CODE, code)
-    span.close(error)
 
 
 def _note_connection() -> None:

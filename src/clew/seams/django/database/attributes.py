@@ -13,6 +13,7 @@ from clew.source.phase import phase_of
 from clew.spans.identity import StaticAttributes
 from clew.sql.statement import KNOWN_FROM_ORM, Statement, statement
 from clew.story.query import Query
+from clew.story.receiving import KEY as RECEIVING
 from clew.story.receiving import note_receiver
 
 _SYSTEMS = {"oracle": "oracle.db", "microsoft": "microsoft.sql_server", "mssql": "microsoft.sql_server"}
@@ -25,6 +26,10 @@ _QUOTED = re.compile(r"""'(?:[^'\\]|\\.|'')*(?:'|\Z)|("(?:[^"\\]|\\.|"")*(?:"|\Z
 _PLAIN = (str, int, float, bool, bytes, type(None))
 
 
+def _place(settings: Any) -> tuple[Any, ...]:
+    return settings.get("NAME"), settings.get("HOST"), settings.get("PORT")
+
+
 class Database:
     """One alias: its attributes, and those of the queries on it that are always the same.
 
@@ -32,32 +37,23 @@ class Database:
         connection: Django's connection; only its settings are read.
     """
 
-    __slots__ = ("attributes", "host", "name", "port", "settings", "static")
+    __slots__ = ("attributes", "place", "settings", "static")
 
     def __init__(self, connection: Any) -> None:
         self.settings = connection.settings_dict
-        self.name, self.host, self.port = _place(self.settings)
+        self.place = _place(self.settings)
         self.attributes = _of_connection(connection)
         self.static: dict[tuple[Any, ...], StaticAttributes] = {}
 
     def is_of(self, settings: Any) -> bool:
         """Whether it still is what the settings say: a site may change them in place, one tenant after the other."""
-        return (
-            self.settings is settings
-            and settings.get("NAME") == self.name
-            and settings.get("HOST") == self.host
-            and settings.get("PORT") == self.port
-        )
+        return self.settings is settings and _place(settings) == self.place
 
 
 _databases: dict[str, Database] = {}
 # Of sites that change their connection's settings in place, one tenant after the other.
 _tenants: dict[tuple[Any, ...], Database] = {}
 _MAX_TENANTS = 500
-
-
-def _place(settings: Any) -> tuple[Any, ...]:
-    return settings.get("NAME"), settings.get("HOST"), settings.get("PORT")
 
 
 def _database(connection: Any, alias: str) -> Database:
@@ -80,10 +76,7 @@ def _database(connection: Any, alias: str) -> Database:
 
 def static_attributes(query: Query, parent: Any) -> StaticAttributes:
     """What each query of this text, from this line, below a span of that name has in common; worked out once."""
-    settings, database = query.connection.settings_dict, _databases.get(query.alias)
-    if database is None or not database.is_of(settings):
-        database = _database(query.connection, query.alias)
-    static = database.static
+    static = _database(query.connection, query.alias).static
     key = (query.statement, query.site, parent.name)
     found = static.get(key)
     if found is None:
@@ -102,19 +95,21 @@ def _described(query: Query) -> dict[str, Any]:
     return found
 
 
-def own_attributes(query: Query, static: StaticAttributes) -> tuple[dict[str, Any], StaticAttributes | None]:
-    """A new dictionary with what only this query says, and what it shares with others."""
-    found: dict[str, Any]
-    if query.is_many:
-        # A batch changes what is said of the operation.
-        found = _batch(dict(static.mapping), query.params)
+def own_attributes(query: Query) -> dict[str, Any]:
+    """A new dictionary with what only this query says."""
+    found: dict[str, Any] = {} if query.rows < 0 else {names.DB_RESPONSE_RETURNED_ROWS: query.rows}
+    if RECEIVING in query.context:
         note_receiver(found)
-        return found, None
-    found = {} if query.rows < 0 else {names.DB_RESPONSE_RETURNED_ROWS: query.rows}
-    note_receiver(found)
     if configuration.settings.database_parameters:
         _note_parameters(found, query.params)
-    return found, static
+    return found
+
+
+def batch_attributes(query: Query, static: StaticAttributes) -> dict[str, Any]:
+    """All attributes of a batch, which changes what is said of the operation."""
+    found = _batch(dict(static.mapping), query.params)
+    note_receiver(found)
+    return found
 
 
 def _of_connection(connection: Any) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def count(local: LocalTrace, cursor: Any, sql: Any, params: Any) -> Repeats | No
     if not repeats.looks_left and len(queries.known) < _MAX_KNOWN:
         repeats.connection = connection
         queries.known[sql] = repeats
+    queries.unread = None
     repeats.start_ns = perf_counter_ns()
     return repeats
 
@@ -44,7 +45,7 @@ def tell(repeats: Repeats, cursor: Any, took_ns: int) -> None:
     local = local_trace.current() or local_trace.of_current_span()
     if local is None:
         return
-    query = Query(local, repeats.statement, cursor.db, cursor.db.alias, None, is_many=False, frame=None)
+    query = Query(local, repeats.statement, cursor.db, cursor.db.alias, None, None, is_many=False)
     query.repeats, query.duration_ns, query.rows = repeats, took_ns, cursor.cursor.rowcount
     for on_slow in watchers.on_slow if took_ns >= watchers.slow_ns else ():
         on_slow(query)

@@ -18,6 +18,7 @@ from clew.seams.django.transaction.queries import is_manual
 from clew.source.route import Route, route_from
 from clew.spans.current import get_current
 from clew.spans.folded_run import RunCursor
+from clew.spans.folding import folded_in
 from clew.spans.light_span import LightSpan
 from clew.story import transactions
 from clew.story.detector import watchers
@@ -45,10 +46,13 @@ class Recurring:
         "_context",
         "_cursor",
         "_first",
+        "_folded",
+        "_is_alone",
         "_name",
         "_parent",
         "_place",
         "_queries",
+        "_repeats",
         "_route",
         "_transaction",
         "query",
@@ -61,7 +65,8 @@ class Recurring:
         self._cursor = current if type(current) is RunCursor else None
         self._queries = query.local.of_queries()
         self._name = query.connection.settings_dict.get("NAME")
-        self._transaction = query.transaction
+        self._transaction, self._is_alone = query.transaction, query.transaction is None
+        self._repeats, self._folded = place.repeats, folded_in(first)
 
     def begins(self, connection: Any, params: Any, many: Any) -> bool:
         """Whether this is the same query again; then it has begun."""
@@ -75,16 +80,15 @@ class Recurring:
             or not query.is_over
             or many
             or connection.settings_dict.get("NAME") != self._name
-            or not self._is_in_same_transaction()
+            or not (self._is_alone if connection.autocommit else self._is_in_same_transaction())
             or not self._route.is_taken(_DEPTH)
         ):
             return False
-        place = self._place
         queries = self._queries
         queries.count += 1
-        query.number = queries.unread = queries.count
-        place.repeats.count += 1
-        place.count += 1
+        queries.unread = query
+        self._repeats.count += 1
+        self._place.count += 1
         query.params, query.is_over, query.rows = params, False, -1
         running.query = query
         query.start_ns = perf_counter_ns()
@@ -92,27 +96,20 @@ class Recurring:
 
     def _is_in_same_transaction(self) -> bool:
         connection, before = self._connection, self._transaction
-        if connection.autocommit:
-            return before is None
         # Without one that is followed, this query may begin one.
         return transactions.open_on(connection) is before and (before is not None or not is_manual(connection))
 
     def ends(self, cursor: Any, error: BaseException | None) -> bool:
         """Take account of a plain run; False: it was none, and has to be told as any other."""
-        query, folded, place = self.query, self._first.folded, self._place
+        query = self.query
         took_ns = perf_counter_ns() - query.start_ns
         rows = cursor.cursor.rowcount
-        if (
-            error is not None
-            or took_ns >= watchers.slow_ns
-            or rows >= watchers.many_rows
-            or query.taken_by is not None
-            or folded is None
-        ):
+        if error is not None or took_ns >= watchers.slow_ns or rows >= watchers.many_rows or query.taken_by is not None:
             return False
         query.is_over, query.params = True, None
-        place.duration_ns += took_ns
-        place.repeats.duration_ns += took_ns
+        self._place.duration_ns += took_ns
+        self._repeats.duration_ns += took_ns
+        folded = self._folded
         folded.count += 1
         folded.total_ns += took_ns
         folded.last_ns = took_ns
@@ -129,7 +126,7 @@ class Recurring:
         query = self.query
         self._queries.known.clear()
         query.frame, query.context, query.transaction, query.findings = frame, self._context, self._transaction, ()
-        query.place, query.count, query.span = self._place, self._place.repeats.count, query.taken_by
+        query.place, query.count, query.span = self._place, self._repeats.count, query.taken_by
         return query
 
 

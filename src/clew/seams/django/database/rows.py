@@ -8,28 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import GeneratorType
-from typing import Any
+from typing import Any, Final
 
 from clew import attributes as names
 from clew.engine import isolation
 from clew.engine.seam import Patch
 from clew.engine.wrapper import Around
 from clew.engine.wrapper_steps import invisible
+from clew.spans.leaf import Leaf
 from clew.spans.light_span import LightSpan
 from clew.story import local_trace
 from clew.story.detector import watchers
 from clew.story.query import Query, running
 
+_ROWS: Final = names.DB_RESPONSE_RETURNED_ROWS
+
 
 def _note(query: Query, rows: int) -> None:
     query.rows = rows
     span, queries = query.span, query.local.queries
-    if type(span) is LightSpan:
+    if type(span) is Leaf or type(span) is LightSpan:
         # A span that waits in its parent to be folded; one that has been handed over belongs to the exporter.
         if span.above is not None:
-            span.add(names.DB_RESPONSE_RETURNED_ROWS, rows)
+            held = span.held
+            held[_ROWS] = held.get(_ROWS, 0) + rows
     elif span is not None and query.taken_by is None:
-        span.note(names.DB_RESPONSE_RETURNED_ROWS, rows)
+        span.note(_ROWS, rows)
     if queries is not None:
         if rows < watchers.many_rows:
             queries.rows += rows
@@ -55,12 +59,17 @@ def _counted(chunks: Any, query: Query) -> Iterator[Any]:
 
 def _read(compiler: Any, /, result: Any) -> Any:
     local = local_trace.current()
-    if local is not None and ((queries := local.queries) is None or queries.unread != queries.count):
-        return result  # these are the rows of one that was only counted
-    query = running.query
-    if query is None or query.rows >= 0 or query.is_chunked or not query.statement.is_select:
+    if local is None:
+        query = running.query
+        if query is None or query.local.queries.unread is not query:  # type: ignore[union-attr]
+            return result
+    else:
+        queries = local.queries
+        if queries is None or (query := queries.unread) is None:
+            return result  # these are the rows of one that was only counted
+    if query.rows >= 0 or query.is_chunked or query.connection is not compiler.connection:
         return result
-    if query.connection is not compiler.connection or query.number != query.local.queries.count:  # type: ignore[union-attr]
+    if not query.statement.is_select:
         return result
     kind = type(result)
     if kind is list:
@@ -69,7 +78,7 @@ def _read(compiler: Any, /, result: Any) -> Any:
         _note(query, 0 if result is None else 1)
     elif kind is GeneratorType:
         query.is_chunked = True
-        query.local.queries.known.clear()  # type: ignore[union-attr]
+        query.local.of_queries().known.clear()
         return _counted(result, query)
     return result
 
