@@ -33,6 +33,7 @@ _DISTRIBUTIONS = {
     "opentelemetry.sdk": "opentelemetry-sdk",
     "opentelemetry.instrumentation.django": "opentelemetry-instrumentation-django",
     "opentelemetry.instrumentation.celery": "opentelemetry-instrumentation-celery",
+    "opentelemetry.instrumentation.redis": "opentelemetry-instrumentation-redis",
     "opentelemetry.instrumentation": "opentelemetry-instrumentation",
     "opentelemetry.exporter.otlp.proto.grpc": "opentelemetry-exporter-otlp-proto-grpc",
     "opentelemetry.exporter.otlp.proto.http": "opentelemetry-exporter-otlp-proto-http",

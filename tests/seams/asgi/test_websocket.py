@@ -9,6 +9,8 @@ import pytest
 pytest.importorskip("channels")
 from asgiref.sync import async_to_sync
 from asgiref.testing import ApplicationCommunicator
+from channels.auth import AuthMiddlewareStack
+from channels.consumer import AsyncConsumer
 from channels.db import database_sync_to_async
 from channels.exceptions import DenyConnection
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer, WebsocketConsumer
@@ -16,10 +18,13 @@ from channels.layers import get_channel_layer
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import OriginValidator
 from channels.testing import WebsocketCommunicator
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, User
+from django.test import Client
 from django.urls import path, re_path
-from opentelemetry.trace import StatusCode
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import StatusCode, get_tracer
 
+from clew.bootstrap import active
 from clew.testing import tracing
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -75,6 +80,12 @@ class SyncChat(JsonWebsocketConsumer):
     def chat_message(self, event):
         SEEN.append(event)
         self.send_json({"number": Group.objects.count()})
+
+
+class Thumbnails(AsyncConsumer):
+    async def make(self, message):
+        SEEN.append(message)
+        await self.send({"type": "made"})
 
 
 class Closed(WebsocketConsumer):
@@ -207,8 +218,6 @@ def test_the_message_that_is_sent_is_not_touched(trace):
         await layer.send("somebody", message)
         return await layer.receive("somebody")
 
-    from opentelemetry.trace import get_tracer
-
     with get_tracer(__name__).start_as_current_span("script"):
         assert asyncio.run(send_and_receive()) == {"type": "chat.message", "nested": {"a": [1]}}
     assert message == {"type": "chat.message", "nested": {"a": [1]}}
@@ -307,6 +316,62 @@ def test_no_false_positive_a_query_for_each_message(trace):
 
     run(conversation)
     trace.assert_no_findings()
+
+
+def test_who_the_client_is_is_asked_below_the_opening(trace):
+    client = Client()
+    client.force_login(User.objects.create_user("ada"))
+    cookie = client.cookies["sessionid"].value
+    trace.clear()
+
+    async def play():
+        headers = [(b"cookie", f"sessionid={cookie}".encode())]
+        site = ProtocolTypeRouter({"websocket": AuthMiddlewareStack(ROUTER)})
+        socket = WebsocketCommunicator(site, "/chat/lobby/", headers=headers)
+        await socket.connect()
+        await socket.disconnect()
+
+    asyncio.run(play())
+    opening = trace.tree().partition("SERVER websocket.disconnect")[0].splitlines()
+    assert opening[0] == "SERVER websocket chat/<slug:room>/"
+    assert [line.split()[-1] for line in opening if "SELECT" in line] == ["django_session", "auth_user"]
+    assert not [span for span in trace.spans if cookie in str(dict(span.attributes))]
+
+
+def test_a_channel_worker(trace):
+    async def play():
+        layer = get_channel_layer()
+        with get_tracer(__name__).start_as_current_span("script"):
+            await layer.send("thumbnails", {"type": "make", "name": "a.png"})
+        message = await layer.receive("thumbnails")
+        app = ApplicationCommunicator(Thumbnails.as_asgi(), {"type": "channel", "channel": "thumbnails"})
+        await app.send_input(message)
+        await app.receive_output()
+        app.stop(exceptions=False)
+
+    asyncio.run(play())
+    assert SEEN == [{"type": "make", "name": "a.png"}]
+    assert trace.tree().splitlines() == [
+        "script",
+        "  PRODUCER send make",
+        "    CONSUMER make",
+        "      view test_websocket.Thumbnails.make",
+    ]
+
+
+def test_unsampled_nothing_is_recorded_but_findings_are_found(settings, monkeypatch):
+    settings.CHANNEL_LAYERS = LAYERS
+
+    async def conversation(client):
+        await client.connect()
+        await client.send_json_to("loop")
+        assert await client.receive_json_from() == "done"
+
+    with tracing() as trace:
+        monkeypatch.setattr(active().provider, "sampler", ALWAYS_OFF)
+        run(conversation)
+        assert trace.spans == ()
+        assert [finding.type for finding in trace.findings] == ["n_plus_one"]
 
 
 async def plain(scope, receive, send):

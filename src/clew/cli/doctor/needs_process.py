@@ -147,9 +147,12 @@ class Look:
     def _is_absent(self, error: BaseException | None) -> bool:
         """Whether an import failed because some library is not installed."""
         while error is not None:
-            top = (getattr(error, "name", None) or "").partition(".")[0]
-            if isinstance(error, ModuleNotFoundError) and top and not _is_installed(top):
-                self._note_absent(top)
+            missing = getattr(error, "name", None) or ""
+            top, library = missing.partition(".")[0], needs.library_of(missing)
+            # Of one package may be what comes with several libraries.
+            is_of_another = library != top and not needs.version_of(missing)
+            if isinstance(error, ModuleNotFoundError) and top and (is_of_another or not _is_installed(top)):
+                self._note_absent(library if is_of_another else top)
                 return True
             error = error.__cause__ or error.__context__
         return False
