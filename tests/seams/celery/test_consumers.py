@@ -304,13 +304,14 @@ def test_who_reads_it_a_moment_later_is_no_finding(here, trace, monkeypatch):
     looks, look = [], consumers_look.look
 
     def looking(*args):
-        looks.append(look(*args).is_read)
-        return look(*args)
+        found = look(*args)
+        looks.append(found.is_read)
+        return found
 
     monkeypatch.setattr(consumers_known, "SECOND_LOOK_SECONDS", 3600)
     monkeypatch.setattr(consumers_look, "look", looking)
     here.publish()
-    until(lambda: looks == [False])
+    until(lambda: consumers_look._watcher._later)
     with here.channel() as channel:
         if here.url.startswith("redis"):
             Registry(channel).record("worker", {here.queue}, set())
