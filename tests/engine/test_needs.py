@@ -88,6 +88,14 @@ def test_what_is_there(library, need, lacks):
     assert need.is_met_by(library) is (not lacks)
 
 
+def test_what_is_inside_a_function_that_somebody_has_replaced_is_not_missing(library):
+    library.__file__ = "<string>"
+    assert not Need("library", "factory.<locals>.Other.add").is_met_by(library)
+    library.factory = library.plain = lambda *args: None  # as zeal does, without `functools.wraps`
+    assert Need("library", "factory.<locals>.Manager.add").is_met_by(library)
+    assert needs.inside("library", "plain", "first")[0].is_met_by(library)
+
+
 @pytest.mark.parametrize(
     ("since", "until", "applies"),
     [("", "", True), ("6.1", "", True), ("6.2", "", False), ("", "6.1", False), ("5.0", "7", True), ("", "6.2", True)],

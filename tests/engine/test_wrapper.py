@@ -246,6 +246,32 @@ def test_parameters_of_a_function_that_somebody_has_wrapped_are_found():
     assert seen == [(0, "a", 7), (0, "b", 1)]
 
 
+def by_cachalot(original):
+    @functools.wraps(original)
+    def inner(compiler, *args, **kwargs):
+        return original(compiler, *args, **kwargs)
+
+    return inner
+
+
+def without_a_name(original):
+    return lambda *args, **kwargs: original(*args, **kwargs)
+
+
+def by_another_name(original):
+    return lambda this, *args, **kwargs: original(this, *args, **kwargs)
+
+
+@pytest.mark.parametrize("by_somebody", [by_cachalot, without_a_name, by_another_name])
+def test_the_object_of_a_method_is_found_whatever_somebodys_wrapper_calls_it(by_somebody):
+    def execute_sql(self, result_type=None):
+        return "rows"
+
+    seen = []
+    wrapper = Around(replace=lambda cursor, /, result: seen.append(cursor) or result)(by_somebody(execute_sql))
+    assert (wrapper(0, "multi"), seen) == ("rows", [0])
+
+
 def test_a_changed_argument_a_replaced_result_and_a_call_that_is_not_made():
     def call(a, b=2):
         return a, b

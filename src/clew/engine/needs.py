@@ -87,11 +87,13 @@ class Need:
         owner: Any = module
         *parents, name = self.path.split(".")
         for number, parent in enumerate(parents, 1):
+            if parent == "<locals>" and _is_anothers(owner, module):
+                return ""
             owner = _within(owner, parent)
             if owner is _MISSING:
                 return ".".join(parents[:number])
         if self.is_inside:
-            is_there = name in _words(code_of(owner))
+            is_there = _is_anothers(owner, module) or name in _words(code_of(owner))
         elif self.is_attribute_of_instances:
             is_there = _sets(owner, name)
         else:
@@ -236,6 +238,12 @@ def code_of(value: Any) -> CodeType | None:
             value = value.__wrapped__
         else:
             return value.__code__ if kind is FunctionType else None
+
+
+def _is_anothers(value: Any, module: ModuleType) -> bool:
+    """Whether somebody's patch stands in a function's place: what is inside the function cannot be told then."""
+    code = code_of(value)
+    return code is not None and code.co_filename != getattr(module, "__file__", code.co_filename)
 
 
 def _codes_in(code: CodeType) -> Iterator[CodeType]:

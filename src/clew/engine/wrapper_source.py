@@ -150,7 +150,8 @@ class Call:
     def _reading(self, wanted: inspect.Parameter) -> str | None:
         name = wanted.name
         if wanted.kind is wanted.POSITIONAL_ONLY:
-            return self._read[self.first] if self.first in ("self", "cls") else None
+            # Whatever it is called: somebody's wrapper need not say `self`, nor name it at all.
+            return self._read[self.first] if self.first else f"({self._args}[0] if {self._args} else None)"
         if name in SPECIAL:
             return SPECIAL[name]
         if name in self.bound:
