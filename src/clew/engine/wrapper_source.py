@@ -95,7 +95,6 @@ class Call:
         self._read = {
             name: name for name in (*plain, *keyword_only, *(star.lstrip("*") for star in (stars, double) if star))
         }
-        self._rest = double.lstrip("*")
         self.first = plain[0] if plain else ""
         self._has_only_variadic = bool(stars) and len(plain) <= 1
         self._args, self._kwargs = stars.lstrip("*"), double.lstrip("*")

@@ -53,7 +53,7 @@ SEAMS = (
 def seams() -> tuple[Seam, ...]:
     """Every seam whose library is installed, in the order of installation."""
     found: list[Seam] = []
-    missing = {library for library in ("django", "celery") if not _is_installed(library)}
+    missing = {library for library in ("django", "celery") if not is_installed(library)}
     needed = {"asgi": "django"}
     for name in SEAMS:
         library = name.partition(".")[0]
@@ -68,7 +68,8 @@ def seams() -> tuple[Seam, ...]:
     return tuple(found)
 
 
-def _is_installed(library: str) -> bool:
+def is_installed(library: str) -> bool:
+    """Whether a library can be imported; it is not."""
     try:
         return library in sys.modules or importlib.util.find_spec(library) is not None
     except (ImportError, ValueError):

@@ -60,7 +60,7 @@ def _is_nothing(statement: ast.stmt, handler: ast.ExceptHandler, function: ast.A
     if isinstance(value, ast.Constant):
         return True
     is_line = line and statement.lineno <= line <= (statement.end_lineno or 0)
-    return isinstance(value, ast.Call) and bool(is_line or _last_name(value.func) in _SAYS)
+    return isinstance(value, ast.Call) and bool(is_line or last_name(value.func) in _SAYS)
 
 
 def is_tried_again(guard: ast.AST, function: ast.AST) -> bool:
@@ -104,14 +104,15 @@ def gives_values(function: ast.AST) -> bool:
 def is_suppress(item: ast.withitem) -> bool:
     """Whether it is a `contextlib.suppress(...)`."""
     call = item.context_expr
-    return isinstance(call, ast.Call) and _last_name(call.func) == "suppress" and bool(call.args)
+    return isinstance(call, ast.Call) and last_name(call.func) == "suppress" and bool(call.args)
 
 
 def _is_none(node: ast.expr | None) -> bool:
     return node is None or (isinstance(node, ast.Constant) and node.value is None)
 
 
-def _last_name(node: ast.expr) -> str:
+def last_name(node: ast.expr) -> str:
+    """`error` of `error` and of `logger.error`; "" of anything else."""
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 

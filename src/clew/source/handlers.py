@@ -126,7 +126,7 @@ def _takes(kind: ast.expr | None, step: Step, wanted: tuple[type, ...] | None) -
         return named in wanted
     if isinstance(named, tuple):
         return any(each in wanted for each in named)
-    return _last_name(kind) in ("", *(each.__name__ for each in wanted))
+    return handler_body.last_name(kind) in ("", *(each.__name__ for each in wanted))
 
 
 def _is_broad(kind: ast.expr, step: Step) -> bool:
@@ -143,7 +143,3 @@ def _named(kind: ast.expr, space: dict[str, Any]) -> Any:
         owner = _named(kind.value, space)
         return vars(owner).get(kind.attr) if isinstance(owner, (ModuleType, type)) else None
     return None
-
-
-def _last_name(kind: ast.expr) -> str:
-    return kind.id if isinstance(kind, ast.Name) else kind.attr if isinstance(kind, ast.Attribute) else ""

@@ -21,7 +21,7 @@ from clew.cli.doctor.needs import Found
 from clew.engine import isolation, needs
 from clew.engine.needs import Need
 from clew.engine.seam import Seam
-from clew.seams import SEAMS
+from clew.seams import SEAMS, is_installed
 
 _ROOMS = ("engine", "source", "sql", "spans", "story", "processors", "export", "detectors", "seams", "cli")
 _LEFT_OUT = ("clew.cli.demo", "clew.cli.doctor.needs_process")
@@ -69,7 +69,7 @@ class Look:
             self.found.seams += [name for name in SEAMS if module == f"clew.seams.{name}"]
             if not self._is_absent(error):
                 self._trouble(f"{module} cannot be imported: {reason(error)}", "clew")
-        if _is_installed("django"):
+        if is_installed("django"):
             from django.conf import settings
 
             settings.configure(INSTALLED_APPS=_APPS, USE_TZ=True)
@@ -139,7 +139,7 @@ class Look:
 
     def _is_here(self, module: str) -> bool:
         top = module.partition(".")[0]
-        if _is_installed(top):
+        if is_installed(top):
             return True
         self._note_absent(top)
         return False
@@ -151,7 +151,7 @@ class Look:
             top, library = missing.partition(".")[0], needs.library_of(missing)
             # Of one package may be what comes with several libraries.
             is_of_another = library != top and not needs.version_of(missing)
-            if isinstance(error, ModuleNotFoundError) and top and (is_of_another or not _is_installed(top)):
+            if isinstance(error, ModuleNotFoundError) and top and (is_of_another or not is_installed(top)):
                 self._note_absent(library if is_of_another else top)
                 return True
             error = error.__cause__ or error.__context__
@@ -200,13 +200,6 @@ def _without(seam: Seam) -> str:
 def _missing(need: Need) -> str:
     part = need.missing_part(sys.modules[need.module])
     return need.missing(part) if part else ""
-
-
-def _is_installed(top: str) -> bool:
-    try:
-        return top in sys.modules or importlib.util.find_spec(top) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 def _error_of(call: Any) -> BaseException | None:

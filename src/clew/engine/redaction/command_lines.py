@@ -26,10 +26,12 @@ _OPTION = re.compile(
     rf"""|aws configure set \w{{0,30}}(?:secret|token)\w{{0,30}} )(?!["']?\[redacted)["']?[^\s"'|;,\]]{{3,200}}"""
 )
 _WORD = r"""["']?[\w.@\-]{1,64}"""
+# The command, not a sentence about it.
+_NET_USER = r"\bnet user (?!(?:is|was|has|does|can|and|or|not)\b)\w{1,64}"
 # Those that take it as a word of its own.
 _ARGUMENT = re.compile(
     rf"""((?:\bvault login(?! -)|\brclone obscure|\brabbitmqctl{_GAP}\w{{1,20}}_(?:user|password){_GAP}{_WORD}"""
-    rf"""|\brequirepass|\s/user:[\w\\.@\-]{{1,64}}|\bnet user \w{{1,64}}){_GAP}|\bxfreerdp\b{_ANY}/p:"""
+    rf"""|\brequirepass|\s/user:[\w\\.@\-]{{1,64}}|{_NET_USER}){_GAP}|\bxfreerdp\b{_ANY}/p:"""
     rf"""|\bACL SETUSER {_WORD} {_ANY}>|\bchpasswd <<< {_WORD}:|\b(?:sqlplus|sqlldr|expdp|impdp) [\w$]{{1,30}}/"""
     rf"""|\b(?:cx_Oracle|oracledb)\.connect\(["'][\w$]{{1,30}}/)(?!["']?\[redacted)["']?[^\s"'|;,\]]{{3,200}}"""
 )

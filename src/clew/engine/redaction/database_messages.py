@@ -9,7 +9,7 @@ import re
 from re import Match
 
 from clew.engine.redaction.secret_shapes import REDACTED
-from clew.engine.redaction.text_scan import end_of_line, find, first
+from clew.engine.redaction.text_scan import end_of_line, find, first, replaced_after
 
 _CLASSES = re.compile(
     r"IntegrityError|DataError|ProgrammingError|OperationalError|DatabaseError|InternalError|NotSupportedError"
@@ -88,15 +88,7 @@ def without_values(text: str) -> str:
 
 
 def _without_lines(text: str) -> str:
-    parts, last = [], 0
-    match = first(_WHOLE_LINE, text, 0)
-    while match is not None:
-        end = end_of_line(text, match.end())
-        if end > match.end():
-            parts += [text[last : match.end()], REDACTED]
-            last = end
-        match = first(_WHOLE_LINE, text, max(end, match.end()))
-    return "".join([*parts, text[last:]])
+    return replaced_after(_WHOLE_LINE, text, lambda found, match: end_of_line(found, match.end()), REDACTED)
 
 
 def _without_keys(text: str) -> str:

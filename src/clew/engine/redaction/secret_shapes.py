@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from re import Match
 
-from clew.engine.redaction.text_scan import end_of_line, find, first, here
+from clew.engine.redaction.text_scan import end_of_line, find, first, here, replaced_after
 
 REDACTED = "[redacted]"
 
@@ -150,15 +150,7 @@ def _userinfo_length(run: str) -> int:
 
 
 def _without_schemes(text: str) -> str:
-    parts, last = [], 0
-    match = first(_SCHEME, text, 0)
-    while match is not None:
-        end = _credential_end(text, match)
-        if end > match.end():
-            parts += [text[last : match.end()], REDACTED]
-            last = end
-        match = first(_SCHEME, text, max(end, match.end()))
-    return "".join([*parts, text[last:]])
+    return replaced_after(_SCHEME, text, _credential_end, REDACTED)
 
 
 def _credential_end(text: str, match: Match[str]) -> int:

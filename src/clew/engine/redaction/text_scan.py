@@ -6,6 +6,7 @@ bounded number of steps there or takes all it has looked at, and the redactor's 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from re import Match, Pattern
 
 
@@ -31,3 +32,16 @@ def end_of_line(text: str, at: int, limit: int | None = None) -> int:
     end = limit if end < 0 else end
     escaped = find(text, "\\n", at, end)
     return end if escaped < 0 else escaped
+
+
+def replaced_after(pattern: Pattern[str], text: str, end_of: Callable[[str, Match[str]], int], by: str) -> str:
+    """The text with another one in the place of what follows each match, up to where `end_of` says that it ends."""
+    parts, last = [], 0
+    match = first(pattern, text, 0)
+    while match is not None:
+        end = end_of(text, match)
+        if end > match.end():
+            parts += [text[last : match.end()], by]
+            last = end
+        match = first(pattern, text, max(end, match.end()))
+    return "".join([*parts, text[last:]])

@@ -180,7 +180,7 @@ def _before_publish(
         headers[PUBLISHED_HEADER] = aliases
     metrics.sending_to(exchange, routing_key)
     span: Any = get_current_span()
-    if span.is_recording() and _is_ours(span) and not spans.is_suppressed():
+    if span.is_recording() and is_publish(span) and not spans.is_suppressed():
         system = span.attributes.get(names.MESSAGING_SYSTEM)
         attributes = message_attributes(headers, body)
         attributes.update(route_attributes(system, exchange, routing_key, declare))
@@ -217,7 +217,8 @@ def _transfer(body: Any) -> Any:
     return attach(set_value(SUPPRESS, True)) if sending.is_folded else None
 
 
-def _is_ours(span: Any) -> bool:
+def is_publish(span: Any) -> bool:
+    """Whether a span is one of this seam's."""
     scope = getattr(span, "instrumentation_scope", None)
     return scope is not None and scope.name == SCOPE
 

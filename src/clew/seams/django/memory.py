@@ -19,7 +19,6 @@ from clew.story import local_trace, memory
 from clew.story.local_trace import LocalTrace
 from clew.story.memory import Reading
 
-SCOPE = __name__
 _TESTS = "django.test.client"
 
 

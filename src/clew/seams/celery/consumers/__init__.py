@@ -26,6 +26,7 @@ from clew.seams.celery.consumers import look as consumers_look
 from clew.seams.celery.consumers.known import AMQP, Key, Known, key_of
 from clew.seams.celery.consumers.registry import Registrar, keeps_registry
 from clew.seams.celery.consumers.reporting import Sent, Waiting, root_of
+from clew.seams.celery.publish import is_publish
 from clew.seams.celery.receivers import Receivers
 from clew.source.senders import sending_site
 from clew.spans import scope as spans
@@ -34,7 +35,6 @@ from clew.story.detector import watchers
 from clew.story.local_trace import LocalTrace, Slot
 
 SCOPE = __name__
-_PUBLISH = "clew.seams.celery.publish"
 _ASKED: Slot[set[Key]] = Slot()
 _MAX_ASKED = 100
 # Only a publisher's declaration counts: a worker declares its queues before it reads them.
@@ -81,7 +81,7 @@ def _sent(connection: Any, queue: str, task_name: str, caller: FrameType) -> Non
         return
     known = consumers_known.answer_for(key)
     span: Any = get_current_span()
-    is_ours = span.is_recording() and _is_publish(span)
+    is_ours = span.is_recording() and is_publish(span)
     if known is not None and known.is_certain and is_ours:
         getattr(span, "note", span.set_attribute)(names.CELERY_HAS_CONSUMERS, known.is_read)
     if known is None or not known.is_settled:
@@ -122,11 +122,6 @@ def _is_first(local: LocalTrace | None, key: Key) -> bool:
         return False
     asked.add(key)
     return True
-
-
-def _is_publish(span: Any) -> bool:
-    scope = getattr(span, "instrumentation_scope", None)
-    return scope is not None and scope.name == _PUBLISH
 
 
 def _reads(queue: str) -> bool:
