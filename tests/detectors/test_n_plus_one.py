@@ -8,6 +8,7 @@ import time
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection
+from django.db.models import QuerySet
 from django.utils.functional import SimpleLazyObject
 
 from clew.story.local_trace import LocalTrace
@@ -15,6 +16,7 @@ from tests.detectors.corpus import cases  # noqa: F401
 from tests.detectors.corpus.case import CASES
 from tests.detectors.corpus.models import Author, Comment, Note, Post, Restaurant, Tag
 from tests.detectors.corpus.runner import run, score
+from tests.others_code import installed
 
 IS_OLD = sys.version_info < (3, 12)  # comprehensions have frames of their own
 pytestmark = [pytest.mark.urls("tests.detectors.corpus.urls"), pytest.mark.django_db]
@@ -91,6 +93,20 @@ def test_says_what_where_how_often_and_the_remedy(found):
     assert finding["clew.finding.query"] == "SELECT corpus_author"
     assert finding["clew.finding.duration_ms"] > 0
     assert finding["clew.finding.severity"] == "information"
+
+
+ZEALS = """
+def wrapped(original):
+    def wrapper(self, *args):
+        return original(self, *args)
+    return wrapper
+"""
+
+
+def test_somebodys_wrapper_is_not_taken_for_the_method_that_was_called(found, monkeypatch):
+    monkeypatch.setattr(QuerySet, "_fetch_all", installed(ZEALS)["wrapped"](QuerySet._fetch_all))
+    (finding,) = found(lambda: [list(post.tags.all()) for post in Post.objects.all()])
+    assert "Post.tags.all() was asked for one by one" in finding["clew.finding.about"]
 
 
 def test_is_a_warning_when_it_takes_long(found):

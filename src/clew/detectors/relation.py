@@ -229,7 +229,7 @@ def _look(frame: FrameType, seen: _Seen) -> None:
     if orm_frames.is_queryset(kind):
         # The innermost has the conditions, the outermost method is what the application called.
         seen.queryset = seen.queryset if seen.queryset is not None else owner
-        if not name.startswith("_") or name == "__getitem__":
+        if (not name.startswith("_") or name == "__getitem__") and hasattr(kind, name):  # not somebody's wrapper
             seen.method = name
         elif name == "_iterator":
             seen.method = "iterator"

@@ -13,6 +13,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group, User
 from django.db import DatabaseError, IntegrityError, connection, connections, transaction
+from django.db.backends.utils import CursorWrapper
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.test import Client
 from django.urls import path
@@ -24,6 +25,7 @@ import clew
 from clew.seams.django.transaction import SEAM
 from clew.story import transactions
 from clew.testing import tracing
+from tests.others_code import installed
 from tests.seams.django.test_template import below_view
 from tests.services import require
 
@@ -86,6 +88,25 @@ def postgres(django_db_blocker):
         pg.close()
     del connections[alias]
     del connections.settings[alias]
+
+
+CACHALOTS = """
+def wrapped(original):
+    def inner(cursor, sql, *args, **kwargs):
+        return original(cursor, sql, *args, **kwargs)
+    return inner
+"""
+
+
+def test_the_begin_of_django_is_no_query_below_somebodys_wrapper(trace, monkeypatch):
+    monkeypatch.setattr(CursorWrapper, "execute", installed(CACHALOTS)["wrapped"](CursorWrapper.execute))
+
+    def view():
+        with transaction.atomic():
+            Group.objects.create(name="a")
+
+    served(view)
+    assert [span.name for span in trace.spans if span.name.startswith(("BEGIN", "INSERT"))] == ["INSERT auth_group"]
 
 
 def test_a_transaction_and_a_savepoint(trace):

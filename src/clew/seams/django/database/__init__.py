@@ -26,6 +26,7 @@ from clew.seams.django.database.emitting import emit
 from clew.seams.django.database.recurring import Recurring
 from clew.seams.django.transaction import queries as transaction_queries
 from clew.source import call_site
+from clew.source.frames import THIRD_PARTY, kind_of
 from clew.spans.current import SUPPRESS, get_current
 from clew.spans.scope import Scope
 from clew.sql.statement import KNOWN_FROM_ORM
@@ -116,7 +117,8 @@ def _is_djangos(frame: Any) -> bool:
         if frame is None:
             return False
         module = frame.f_globals.get("__name__", "")
-        if not module.startswith(("django.db.backends.utils", "debug_toolbar", "clew.")):
+        # Between them are the wrappers of others: cachalot, the debug toolbar.
+        if not module.startswith(("django.db.backends.utils", "clew.")) and kind_of(frame) != THIRD_PARTY:
             return bool(module.startswith("django.db."))
     return False
 
