@@ -246,6 +246,24 @@ def test_parameters_of_a_function_that_somebody_has_wrapped_are_found():
     assert seen == [(0, "a", 7), (0, "b", 1)]
 
 
+def test_parameters_are_found_below_a_wrapper_that_does_not_say_what_it_wraps():
+    def publish(self, body, routing_key=None):
+        return body
+
+    def by_sentry(original):
+        def sentry_publish(self, *args, **kwargs):
+            return original(self, *args, **kwargs)
+
+        return sentry_publish
+
+    seen = []
+    wrapper = Around(lambda producer, /, body, routing_key: seen.append((body, routing_key)))(by_sentry(publish))
+    assert (wrapper(0, "a"), wrapper(0, body="b", routing_key="mail")) == ("a", "b")
+    assert seen == [("a", None), ("b", "mail")]
+    with pytest.raises(UnknownParameterError):
+        Around(change={"body": lambda body: body})(by_sentry(publish))
+
+
 def by_cachalot(original):
     @functools.wraps(original)
     def inner(compiler, *args, **kwargs):

@@ -75,7 +75,10 @@ class Call:
         else:
             self.parameters = self.passed = "*_clew_args, **_clew_kwargs"
             self.positional, self.keywords = "_clew_args", "_clew_kwargs"
-        if self.positional == "_clew_args" or (self._has_only_variadic and hasattr(original, "__wrapped__")):
+        self.below = _held_by(original) if self._has_only_variadic and not hasattr(original, "__wrapped__") else None
+        if self.below is not None:
+            self._as_described(self.below)
+        elif self.positional == "_clew_args" or (self._has_only_variadic and hasattr(original, "__wrapped__")):
             self._as_described(original)
 
     def _as_declared(self, code: CodeType) -> None:
@@ -158,6 +161,16 @@ class Call:
         if name in ("positional", "keywords"):
             return self.positional if name == "positional" else self.keywords
         return self._read.get(name)
+
+
+def _held_by(wrapper: Any) -> FunctionType | None:
+    """The only function that somebody's wrapper holds, where it does not say what it wraps (sentry's of kombu)."""
+    try:
+        held = [cell.cell_contents for cell in getattr(wrapper, "__closure__", None) or ()]
+    except ValueError:  # a cell that is still empty
+        return None
+    functions = [each for each in held if type(each) is FunctionType]
+    return functions[0] if len(functions) == 1 else None
 
 
 def wants(hook: Callable[..., Any] | None, name: str) -> bool:
@@ -279,7 +292,7 @@ def _followed(plan: Plan, call: Call) -> Iterator[str]:
 def _target(call: Call, name: str) -> str:
     if call.positional == "_clew_args":
         raise UnknownParameterError(f"{call.where} takes anything, so its parameter {name!r} cannot be changed")
-    if name not in call._read:
+    if name not in call._read or (call.below is not None and call._read[name] != name):
         raise UnknownParameterError(f"{call.where} has no parameter {name!r}")
     return name
 
