@@ -203,3 +203,20 @@ def test_replace_of_an_object_attribute_is_undone(module):
 def test_signatures_survive(module):
     wrapped = Around(lambda: None)(module.Target.method)
     assert inspect.signature(wrapped) == inspect.signature(module.Target.__dict__["method"])
+
+
+def test_a_method_that_somebody_has_wrapped_with_wrapt_keeps_its_instance_and_its_defaults():
+    @wrapt.decorator
+    def by_scout(wrapped, instance, args, kwargs):
+        return instance, wrapped(*args, **kwargs)
+
+    class Template:
+        @by_scout
+        def render(self, context=None):
+            return context
+
+    undo = replace(Template, "render", Around(lambda cursor, /: None))
+    template = Template()
+    assert (template.render(), template.render(1)) == ((template, None), (template, 1))
+    undo()
+    assert (template.render(), template.render(1)) == ((template, None), (template, 1))

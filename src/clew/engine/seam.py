@@ -15,7 +15,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import wrapt
@@ -238,7 +238,7 @@ def replace(owner: Any, attribute: str, wrap: Wrap) -> Callable[[], None]:
     """
     own = vars(owner).get(attribute, _MISSING)
     raw = own if own is not _MISSING else _inherited(owner, attribute)
-    wrapper = _wrapped(raw, wrap)
+    wrapper = _wrapped(_unbound(raw, owner), wrap)
     setattr(owner, attribute, wrapper)
 
     def undo() -> None:
@@ -258,6 +258,12 @@ def _inherited(owner: Any, attribute: str) -> Any:
         return value
     raw = inspect.getattr_static(owner, attribute)
     return raw if isinstance(raw, (staticmethod, classmethod)) else value
+
+
+def _unbound(raw: Any, owner: Any) -> Any:
+    """What a class gives for a method that somebody has wrapped with wrapt: called so, it finds its instance."""
+    is_proxy = isinstance(owner, type) and type(raw) is not FunctionType and isinstance(raw, FunctionType)
+    return raw.__get__(None, owner) if is_proxy else raw
 
 
 def _wrapped(raw: Any, wrap: Wrap) -> Any:

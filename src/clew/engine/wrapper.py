@@ -92,7 +92,7 @@ class Around:
                 self._generic[key] = found
         factory, defaults = found
         wrapper = factory(original, self.plan.hooks, defaults, *bound.values())
-        if not is_generic and type(original) is FunctionType:
+        if not is_generic and isinstance(original, FunctionType):
             wrapper.__defaults__, wrapper.__kwdefaults__ = original.__defaults__, original.__kwdefaults__
         return wrapper
 
