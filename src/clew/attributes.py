@@ -303,6 +303,7 @@ DJANGO_ASYNC_WAIT_MS: Final = _name("django.async.wait_ms", "milliseconds until 
 DJANGO_ASYNC_THREAD_SENSITIVE: Final = _name(
     "django.async.thread_sensitive", "whether it had to be the one thread of the request, or of the process"
 )
+DJANGO_ASYNC_FUNCTION: Final = _name("django.async.function", "dotted name of what it wants run there")
 DJANGO_ASYNC_HELD_BY: Final = _name("django.async.held_by", "the function that thread was busy with until then")
 DJANGO_SIGNAL_RECEIVER: Final = _name(
     "django.signal.receiver", "dotted name of the receiver; on a query or publish: the innermost one that made it"

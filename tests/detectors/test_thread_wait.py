@@ -53,6 +53,8 @@ def test_detects_what_is_awaited_at_the_same_time_and_runs_one_after_the_other()
     waits = [span for span in trace.spans if span.name.startswith("sync_to_async ")]
     assert f"{__name__}.slow" in [span.attributes.get("django.async.held_by") for span in waits]
     assert all(span.end_time - span.start_time > 1_000_000 for span in waits)
+    assert "sync_to_async test_thread_wait.quick" in [span.name for span in waits]
+    assert f"{__name__}.quick" in [span.attributes["django.async.function"] for span in waits]
     root = trace.named("GET /").attributes
     assert root["clew.async.hop_count"] >= 3
     assert root["clew.async.wait_ms"] >= 5

@@ -137,6 +137,7 @@ def _fate(name: str, told: str, *below: str) -> str:
 
 
 _KNOWS_CONSUMERS = find_spec("clew.detectors.no_consumer") is not None
+_UNREAD = {"queue {queue}-nobody": {"celery.has_consumers": False, "clew.findings": ("no_consumer",)}}
 _ERRBACK = ("apply_async/errback", "  run/errback: succeeded -> publish")
 _AGAIN = "-> first_publish, previous_attempt, publish"
 _LOST, _TIMED_OUT = "celery.fate.reason", "hard time limit of 1 s exceeded"
@@ -318,8 +319,9 @@ ROWS = (
     Row(
         "sent to a queue nobody reads",
         _to_nobody,
-        "apply_async/add",
-        {"apply_async/add": {"celery.has_consumers": False}},
+        # Its answer comes with the declaration, but that nobody reads it is a finding only when it is still so later.
+        "apply_async/add\n  queue {queue}-nobody",
+        {"apply_async/add": {"celery.has_consumers": False}, **_UNREAD},
         broker="rabbitmq",
         is_there=_KNOWS_CONSUMERS,
     ),
@@ -328,7 +330,7 @@ ROWS = (
         _to_nobody,
         # Redis is asked by a thread, so the answer may come later, on a span of its own.
         "apply_async/add\n  queue {queue}-nobody",
-        {"queue {queue}-nobody": {"celery.has_consumers": False, "clew.findings": ("no_consumer",)}},
+        _UNREAD,
         broker="redis",
         is_there=_KNOWS_CONSUMERS,
     ),

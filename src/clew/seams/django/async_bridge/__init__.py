@@ -47,7 +47,8 @@ SEAM = Seam(
             "INTERNAL",
             "a coroutine waits for a thread, 1 ms or more",
             (
-                *(names.DJANGO_ASYNC_WAIT_MS, names.DJANGO_ASYNC_THREAD_SENSITIVE, names.DJANGO_ASYNC_HELD_BY),
+                *(names.DJANGO_ASYNC_FUNCTION, names.DJANGO_ASYNC_WAIT_MS, names.DJANGO_ASYNC_THREAD_SENSITIVE),
+                names.DJANGO_ASYNC_HELD_BY,
                 *names.CODE,
             ),
         ),

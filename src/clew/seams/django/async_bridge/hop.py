@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 from clew import attributes as names
+from clew import span_names
 from clew.engine import configuration
 from clew.source.call_site import call_site
 from clew.source.code_location import dotted_name, unwrapped
@@ -79,21 +80,23 @@ def end(bridge: Any, /, opened: Hop, caller: FrameType) -> None:
     if opened.wait_ns >= configuration.settings.async_wait_threshold_ms * 1e6:
         wait = Wait(_name(bridge), opened.wait_ns, call_site(caller), opened.held_by, bridge._thread_sensitive)
         hops.add(wait)
-        _show(opened, wait)
+        _show(opened, wait, getattr(unwrapped(bridge.func), "__module__", None))
 
 
-def _show(hop: Hop, wait: Wait) -> None:
+def _show(hop: Hop, wait: Wait, module: str | None) -> None:
     parent = parent_in(get_current())
     if parent is None:
         return
     attributes: dict[str, Any] = {
+        names.DJANGO_ASYNC_FUNCTION: wait.what,
         names.DJANGO_ASYNC_WAIT_MS: round(wait.took_ns / 1e6, 3),
         names.DJANGO_ASYNC_THREAD_SENSITIVE: wait.is_thread_sensitive,
         **(wait.site.attributes() if wait.site is not None else {}),
     }
     if wait.held_by is not None:
         attributes[names.DJANGO_ASYNC_HELD_BY] = wait.held_by.what
-    span: Any = SCOPE.under(parent, f"sync_to_async {wait.what}", attributes, start_ns=hop.began_ns)
+    name = f"sync_to_async {span_names.of_code(wait.what, module)}"
+    span: Any = SCOPE.under(parent, name, attributes, start_ns=hop.began_ns)
     if span is not None:
         getattr(span, "span", span).end(hop.began_ns + hop.wait_ns)
 
