@@ -66,7 +66,13 @@ class Outgoing:
         batch: Any = encoding.Batch(items) if self._takes_bytes else items
         # An instrumentation of its HTTP client would make a span of each export, and that one would be exported.
         with suppress_instrumentation():
-            result = self.exporter.export(batch)
+            try:
+                result = self.exporter.export(batch)
+            except Exception:
+                # Of a kind that its exporter does not expect (< 1.44, below a site that forbids connections).
+                if answer is None or not answer.reason:
+                    raise
+                result = SpanExportResult.FAILURE
         reason = answer.reason if answer is not None else ""
         if result is not SpanExportResult.FAILURE:
             return reason if reason == "redirected" else ""

@@ -151,6 +151,8 @@ class LocalTrace(LocalSpans):
             if self.is_recording:
                 self.queries.summarise(self.root.note)
         self.finish_findings()
+        if self.queries is not None:
+            self.queries.over()
         if self.dropped:
             self.root.note(names.CLEW_SPANS_DROPPED, self.dropped)
 

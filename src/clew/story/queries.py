@@ -125,6 +125,14 @@ class Queries:
         """Nanoseconds spent in them."""
         return sum([each.duration_ns for each in self.aliases.values()])
 
+    def over(self) -> None:
+        """Nothing more is to be known again: what is kept for that leads back to the request, and would be garbage."""
+        self.unread = None
+        self.known.clear()
+        for log in self.aliases.values():
+            for repeats in log.repeats.values():
+                repeats.places = repeats.log = None
+
     def seen(self, alias: str, statement: Statement, params: Any) -> Repeats:
         """Count a query that is about to be run.
 
