@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clew.engine.redaction import REDACTED, Redactor, database_messages, redactor
-from tests.engine.redaction import nasty, nasty_more, ordinary
+from tests.engine.redaction import nasty, nasty_libraries, nasty_more, ordinary, ordinary_more
 
 C = "cAnary7x"
 
@@ -284,7 +284,19 @@ def test_nor_of_the_texts_that_came_later(kind):
     assert leaked == []
 
 
-@pytest.mark.parametrize("text", ordinary.TEXTS)
+@pytest.mark.parametrize("secret", [C, "8f3a9c0d1e2b4f5a6b7c8d9e0f1a2b3c", "Kq7/yZ+0vB"])
+@pytest.mark.parametrize("kind", nasty_libraries.KINDS)
+def test_nor_of_what_libraries_say_whatever_the_secret_looks_like(kind, secret):
+    leaked = []
+    for line in nasty_libraries.KINDS[kind].strip("\n").split("\n"):
+        text = line.replace("␤", "\n").replace("§", secret).replace("№", "407193")
+        said = redactor.text(database_messages.without_values(text) if kind.startswith("databases") else text)
+        leaked += [(line, said) for each in (secret, "407193", C) if each in said]
+        assert redactor.text(said) == said
+    assert leaked == []
+
+
+@pytest.mark.parametrize("text", [*ordinary.TEXTS, *(text.replace("␤", "\n") for text in ordinary_more.TEXTS)])
 def test_texts_that_speak_of_secrets_stay_as_they_are(text):
     assert redactor.text(text) == text
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from re import Match
 from typing import Any
 
 from clew.engine.redaction import command_lines, database_messages
-from clew.engine.redaction.secret_names import IN_QUERY, ONLY_RANDOM, WORD, SecretNames
+from clew.engine.redaction.secret_names import ALWAYS, IN_QUERY, ONLY_RANDOM, WORD, SecretNames
 from clew.engine.redaction.secret_pairs import RANDOM, without_pairs
 from clew.engine.redaction.secret_phrases import without_phrases
+from clew.engine.redaction.secret_protocols import without_credentials
 from clew.engine.redaction.secret_shapes import REDACTED, without_shapes
 
 __all__ = ["MAX_TEXT", "REDACTED", "CleanAttributes", "Redactor", "configure", "redactor"]
@@ -29,6 +30,9 @@ class CleanAttributes(dict[str, Any]):
 
 # Below this a parameter's value is no key that is known by its look.
 _MAX_PLAIN = 20
+# JSON may write any letter so, in a name too.
+_ESCAPED_NAME = re.compile(r"""["'][\w.\-\\]{2,160}["'](?=\s{0,5}:)""")
+_ESCAPED_LETTER = re.compile(r"\\{1,8}(?:u00|x)(3[0-9]|[46][1-9A-Fa-f]|5[0-9AaFf]|7[0-9Aa])")
 _OPTION = re.compile(
     r"""(?<![\w-])(--[A-Za-z][\w\-]{1,40})([ ]{1,3})(?!-)(?:"[^"\n]{1,1000}"|'[^'\n]{1,1000}'|[^\s"',)]+)"""
 )
@@ -38,6 +42,11 @@ _SPOKEN = re.compile(
     re.IGNORECASE,
 )
 _CHANGED = re.compile(r"""(\[redacted\]["'`] to (["'`]))(?!\[redacted)[^"'`\n]{1,200}(?=\2)""")
+_HELD = (
+    ("Secret", re.compile(r"""\bkind["']?: ?["']?Secret\b"""), "data"),
+    ("loc", re.compile(r"""["']loc["']: ?[\[(]"""), "input"),
+)
+_OF_PAIRS = ("=", ":", "%", ">", "',", '",')
 _MAX_SHORT = 256
 _MAX_REMEMBERED = 2048
 # Of what stands in a log record's body.
@@ -75,6 +84,8 @@ class Redactor:
         return self._remembered(text) if len(text) <= _MAX_SHORT else self._text(text[:MAX_TEXT])
 
     def _text(self, text: str) -> str:
+        if "\\u00" in text or "\\x" in text:
+            text = _ESCAPED_NAME.sub(_unescaped, text)
         lowered = text.lower()
         if _RETRIED in text:
             text = _ARGUMENTS.sub(rf"\g<1> args:{REDACTED} kwargs:{REDACTED}", text)
@@ -83,14 +94,28 @@ class Redactor:
             text = database_messages.without_literals(text)
         if database_messages.is_of_database(text):
             text = database_messages.without_values(text)
-        if "=" in text or ":" in text or "%" in text or ">" in text or "'," in text or '",' in text:
-            text = without_pairs(text, self._degree)
+        if (
+            "=" in text
+            or ":" in text
+            or "%" in text
+            or ">" in text
+            or "'," in text
+            or '",' in text
+            or not text.isascii()
+        ):
+            text = without_pairs(text, self._degree_within(text))
+        text = without_credentials(text, lowered, self._degree)
         text = without_phrases(text, lowered, self._degree)
         if "--" in text:
             text = _OPTION.sub(self._option, text)
         if "pass" in lowered or " key " in lowered:
             text = _CHANGED.sub(rf"\g<1>{REDACTED}", _SPOKEN.sub(rf"\g<1> \g<2>{REDACTED}", text))
         return text
+
+    def _degree_within(self, text: str) -> Callable[[str], int]:
+        """How secret names are there: all of a Kubernetes secret, and what a validator says it was given."""
+        held = [name for sign, pattern, name in _HELD if sign in text and pattern.search(text)]
+        return (lambda name: ALWAYS if name in held else self._degree(name)) if held else self._degree
 
     def query(self, query: str) -> str:
         """A query string with the values of secret parameters replaced."""
@@ -156,7 +181,13 @@ class Redactor:
         return values if all(a is b for a, b in zip(values, cleaned, strict=True)) else tuple(cleaned)
 
     def _option(self, match: Match[str]) -> str:
-        return f"{match[1]}{match[2]}{REDACTED}" if self._degree(match[1]) >= WORD else match[0]
+        value = match[0][match.end(2) - match.start() :].rstrip("]")
+        is_usage = value.isupper() and value.lower() in match[1].lower()
+        return f"{match[1]}{match[2]}{REDACTED}" if self._degree(match[1]) >= WORD and not is_usage else match[0]
+
+
+def _unescaped(match: Match[str]) -> str:
+    return _ESCAPED_LETTER.sub(lambda letter: chr(int(letter[1], 16)), match[0])
 
 
 redactor = Redactor()

@@ -19,7 +19,9 @@ _ALWAYS = (
     "apikey", "accesskey", "privatekey", "signingkey", "encryptionkey", "authkey", "sharedkey", "sshkey", "passkey",
     "sessionid", "sessionkey", "jsessionid", "phpsessid", "samlresponse", "samlrequest", "samlart", "csrf",
     "cardnumber", "creditcard", "pincode", "securitycode", "accountkey", "connectionstring", "subscriptionkey",
-    "codeverifier", "rediscliauth", "instrumentationkey", "storepass", "keypass", "clientkeydata",
+    "codeverifier", "rediscliauth", "instrumentationkey", "storepass", "keypass", "clientkeydata", "stringdata",
+    "licensekey", "licencekey", "consumerkey", "appkey", "masterkey", "masterauth", "bindpw", "oidcdata", "clientcert",
+    "devicecode", "authcode", "authorizationcode", "verificationcode", "recoverycode", "backupcode", "dpop",
     "passwort", "motdepasse", "contraseña", "contrasena", "senha", "wachtwoord", "hasło", "haslo", "heslo", "salasana",
     "lösenord", "losenord", "geheimnis", "пароль", "密码", "密碼", "パスワード", "비밀번호",
 )  # fmt: skip
@@ -33,12 +35,17 @@ ONLY_RANDOM = {"state", "nonce"}
 # A name that ends so tells something about a secret, not the secret.
 _ABOUT = {
     "age", "algorithm", "arn", "at", "attempts", "brand", "count", "counts", "domain", "enabled", "error", "errors",
-    "exception", "exist", "expired", "expires", "expiry", "failed", "failure", "field", "hasher", "hashers", "html",
-    "httponly", "invalid", "js", "len", "length", "limit", "max", "min", "missing", "name", "policy", "py", "required",
-    "samesite", "secure", "size", "timeout", "ttl", "type", "usage", "valid", "validator", "validators", "version",
-    "warning",
+    "exception", "exist", "expired", "expires", "expiry", "failed", "failure", "fd", "field", "file", "hasher",
+    "hashers", "html", "httponly", "invalid", "js", "len", "length", "limit", "max", "min", "missing", "name", "path",
+    "policy", "py", "required", "samesite", "secure", "size", "stdin", "timeout", "ttl", "type", "usage", "valid",
+    "validator", "validators", "version", "warning",
 }  # fmt: skip
-_NO_SECRETS = re.compile(r"secretar(?:y|ies|iat)|tokeni[sz]\w*")
+# A variable of the environment: `STRIPE_KEY`. Those of a database, a cache or a table are none.
+_VARIABLE = re.compile(
+    r"(?!(?:CACHE|DICT|DUPLICATE|FOREIGN|GROUP|HASH|INDEX|LOOKUP|OBJECT|ORDER|PARTITION|PRIMARY|PUBLIC|ROUTING|SORT"
+    r"|UNIQUE)_)[A-Z][A-Z0-9_]{1,60}_(?:KEY|SALT)\Z"
+)
+_NO_SECRETS = re.compile(r"secretar(?:y|ies|iat)|secrets?[_\-]?manager|tokeni[sz]\w*")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NO_WORD = re.compile(r"[\W_]+")
 _NUMBER = re.compile(r"\d[\d.]{0,20}(?:[\s,;&)}\]]|\Z)")
@@ -75,7 +82,7 @@ class SecretNames:
         # A dot separates more than an underscore: `session.id` is a visit's, `session_id` opens it.
         if any(stem in part for part in _joined(split, plain) for stem in self._always):
             return ALWAYS
-        if not _WORDS.isdisjoint(words):
+        if not _WORDS.isdisjoint(words) or _VARIABLE.match(plain.rpartition(".")[2]):
             return WORD
         return IN_QUERY if len(words) == 1 and words[0] in _IN_QUERY else NONE
 

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from clew.engine.redaction.secret_names import ALWAYS, IN_QUERY, NONE, ONLY_RANDOM, WORD, is_count
 from clew.engine.redaction.secret_shapes import REDACTED
-from clew.engine.redaction.secret_values import header_end, tag_end, value_end
+from clew.engine.redaction.secret_values import below_end, folded_end, header_end, tag_end, value_end
 from clew.engine.redaction.text_scan import first, here
 
 _SEPARATOR = re.compile(
-    r"""(?:[=\-]>|!={1,2}|:?={1,3}|[:\uff1a]|%(?:25){0,3}3[aAdD]|(?<=["']),|(?<=\w)>)[ \t]{0,8}"""
+    r"""(?:[=\-]>|!={1,2}|:?={1,3}|::(?=[ \t])|[:\uff1a\uff1d]|%(?:25){0,3}3[aAdD]|(?<=["']),|(?<=\w)>)[ \t]{0,8}"""
     r"""(?:\r?\n\s{0,40}(?=["'{\[]))?"""
 )
 _MAX_NAME = 80
@@ -47,9 +47,22 @@ _FORM_ERROR = re.compile(
     r"""\[["'](?:An?|Ensure|Enter|Invalid|Must|Please|The|This|Your) [a-z][^"'\n]{3,200}[.!]["']"""
 )
 _PROSE = re.compile(r"[a-z]{1,30}[.,;:]?(?:\s|\Z)|\d{1,3}(?:[\s,.]|\Z)|[(<\[]")
-_SHORT_NUMBER = re.compile(r"\d{1,3}(?:\D|\Z)")
+# An exception's class, and how its message begins.
+_FAULT = re.compile(
+    r"(?:\w{1,40}\.){0,8}(?:(?:Bad|Expired|Incorrect|Invalid|Missing|Revoked|Unknown|Wrong)[A-Z]|(?:BAD|EXPIRED|INVALID|MISSING)_)\w"
+)
+_SAYS = re.compile(r"[A-Za-z']{1,30}[.,:]?(?:\s|\Z)|[(\[{]")
+_CODE = re.compile(
+    r"""(?:[a-z_]\w{0,40}\.){1,6}(?:decode|encode|get|getenv|getlist|pop|read|strip)\((?:["'][\w.\-]{0,60}["'])?\)"""
+    r"""|[fF](["'])[A-Za-z]{0,20} ?\{[A-Za-z_][\w.]{0,60}\}\1"""
+)
+_SHORT_NUMBER = re.compile(r"\d{1,3}(?:[^\w\-]|\Z)")
 RANDOM = re.compile(r"""["']?(?=[^\d\s]{0,60}\d)(?=[^A-Za-z\s]{0,60}[A-Za-z])[\w\-./+=]{16}""")
 _FORM = "QueryDict: {"
+_KEY_OF_YAML = re.compile(r"""[ \t]{0,80}(?:- )?["']?[\w.\-]{1,80}["']?\Z""")
+
+
+_HEADERS = ("authorization", "cookie", "-signature", "-cert", "-token")
 
 
 class _Name(NamedTuple):
@@ -109,8 +122,11 @@ def _is_harmless(text: str, match: Match[str], name: _Name, *, is_form: bool) ->
     mark, at = match[0].strip(), match.end()
     if "\n" in match[0] and not name.is_quoted:
         return True  # only JSON goes on in the next line
-    if mark == "=" and text.startswith(name.text, at) and not text[at + len(name.text) :][:1].isalnum():
+    own = name.text.rpartition(".")[2]
+    if mark in ("=", "==", "!=") and text.startswith(own, at) and not text[at + len(own) :][:1].isalnum():
         return True  # a keyword argument in a line of code
+    if here(_CODE, text, at) or text.startswith("nexpected token:", match.start() - 15):
+        return True
     if here(_TRIVIAL, text, at) or here(_FORM_ERROR, text, at) or is_count(name.text, text[at : at + 24]):
         return True
     if mark == ",":
@@ -122,7 +138,10 @@ def _is_harmless(text: str, match: Match[str], name: _Name, *, is_form: bool) ->
         is_tag = name.previous[:1] == "<" and not name.previous[1:].isalnum() and name.previous[1:] != "/"
         return not is_tag or match[0] != mark or text.startswith("/", at)
     if mark == ":" and not name.is_quoted:
-        if name.previous[:1] == "/" or text.startswith(("//", ":"), at):
+        is_arn = name.previous[:1] == ":" and name.previous[1:].isdigit()
+        if is_arn or name.previous[:1] == "/" or text.startswith(("//", ":"), at):
+            return True
+        if here(_FAULT, name.text, 0) and here(_SAYS, text, at):
             return True
         if match[0] != mark and (here(_SENTENCE, text, at) or _is_prose(text, at, name)):
             return True
@@ -153,10 +172,18 @@ def _end(text: str, match: Match[str], name: _Name) -> int:
     start, mark = match.end(), match[0].strip()
     if mark == ">":
         return tag_end(text, start)
-    is_header = not name.is_quoted and name.text.lower().endswith(("authorization", "cookie", "-signature"))
+    is_header = not name.is_quoted and name.text.lower().endswith(_HEADERS)
+    if mark == ":" and text.startswith(("\n", "\r\n"), start):
+        return folded_end(text, start) if is_header else _end_below(text, match.start(), start)
     if is_header and mark == ":" and text[start : start + 1] not in ("'", '"', "[", "{", "("):
         return header_end(text, start, name.enclosing)
     end = value_end(text, start)
     if is_header and (more := here(_MORE_COOKIES, text, end)):
         end = more.end()
     return end
+
+
+def _end_below(text: str, at: int, start: int) -> int:
+    line = max(text.rfind("\n", max(0, at - 2 * _MAX_NAME), at) + 1, at - 2 * _MAX_NAME, 0)
+    key = here(_KEY_OF_YAML, text[line:at], 0)
+    return start if key is None else below_end(text, start, len(key[0]) - len(key[0].lstrip(" \t")))

@@ -35,6 +35,11 @@ _NAMED_WORD = re.compile(
     rf"{_RANDOM}",
     re.IGNORECASE,
 )
+# So long and mixed is no path and no word.
+_NAMED_KEY = re.compile(
+    r"(\b(?:[Pp]assword|[Pp]assphrase|(?:A(?:PI|ccess)|a(?:pi|ccess)|[Ss]ecret) [Kk]ey|[Tt]oken|[Ss]ession(?: id)?) )"
+    r"(?=[^\s\d]{0,60}\d)(?=[^\sA-Z]{0,60}[A-Z])(?=[^\sa-z]{0,60}[a-z])[\w+=\-~][\w/+=\-~]{19,400}(?![\w./(:])"
+)
 _SESSION = re.compile(rf"\b(session (?:id |key )?)(?=\w{{16}}){_RANDOM}", re.IGNORECASE)
 _QUOTED_TOKEN = re.compile(r"""\b(token ([\"'`]))(?=[^\"'`\n]{0,60}\d)[\w\-.+/=]{8,200}(?=\2)""", re.IGNORECASE)
 _CALL = re.compile(
@@ -71,8 +76,11 @@ _ANNOTATED = re.compile(
     r"""((?<![\w.])([\w.]{1,80}): [A-Za-z][\w.\[\], |]{0,40} = b?["'])(?!\[redacted)[^"'\n]{1,4000}"""
 )
 _ELEMENT = re.compile(r"(<(?:\w{1,20}:)?([\w.\-]{1,80}) [^<>\n]{1,300}[^</]>)(?!\[redacted)[^<]{1,4000}")
-_PART = re.compile(r"""(form-data; name="([^"\n]{1,80})"(?:\r?\n|\\r\\n){2})(?!\[redacted)[^\n\\]{1,4000}""")
-_JWK = re.compile(r"""("(?:d|k|p|q|dp|dq|qi)"\s{0,3}:\s{0,3}")[^"\[]{1,4000}""")
+_PART = re.compile(
+    r"""(form-data; name="?([^"\s\\;]{1,80})"?(?:(?:\r?\n|\\r\\n)Content-[\w\-]{1,30}: [^\n\\]{1,100}){0,3}"""
+    r"""(?:\r?\n|\\r\\n){2})(?!\[redacted)[^\n\\]{1,4000}"""
+)
+_JWK = re.compile(r"""((["'])(?:d|k|p|q|dp|dq|qi)\2\s{0,3}:\s{0,3}\2)[^"'\[]{1,4000}""")
 _IN_CLASS = re.compile(r"""(\b([A-Z]\w{1,40})\((?:key|value|data|raw)=b?["'])(?!\[redacted)[^"'\n]{1,4000}""")
 _SECRET_TYPE = re.compile(r"""\b(Secret(?:Str|Bytes)?\((?:value=)?b?)(['"])[^'"\n]{1,4000}""")
 
@@ -110,7 +118,7 @@ def without_phrases(text: str, lowered: str, degree_of: Callable[[str], int]) ->
         text = _AUTH_PAIR.sub(rf"\g<1>{REDACTED}", text)
     if " port" in text or "integer value" in text or "netloc" in text:
         text = _PORT.sub(rf"\g<1>{REDACTED}", text)
-    if '"kty"' in text:
+    if '"kty"' in text or "'kty'" in text:
         text = _JWK.sub(rf"\g<1>{REDACTED}", text)
     if "input_value=" in text:
         text = _INPUT_VALUE.sub(rf"\g<1>{REDACTED}", text)
@@ -126,7 +134,7 @@ def without_phrases(text: str, lowered: str, degree_of: Callable[[str], int]) ->
 
 
 _SIGNS = ("code ", "pass", "pin ", "otp ", "token ", "key ", "secret ", "session ", "_token(", "_pin(", "_otp(")
-_SAID_SO = (_SAID, _NAMED_WORD, _SESSION, _QUOTED_TOKEN)
+_SAID_SO = (_SAID, _NAMED_WORD, _NAMED_KEY, _SESSION, _QUOTED_TOKEN)
 _BY_NAME = (
     ("value", _FIELDS), ("VALUE", _FIELDS), ("Value", _FIELDS), ("value", _VALUE_FIRST), ("value: ", _ENTRY),
     ("setenv ", _ENVIRONMENT), ("ENV ", _ENVIRONMENT), (" = ", _ANNOTATED), ("</", _ELEMENT),

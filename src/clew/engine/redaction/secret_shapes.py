@@ -17,13 +17,18 @@ _KEY = re.compile(
     r"|pypi-\w{16}|hvs\.\w{16}|whsec_\w{16}|do[opr]_v1_\w{16}|shp(?:at|ca|pa|ss)_\w{16}|hf_\w{16}|ya29\.\w{8}"
     r"|1//0[\w\-]{20}|EAA[AC]\w{16}|AGE-SECRET-KEY-1|AC[0-9a-f]{32}:|key-[0-9a-f]{32}|sq0(?:csp|atp|idp)-\w{16}"
     r"|AT[AC]TT3xFfGF0|lin_api_\w{16}|sntr[yu]s_\w{16}|dckr_[po]at_|gsk_\w{16}|xai-\w{16}|PMAK-[0-9a-f]{16}"
-    r"|atlasv1\.|NRAK-[A-Z0-9]{16})[\w\-.]*"
+    r"|atlasv1\.|NRAK-[A-Z0-9]{16}|[0-9a-f]{32}-us\d{1,2}\b)[\w\-.]*"
 )
+# An identity of AWS, and its secret beside it.
+_AWS = re.compile(r"""\b(?:AKIA|ASIA)[A-Z0-9]{12,20}[\s"':,;|/]{1,6}[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])""")
 _HASH = re.compile(
     r"(?:\b(?:pbkdf2_\w{1,12}|argon2|bcrypt\w{0,12}|scrypt|md5|sha1)\$|(?<![\w$])\$(?:2[abxy]|[156y]|argon2\w{0,2})\$)"
     r"[\w$./+=,\-]{16}[\w$./+=,\-]*"
 )
-_HOOK = re.compile(r"(hooks\.slack\.com/services/|discord(?:app)?\.com/api/webhooks/|api\.telegram\.org/bot)[\w/:\-]+")
+_HOOK = re.compile(
+    r"(hooks\.slack\.com/(?:services|workflows|triggers)/|office\.com/webhook\w{0,3}/|discord(?:app)?\.com/api/webhooks/"
+    r"|api\.telegram\.org/bot)[\w/:@.\-]+"
+)
 _ORACLE = re.compile(r"""(jdbc:oracle:\w{1,10}:[\w.$]{1,60}/)[^\s"'@]{1,200}(?=@)""")
 _ENCODED_USERINFO = re.compile(r"""(%(?:25){0,2}3[aA](?:%(?:25){0,2}2[fF]){2})[^\s&"'<>/]{1,300}?(?=%(?:25){0,2}40)""")
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b")
@@ -36,11 +41,11 @@ _PEM = re.compile(r"-{4,5} ?BEGIN(?: |%20|\+)(?=[A-Z0-9 %+]{1,60} ?----)")
 _PEM_BODY = re.compile(r"""[A-Z0-9 %+]{1,60}-{4,5}(?:[A-Za-z0-9+/=\s\\:,%>|]|["'][\s+]{1,40}["']|-(?!-))*""")
 _PEM_END = re.compile(r"-{4,5} ?END[A-Z0-9 %+]{1,60}-{4,5}")
 _SCHEME = re.compile(
-    r"\b(bearer|basic|digest|token|negotiate|ntlm|apikey|hawk|aws4-hmac-sha256)(\\?['\"]?[ \t]{1,3}['\"]?)"
+    r"\b(bearer|basic|digest|token|negotiate|ntlm|apikey|hawk|dpop|aws4-hmac-sha256)(\\?['\"]?[ \t]{1,3}['\"]?)"
     r"(?=([A-Za-z0-9+/=_.~\-]{6,80}))",
     re.IGNORECASE,
 )
-_SCHEME_SIGNS = ("bearer", "basic", "digest", "token", "negotiate", "ntlm", "apikey", "hawk", "aws4-")
+_SCHEME_SIGNS = ("bearer", "basic", "digest", "token", "negotiate", "ntlm", "apikey", "hawk", "dpop", "aws4-")
 _CREDENTIAL = re.compile(r"[A-Za-z0-9+/=_.~\-]*")
 _LISTED = ("digest", "hawk", "aws4-hmac-sha256")
 _MAX_USERINFO = 300
@@ -59,7 +64,9 @@ def without_shapes(text: str, lowered: str) -> str:
         text = _JWT.sub(REDACTED, text)
     if "BEGIN" in text and "---" in text:
         text = _without_pem(text)
-    if "_" in text or "-" in text or "A" in text or "SG." in text or "hvs." in text:
+    if "AKIA" in text or "ASIA" in text:
+        text = _AWS.sub(REDACTED, text)
+    if "_" in text or "-" in text or "A" in text or "SG." in text or "hvs." in text or "//0" in text:
         text = _KEY.sub(REDACTED, text)
     if "$" in text:
         text = _HASH.sub(REDACTED, text)

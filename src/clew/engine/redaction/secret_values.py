@@ -16,6 +16,13 @@ _MAX_REPR = 400
 # YAML's text of several lines; its tags and anchors, and what PHP's dump says before a string.
 _BLOCK = re.compile(r"[|>][+\-]?\n(?:[ \t]{1,40}[^\n]{0,1000}\n?){1,50}")
 _TYPED = re.compile(r"(?:string\(\d{1,6}\)|!{1,2}[\w.]{1,20}|&\w{1,40}) (?=\S)")
+_HEREDOC = re.compile(r"""<<[\-~]?["']?(\w{1,20})["']?\n""")
+# What a key of YAML holds in the lines below: items, or keys of its own; and how a header is folded.
+_LINE_BELOW = re.compile(
+    r"""\r?\n([ \t]{0,80})(- {1,3})?(["']?[\w.\-]{1,80}["']?:[ \t]{0,3})?"""
+    r"""(?:["'][^\n]{0,4000}|[^\s\[]\S{0,4000})?[ \t]{0,3}(?=\r?\n|\Z)"""
+)
+_FOLDED = re.compile(r"\r?\n[ \t]{1,20}[^\s;:]{1,4000}(?=;|\s{0,3}(?:\r?\n|\Z))")
 _QUOTE = re.compile(r"""[bBrRuUfF]{0,2}(\\{0,8})(["'])""")
 _BARE = re.compile(r"""[^\s&;,"'<>()\[\]{}\\]+""")
 _NEXT_PAIR = re.compile(r"""[,;]\s{0,3}["']?[A-Za-z_][\w.\-]{0,60}["']?\s{0,2}[=:]""")
@@ -31,6 +38,9 @@ def value_end(text: str, at: int) -> int:
         at = typed.end()
     if block := here(_BLOCK, text, at):
         return block.end() - block[0].endswith("\n")
+    if heredoc := here(_HEREDOC, text, at):
+        close = find(text, f"\n{heredoc[1]}", heredoc.end() - 1)
+        return len(text) if close < 0 else close
     if quote := here(_QUOTE, text, at):
         return _quoted_end(text, quote.end(), quote[2], escapes=len(quote[1]))
     if text.startswith("<", at):
@@ -42,7 +52,28 @@ def value_end(text: str, at: int) -> int:
 def header_end(text: str, at: int, enclosing: str) -> int:
     """End of a header's value, which goes to the end of its line, or of the quotes that the header stands in."""
     close = find(text, enclosing, at) if enclosing else -1
-    return end_of_line(text, at, None if close < 0 else close)
+    end = end_of_line(text, at, None if close < 0 else close)
+    while close < 0 and end < (more := folded_end(text, end)):
+        end = more
+    return end
+
+
+def folded_end(text: str, at: int) -> int:
+    """End of a header's value that stands in the next line."""
+    more = here(_FOLDED, text, at)
+    return at if more is None else end_of_line(text, more.end())
+
+
+def below_end(text: str, at: int, indent: int) -> int:
+    """End of what stands in the lines below a key that is indented so far."""
+    end = at
+    while line := here(_LINE_BELOW, text, end):
+        depth = len(line[1])
+        is_item = line[2] is not None
+        if depth < indent or (depth == indent and not is_item) or not (is_item or line[3]):
+            break
+        end = line.end()
+    return end
 
 
 def tag_end(text: str, at: int) -> int:
