@@ -301,6 +301,40 @@ def test_texts_that_speak_of_secrets_stay_as_they_are(text):
     assert redactor.text(text) == text
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["curl", "-u", "bob:@", "https://h"],
+        ["/usr/bin/mysql", "-uroot", "-p@"],
+        ["rabbitmqctl", "add_user", "bob", "@"],
+        ["isql", "-v", "shop", "bob", "@"],
+        ["redis-cli", "-a", "@"],
+        ["sshpass", "-p", "@", "ssh"],
+        ["htpasswd", "-b", "f", "bob", "@"],
+        ["celery", "-b", "redis://:@@h", "worker"],
+        ["sh", "-c", "PGPASSWORD=@ psql"],
+        ["manage.py", "login", "--password", "@"],
+    ],
+)
+def test_words_of_a_command(words):
+    cleaned = redactor.attribute("process.command_args", [word.replace("@", C, 1) for word in words])
+    assert C not in str(cleaned)
+    assert [word for word in words if "@" not in word] == [word for word in cleaned if REDACTED not in word]
+
+
+def test_words_of_a_harmless_command_are_the_same_list():
+    words = ["gunicorn", "-w", "4", "-b", "0.0.0.0:8000", "-p", "/run/x.pid", "shop.wsgi"]
+    assert redactor.attribute("process.command_args", words) is words
+
+
+def test_a_token_among_the_protocols_of_a_websocket():
+    header = "http.request.header.sec_websocket_protocol"
+    assert redactor.attribute(header, ("bearer", C)) == REDACTED
+    assert redactor.attribute(header, [f"graphql-ws, access_token, {C}"]) == REDACTED
+    assert redactor.attribute(header, ["graphql-ws"]) == ["graphql-ws"]
+    assert redactor.attribute(header, None) is None
+
+
 def test_userinfo_without_a_scheme():
     assert redactor.text("u:p@cAnary7x@h is down") == "[redacted]@h is down"
 
@@ -319,6 +353,8 @@ def test_ordinary_text_stays_as_it_is(message):
         ("user[pin]=1234&user[name]=bob", "user[pin]=[redacted]&user[name]=bob"),
         ("code=abc&ticket=abc&SAMLResponse=abc", "code=[redacted]&ticket=[redacted]&SAMLResponse=[redacted]"),
         ("next=/x?token=abc&q=1", "next=/x?token=[redacted]&q=1"),
+        ("next=/x%3Fcode%3D8fcAnary7xabcdef0123&q=1", "next=/x%3Fcode%3D[redacted]&q=1"),
+        ("code=8f3a9c0d&q=1", "code=[redacted]&q=1"),
         ("next=%2Fx%3Ftoken%3Dabc&q=1", "next=%2Fx%3Ftoken%3D[redacted]&q=1"),
         ('j={"password":"abc","n":3}&q=1', 'j={"password":[redacted],"n":3}&q=1'),
         ("page=2&sort=-name&q=a%20b&flag&empty=&token=", "page=2&sort=-name&q=a%20b&flag&empty=&token="),

@@ -49,6 +49,9 @@ _HELD = (
 _OF_PAIRS = ("=", ":", "%", ">", "',", '",')
 _MAX_SHORT = 256
 _MAX_REMEMBERED = 2048
+_MAX_WORDS = 128
+# As an attribute, a header of a request whose items are told apart by what stands among them.
+_SUBPROTOCOLS = ("websocket_protocol", "websocket-protocol")
 # Of what stands in a log record's body.
 _MAX_DEPTH = 6
 # Celery puts a task's arguments into the message of its MaxRetriesExceededError.
@@ -135,6 +138,10 @@ class Redactor:
         """The value of an attribute or a log record's body, of lists and mappings too; others as they are."""
         if type(name) is not str:
             name = ""
+        if name.endswith(_SUBPROTOCOLS):
+            items = [value] if isinstance(value, str) else value if isinstance(value, tuple | list) else []
+            held = ", ".join(item for item in items if isinstance(item, str))
+            return REDACTED if REDACTED in self.text(f"sec-websocket-protocol: {held}") else value
         if isinstance(value, str):
             if self.is_secret_name(name):
                 return REDACTED
@@ -175,9 +182,9 @@ class Redactor:
         is_secret = False
         for value in values:
             cleaned.append(REDACTED if is_secret and isinstance(value, str) else self._item("", value, depth))
-            if isinstance(value, str) and value.startswith("-") and isinstance(values[0], str):
-                cleaned[-1] = command_lines.without_attached(values[0], cleaned[-1])
             is_secret = isinstance(value, str) and value.startswith("-") and self.is_secret_name(value)
+        if 1 < len(values) <= _MAX_WORDS and all(type(value) is str for value in cleaned):
+            cleaned[1:] = [command_lines.without_secret(cleaned, at) for at in range(1, len(cleaned))]
         return values if all(a is b for a, b in zip(values, cleaned, strict=True)) else tuple(cleaned)
 
     def _option(self, match: Match[str]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from clew.engine.redaction.secret_shapes import REDACTED
 
+_MAX_BEFORE = 3
 # Between two words: a space, or what a list has there.
 _GAP = r"""(?:[ ]{1,3}|["'], ["'])"""
 _ANY = r"""[^\n|;]{0,200}?"""
@@ -80,6 +82,8 @@ def without_options(text: str) -> str:
     return _AUTH.sub(rf"\g<1>{REDACTED}", text) if "AUTH " in text else text
 
 
-def without_attached(tool: str, option: str) -> str:
-    """An option of that tool without the secret that follows in the same word: `-pSECRET` of mysql."""
-    return without_options(f"{tool} {option}")[len(tool) + 1 :]
+def without_secret(words: Sequence[str], at: int) -> str:
+    """A word of a command's list without what is secret by the tool and the words before it: `mysql -pSECRET`."""
+    before = " ".join([words[0], *words[max(1, at - _MAX_BEFORE) : at]]) + " "
+    said = without_options(before + words[at])
+    return said[len(before) :] if said.startswith(before) and said != before + words[at] else words[at]

@@ -46,6 +46,8 @@ _VARIABLE = re.compile(
     r"|UNIQUE)_)[A-Z][A-Z0-9_]{1,60}_(?:KEY|SALT)\Z"
 )
 _NO_SECRETS = re.compile(r"secretar(?:y|ies|iat)|secrets?[_\-]?manager|tokeni[sz]\w*")
+# What stands before a parameter in an encoded URL.
+_OF_URL = re.compile(r"[?&#]")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NO_WORD = re.compile(r"[\W_]+")
 _NUMBER = re.compile(r"\d[\d.]{0,20}(?:[\s,;&)}\]]|\Z)")
@@ -74,7 +76,7 @@ class SecretNames:
 
     def _degree(self, name: str) -> int:
         """NONE, IN_QUERY, WORD or ALWAYS."""
-        plain = decoded(name[-_MAX_LENGTH:])
+        plain = _OF_URL.split(decoded(name[-_MAX_LENGTH:]))[-1]
         split = _NO_SECRETS.sub("", _CAMEL.sub("_", plain).lower())
         words = [word for word in _NO_WORD.split(split) if word]
         if not words or (len(words) > 1 and words[-1] in _ABOUT):

@@ -55,7 +55,7 @@ def opening_attributes(scope: Mapping[str, Any], headers: Mapping[str, str]) -> 
     if type(client) in (list, tuple) and client and client[0]:
         said[names.CLIENT_ADDRESS] = str(client[0])
     if agent := headers.get("user-agent"):
-        said[names.USER_AGENT_ORIGINAL] = agent[:_MAX_LENGTH]
+        said[names.USER_AGENT_ORIGINAL] = redaction.redactor.text(agent[:_MAX_LENGTH])
     return said
 
 
