@@ -127,12 +127,22 @@ def learn(frame: FrameType) -> int:
     """Work out a frame's kind, and keep it for its code object."""
     code = frame.f_code
     if len(_held) >= _MAX_KNOWN:
-        KINDS.clear()
-        _held.clear()
+        _forget()
+    before = epoch
     kind = _kind(code.co_filename, code.co_name, frame.f_globals)
     _held[id(code)] = code
     KINDS[id(code)] = kind
+    # Another thread has reset the caches meanwhile: this may be as of before, and the code is no longer kept alive.
+    if epoch is not before:
+        KINDS.pop(id(code), None)
     return kind
+
+
+def _forget() -> None:
+    global epoch
+    epoch = object()
+    _held.clear()
+    KINDS.clear()
 
 
 def is_application(path: str) -> bool:
@@ -168,12 +178,9 @@ def _before_caches(text: bytes, at: int) -> int:
 
 def reset() -> None:
     """Reset the caches: where the project lies may be known only now."""
-    global epoch
-    epoch = object()
-    KINDS.clear()
-    _held.clear()
     _project.cache_clear()
     _libraries.cache_clear()
+    _forget()
 
 
 def _kind(path: str, function: str, space: dict[str, Any]) -> int:
