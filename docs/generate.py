@@ -15,8 +15,8 @@ from urllib.parse import urlencode
 
 from clew.attributes import DESCRIPTIONS, ON_ANY_SPAN, ON_ROOTS, finding, is_free_of_secrets
 from clew.detectors import detectors
+from clew.engine.metric import METRICS
 from clew.seams import seams
-from clew.seams.celery.message.metrics import METRICS
 from clew.settings import BUDGETS, FIELDS, TYPES, default_of
 
 HERE = Path(__file__).parent
@@ -151,7 +151,7 @@ def findings() -> str:
 
 
 def metrics() -> str:
-    """Every metric of the Celery seams, and where the others are."""
+    """Every metric."""
     lines = [
         "# Metrics",
         "",
@@ -161,18 +161,19 @@ def metrics() -> str:
         "asks for them, or the site makes a meter provider. Each process of a server or of a worker's pool counts for",
         "itself, and its resource says which it is (`process.pid`). Unsampled requests and tasks count too.",
         "Attributes: the broker (`messaging.system`, `server.*`), the queue (`messaging.destination.name`), the task",
-        "(`celery.task_name`), `celery.outcome` and `error.type`; never an id. A metric has 2,000 series a process:",
-        "then a task, queue, broker, error, route or host that is new is `_OTHER`, as an unknown task always is.",
+        "(`celery.task_name`), `celery.outcome`, `error.type`, the route (`http.route`), a cache's alias and its keys'",
+        "template; never an id. A metric has 2,000 series a process: then a task, queue, broker, error, route, key",
+        "or host that is new is `_OTHER`, as an unknown task always is.",
         "",
         "| metric | kind, unit | meaning |",
         "|-|-|-|",
     ]
-    lines += [f"| `{name}` | {kind}, `{unit}` | {text} |" for name, (kind, unit, text) in sorted(METRICS.items())]
+    seams()  # each brings its own
+    lines += [f"| `{name}` | {each.kind}, `{each.unit}` | {each.text} |" for name, each in sorted(METRICS.items())]
     lines += [
         "",
-        "`messaging.*` by the semantic conventions for messaging. Beside them `clew.spans.lost` (what did not arrive,",
-        "by `reason`), `clew.findings` by type ([findings.md](findings.md)), and",
-        "`clew.db.duration` (seconds in queries, by route or task);",
+        "`messaging.*` by the semantic conventions for messaging. Types of `clew.findings` are those of",
+        "[findings.md](findings.md). Beside them `clew.spans.lost` (what did not arrive, by `reason`);",
         "contrib's own: `flower.task.runtime.seconds`, `http.server.request.duration`, `http.server.active_requests`.",
     ]
     return "\n".join(lines) + "\n"

@@ -298,6 +298,17 @@ CLEW_EXTERNAL_SYSTEM_DURATION_MS: Final = _name("clew.external.<system>.duration
 CLEW_ASYNC_HOP_COUNT: Final = _name(
     "clew.async.hop_count", "how often the request or task went from an event loop into a thread, or back into a loop"
 )
+CLEW_CACHE_LOOKUPS: Final = _name(
+    "clew.cache.lookups", "metric: keys that were asked of a cache, hits and misses, by alias and template of the key"
+)
+CLEW_WEBSOCKET_CONNECTIONS: Final = _name("clew.websocket.connections", "metric: websockets that are open, by route")
+CLEW_WEBSOCKET_DURATION: Final = _name(
+    "clew.websocket.connection.duration", "metric: seconds from a websocket's opening to its end, by route and outcome"
+)
+CLEW_WEBSOCKET_MESSAGE_DURATION: Final = _name(
+    "clew.websocket.message.duration", "metric: seconds in which a message was handled, by route, type and error"
+)
+CLEW_WEBSOCKET_SENT: Final = _name("clew.websocket.sent.messages", "metric: messages sent to clients, by route")
 CLEW_ASYNC_WAIT_MS: Final = _name("clew.async.wait_ms", "milliseconds its coroutines waited for threads, added up")
 DJANGO_ASYNC_WAIT_MS: Final = _name("django.async.wait_ms", "milliseconds until the thread came to it")
 DJANGO_ASYNC_THREAD_SENSITIVE: Final = _name(

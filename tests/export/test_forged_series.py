@@ -12,7 +12,8 @@ from opentelemetry import metrics as api
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from clew.engine.series import MAX_SERIES, Series
+from clew.engine import metric
+from clew.engine.series import MAX_SERIES
 from clew.export.losses import REASONS, Losses
 from clew.seams.celery import contrib
 from clew.seams.celery.fate.span import Fate, Unregistered, open_report
@@ -34,12 +35,9 @@ def reader(monkeypatch):
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader])
     monkeypatch.setattr(api._internal, "_METER_PROVIDER", provider)
-    for module in (findings, queries):
-        monkeypatch.setattr(module, "_made", [])
-        monkeypatch.setattr(module, "_series", Series(*module._series._outside))
+    metric.reset()
     for each in (request_metrics._active, request_metrics._old, request_metrics._new):
         each.reset()
-    metrics.reset()
     contrib.reset()
     yield reader
     metrics.reset()

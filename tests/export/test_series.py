@@ -7,12 +7,9 @@ from django.contrib.auth.models import Group
 from django.http import HttpResponse
 from django.test import Client, override_settings
 from django.urls import path
-from opentelemetry import metrics as api
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from clew.story import findings, queries
 from clew.testing import tracing
+from tests.metered import reader  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.django_db
 ROUTES = 100
@@ -27,19 +24,7 @@ def page(request, number):
 urlpatterns = [path(f"control/page{each}/<int:number>/", page) for each in range(ROUTES)]
 
 
-@pytest.fixture
-def reader(monkeypatch):
-    """The global meter provider's; the API lets it be set only once."""
-    reader = InMemoryMetricReader()
-    provider = MeterProvider([reader])
-    monkeypatch.setattr(api._internal, "_METER_PROVIDER", provider)
-    monkeypatch.setattr(findings, "_made", [])
-    monkeypatch.setattr(queries, "_made", [])
-    yield reader
-    provider.shutdown()
-
-
-def test_series_are_as_many_as_routes(reader):
+def test_series_are_as_many_as_routes(reader):  # noqa: F811
     with tracing(), override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[]):
         for route in range(ROUTES):
             for number in (route, 10 * route + 1):

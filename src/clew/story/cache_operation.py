@@ -8,6 +8,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from clew import attributes as names
+from clew.engine.metric import COUNTER, Metric
+from clew.engine.series import MAX_SERIES, OTHER
 from clew.story.local_trace import Slot
 
 if TYPE_CHECKING:
@@ -72,14 +75,42 @@ class CacheLog:
     duration_ns: int = 0
     hits: int = 0
     misses: int = 0
-    # Hash of the key that the last `add` has stored: `get_or_set` asks for it again.
-    added: int = 0
+    # Alias, and hash of the key, that the last operation has added: `get_or_set` reads it back, which is no lookup.
+    added: tuple[str, int] | None = None
     # By alias and type of error.
     errors: dict[tuple[str, str], int] = field(default_factory=dict)
+    # Keys that were there, and that were not, by alias and template; None where there is no metric.
+    lookups: dict[tuple[str, str], list[int]] | None = None
     # What detectors keep from one operation to the next.
     memo: dict[Any, Any] = field(default_factory=dict)
 
+    def looked_up(self, operation: CacheOperation, hits: int, misses: int) -> None:
+        """Count keys that were asked for."""
+        self.hits += hits
+        self.misses += misses
+        if self.lookups is not None:
+            key = (operation.alias, operation.template)
+            counted = self.lookups.get(key)
+            if counted is None:
+                key = key if len(self.lookups) < MAX_SERIES else (operation.alias, OTHER)
+                counted = self.lookups.setdefault(key, [0, 0])
+            counted[0] += hits
+            counted[1] += misses
 
+    def measure(self) -> None:
+        """Record them in the metric."""
+        for (alias, template), counts in (self.lookups or {}).items():
+            where = {names.DJANGO_CACHE_ALIAS: alias, names.DJANGO_CACHE_KEY: template}
+            for is_hit, count in zip((True, False), counts, strict=True):
+                if count:
+                    _LOOKUPS.record(count, {**where, names.CACHE_HIT: is_hit})
+
+
+_TEXT = "Keys that a request or task asked of its caches: hits and misses, by alias and template of the key."
+_LOOKUPS = Metric(
+    *("clew.seams.django.cache", names.CLEW_CACHE_LOOKUPS, COUNTER, "{key}", _TEXT),
+    *(names.DJANGO_CACHE_ALIAS, names.DJANGO_CACHE_KEY),
+)
 LOG: Slot[CacheLog] = Slot()
 
 

@@ -8,21 +8,17 @@ words only then.
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import metrics
-
 from clew import attributes as names
 from clew.engine import configuration
+from clew.engine.metric import COUNTER, Metric
 from clew.engine.redaction import CleanAttributes
-from clew.engine.series import Series
 from clew.spans.light_span import LightSpan
-from clew.version import VERSION
 
 if TYPE_CHECKING:
     from clew.source.call_site import CallSite
@@ -145,7 +141,7 @@ def finish(found: list[Finding], root: OpenSpan | None, where: dict[str, str], e
         for name, value in _summary(found, counts, root.span).items():
             root.note(name, value)
     for kind, count in counts.items():
-        _counter().add(count, _series.bounded({names.CLEW_FINDING_TYPE: kind, **where}), exemplar)
+        _COUNTED.record(count, {names.CLEW_FINDING_TYPE: kind, **where}, exemplar)
     for listen in list(listeners):
         listen(list(found))
 
@@ -177,18 +173,11 @@ def _warnings(lines: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 # For tests: told the findings of every request and task that ends.
 listeners: list[Callable[[list[Finding]], None]] = []
-_lock = threading.Lock()
-_made: list[Any] = []
-_series = Series(names.HTTP_ROUTE, names.CELERY_TASK_NAME)
-
-
-def _counter() -> Any:
-    if not _made:
-        with _lock:
-            if not _made:
-                meter = metrics.get_meter("clew.detectors", VERSION)
-                _made.append(meter.create_counter(names.CLEW_FINDINGS, "{finding}", "what clew found to be wrong"))
-    return _made[0]
+_COUNTED = Metric(
+    *("clew.detectors", names.CLEW_FINDINGS, COUNTER, "{finding}", "What clew found to be wrong, by type."),
+    names.HTTP_ROUTE,
+    names.CELERY_TASK_NAME,
+)
 
 
 def attach(span: Any, finding: Finding) -> None:

@@ -10,12 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import metrics
-
 from clew import attributes as names
-from clew.engine.series import Series
+from clew.engine.metric import HISTOGRAM, Metric
 from clew.story.detector import watchers
-from clew.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +21,10 @@ if TYPE_CHECKING:
     from clew.sql.statement import Statement
 
 MAX_STATEMENTS = 5_000
+_TEXT = "Time a request or task spent in its queries."
+_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_WHERE = (names.HTTP_ROUTE, names.CELERY_TASK_NAME)
+_DURATION = Metric("clew.database", names.CLEW_DB_DURATION, HISTOGRAM, "s", _TEXT, *_WHERE, bounds=_BOUNDS_S)
 
 
 @dataclass(slots=True, eq=False)
@@ -189,7 +190,7 @@ class Queries:
 
     def measure(self, where: dict[str, str], exemplar: Any) -> None:
         """Record the time in the metric."""
-        _duration().record(self.duration_ns / 1e9, _series.bounded(where), exemplar)
+        _DURATION.record(self.duration_ns / 1e9, where, exemplar)
 
     def summarise(self, note: Callable[[str, Any], None]) -> None:
         """Say on the root, by `note`, what was asked."""
@@ -203,18 +204,3 @@ class Queries:
             for alias, log in sorted(self.aliases.items()):
                 note(names.db_alias_query_count(alias), log.count)
                 note(names.db_alias_duration_ms(alias), round(log.duration_ns / 1e6, 3))
-
-
-_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-_made: list[Any] = []
-_series = Series(names.HTTP_ROUTE, names.CELERY_TASK_NAME)
-
-
-def _duration() -> Any:
-    if not _made:
-        meter = metrics.get_meter("clew.database", VERSION)
-        text = "Time a request or task spent in its queries."
-        _made.append(
-            meter.create_histogram(names.CLEW_DB_DURATION, "s", text, explicit_bucket_boundaries_advisory=_BOUNDS_S)
-        )
-    return _made[0]

@@ -48,7 +48,7 @@ def points(reader):
             if scope.scope.name == "clew.seams.celery":
                 for metric in scope.metrics:
                     found[metric.name] = list(metric.data.data_points)
-                    assert metric.unit == metrics.METRICS[metric.name][1]
+                    assert metric.unit == metrics.METRICS[metric.name].unit
     return found
 
 
@@ -134,4 +134,4 @@ def test_without_a_meter_provider_nothing_is_made(app):
     metrics.reset()
     with tracing() as trace:
         ran(trace, lambda: app.tasks["add"].delay(1, 2), "add")
-    assert metrics._made == {}
+    assert {each._record for each in metrics.METRICS.values()} == {None}

@@ -23,6 +23,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFl
 import clew
 from clew.seams.celery import contrib, run
 from clew.seams.celery.message import metrics
+from clew.seams.celery.run import running
 from clew.testing import tracing
 from tests.celery_site.app import ExpectedError, make_app
 from tests.celery_site.worker import DEADLINE
@@ -262,7 +263,8 @@ def test_the_histogram_is_there_without_contribs_instrumentor(trace, app, monkey
     meter = MeterProvider([reader], shutdown_on_exit=False).get_meter("test")
     monkeypatch.setattr(contrib, "get_meter", lambda *args, **named: meter)
     monkeypatch.setattr(contrib.State, "histogram", None)
-    monkeypatch.setattr(metrics, "is_metered", lambda: True)
+    for module in (metrics, running):
+        monkeypatch.setattr(module, "is_metered", lambda: True)
     ran(app, lambda: trace.spans, "add", 1, 2)
 
     def points():

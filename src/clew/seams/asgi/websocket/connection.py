@@ -22,6 +22,7 @@ from clew.engine.redaction.exception_event import CANCELLED
 from clew.seams.asgi import episode
 from clew.seams.asgi.episode import Episode
 from clew.seams.asgi.websocket import message as messages
+from clew.seams.asgi.websocket import metrics
 from clew.seams.asgi.websocket.scope import HEADERS, headers_of, is_excluded, opening_attributes, route_of
 from clew.source import code_location
 from clew.spans.current import get_current
@@ -43,6 +44,9 @@ class Connection:
         "_began",
         "_headers",
         "_is_answered",
+        "_is_websocket",
+        "_metrics",
+        "_outcome",
         "_outer",
         "_task",
         "consumer",
@@ -56,12 +60,14 @@ class Connection:
         self.consumer: Any = None
         self.route, self._is_answered = "", False
         self._headers = headers
+        self._metrics, self._outcome = metrics.begin(), ""
         self._task = asyncio.current_task()
         self._outer = CURRENT.get()
         CURRENT.set(self)
         self.message: Episode | None = None
         self._began = monotonic()
-        self.opening = self._open(scope) if scope["type"] == "websocket" else None
+        self._is_websocket = scope["type"] == "websocket"
+        self.opening = self._open(scope) if self._is_websocket else None
         # What a message's span is linked to.
         self.link: SpanContext | None = None if self.opening is None else self.opening.span_context
 
@@ -77,6 +83,8 @@ class Connection:
         if self.consumer is not None:
             return
         self.consumer, self.route = consumer, route_of(frame)
+        if self._metrics is not None and self.route:
+            self._metrics.where = {names.HTTP_ROUTE: self.route}
         if self.opening is not None and self.route:
             self.opening.root.rename(f"websocket {self.route}")
             self.opening.note({names.HTTP_ROUTE: self.route})
@@ -91,18 +99,23 @@ class Connection:
             self.message.note(messages.close_attributes(message))
         elif kind == "websocket.send":
             self._end_what_goes_on()
+            if self._metrics is not None:
+                self._metrics.sent()
 
     def _answered(self, kind: str, message: dict[str, Any]) -> None:
         self._is_answered = True
+        self._outcome = "accepted" if kind == "websocket.accept" else "rejected"
+        if self._metrics is not None and self._outcome == "accepted":
+            self._metrics.accepted()
         telling = self.opening if self.opening is not None and not self.opening.is_over else self.message
         if telling is None:
             return
         if kind == "websocket.accept":
-            telling.note({names.WEBSOCKET_OUTCOME: "accepted"})
+            telling.note({names.WEBSOCKET_OUTCOME: self._outcome})
             if protocol := message.get("subprotocol"):
                 telling.note({names.WEBSOCKET_SUBPROTOCOL: str(protocol)[:_MAX_REASON]})
         else:
-            telling.note({names.WEBSOCKET_OUTCOME: "rejected", **self._rejection(message)})
+            telling.note({names.WEBSOCKET_OUTCOME: self._outcome, **self._rejection(message)})
         if self.consumer is None and telling is self.opening:
             telling.end()
 
@@ -131,20 +144,23 @@ class Connection:
         if self.opening is None or self.opening.is_over:
             return
         if error is not None and not isinstance(error, CANCELLED):
-            self.opening.note({names.WEBSOCKET_OUTCOME: "failed"})
-        elif not self._is_answered:
-            self.opening.note({names.WEBSOCKET_OUTCOME: "unanswered"})
+            self._outcome = "failed"
+        self.opening.note({names.WEBSOCKET_OUTCOME: self._outcome or "unanswered"})
         self.opening.end(error)
 
     def handle(self, message: Any) -> Episode | None:
         """Begin to handle a message."""
         self._began = monotonic()
+        if self._metrics is not None:
+            self._metrics.handle(messages.type_of(message))
         self.message = messages.begin(SCOPE, message, self.route, self.link)
         return self.message
 
     def handled(self, error: BaseException | None) -> None:
         """It is handled."""
         message, self.message = self.message, None
+        if self._metrics is not None:
+            self._metrics.handled(error)
         if message is not None:
             message.leave(error)
 
@@ -157,6 +173,8 @@ class Connection:
         CURRENT.set(self._outer)
         self.handled(error)
         self.opened(error)
+        if self._metrics is not None:
+            self._metrics.closed((self._outcome or "unanswered") if self._is_websocket else "")
         if self.opening is not None:
             self.opening.leave()
 

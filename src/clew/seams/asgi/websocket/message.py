@@ -23,7 +23,7 @@ def begin(scope: str, message: Any, route: str, opening: SpanContext | None) -> 
         route: of the connection, "" where none is known.
         opening: the span of the connection's opening.
     """
-    kind = str(message.get("type", ""))[:_MAX_TEXT] if isinstance(message, dict) else ""
+    kind = type_of(message)
     said: dict[str, Any] = {names.WEBSOCKET_MESSAGE_TYPE: kind, **_size(message)}
     if route:
         said[names.HTTP_ROUTE] = route
@@ -40,6 +40,11 @@ def begin(scope: str, message: Any, route: str, opening: SpanContext | None) -> 
     where = {names.HTTP_ROUTE: route} if route else {}
     name = f"{kind} {route}".rstrip()
     return episode.begin(scope, name, span_kind, origin.context, said, links, where, is_own_trace=origin.is_own_trace)
+
+
+def type_of(message: Any) -> str:
+    """The ASGI or channel layer type of a message."""
+    return str(message.get("type", ""))[:_MAX_TEXT] if isinstance(message, dict) else ""
 
 
 def close_attributes(message: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from opentelemetry.trace import (
 )
 
 from clew import attributes as names
+from clew.engine.metric import is_metered
 from clew.engine.redaction.exception_event import message_of, type_name
 from clew.engine.series import OTHER
 from clew.seams.celery.fate.marks import Ended
@@ -181,7 +182,7 @@ def open_report(task: Any, request: Any, fate: Fate, over: Ended | None = None) 
     if root is None:
         return None
     found = FateReport(request, origin, root, root.span, fate)
-    if metrics.is_metered():
+    if is_metered():
         found.counted_as = OTHER if isinstance(task, Unregistered) else str(task.name), dict(attributes)
     return found
 

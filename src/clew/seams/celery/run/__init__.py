@@ -13,6 +13,7 @@ from typing import Any
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, get_current_span
 
 from clew import attributes as names
+from clew.engine.metric import is_metered
 from clew.engine.seam import Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.seams.celery import contrib
@@ -85,7 +86,7 @@ def _prerun(task: Any, args: Any = None, **_: Any) -> None:
     batch = _batch_of(task, args)
     waited = waits(request, received, attributes) if batch is None else batch.waited(attributes)
     origin = origin_of(request, attributes)
-    if pipeline.drops(get_current_span(origin.context).get_span_context()) and not metrics.is_metered():
+    if pipeline.drops(get_current_span(origin.context).get_span_context()) and not is_metered():
         attributes = consuming_broker(task.app)
     else:
         attributes.update(run_attributes(task, request))

@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanContext
 
 from clew import attributes as names
 from clew.engine import isolation
+from clew.engine.metric import is_metered
 from clew.engine.redaction.exception_event import exception_attributes, type_name
 from clew.seams.celery import contrib
 from clew.seams.celery.message import attempts, fan_out, metrics
@@ -89,7 +90,7 @@ class RunningTask:
         self._attempt = attempts.enter(run.request, origin.first, self._root.span)
         if origin.is_member:
             fan_out.join(self._local)
-        self._is_metered = metrics.is_metered()
+        self._is_metered = is_metered()
         if self._is_metered:
             self._known = dict(attributes)
 

@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanKind, get_current_span
 from opentelemetry.trace.propagation import _SPAN_KEY
 
 from clew import attributes as names
+from clew.engine.metric import is_metered
 from clew.engine.redaction.exception_event import CANCELLED, type_name
 from clew.source.call_site import call_site
 from clew.spans import folding
@@ -50,7 +51,7 @@ def end(scope: Scope, operation: CacheOperation, positional: Any, keywords: Any,
     if is_missing_key:
         operation.is_hit = False
         said[names.CACHE_HIT] = False
-        log.misses += 1
+        log.looked_up(operation, 0, 1)
         error = None
     is_told = error is None or _is_first(operation, log, error)
     for watch in watchers.on_cache:
@@ -68,6 +69,9 @@ def _log(local: LocalTrace) -> CacheLog:
         log = LOG.put(local, CacheLog())
         if local.is_recording:
             local.at_end.append(functools.partial(_summarise, local, log))
+        if is_metered():
+            log.lookups = {}
+            local.at_end.append(log.measure)
     return log
 
 
@@ -93,31 +97,30 @@ def _is_first(operation: CacheOperation, log: CacheLog, error: BaseException) ->
 def _outcome(operation: CacheOperation, log: CacheLog, positional: Any, keywords: Any, result: Any) -> dict[str, Any]:
     name = operation.name
     said: dict[str, Any] = {}
+    added, log.added, is_read_back = log.added, None, False
     if name == "get":
         default = positional[2] if len(positional) > 2 else keywords.get("default")
-        if result is not default:
-            operation.is_hit = True
-        elif type(operation.key) is not str or hash(operation.key) != log.added:
-            operation.is_hit = False
+        is_read_back = added is not None and added == _hash_of(operation)
+        if result is not default or not is_read_back:
+            operation.is_hit = result is not default
     elif name in ("has_key", "incr", "decr"):
         operation.is_hit = name != "has_key" or result is True
     elif name in ("add", "touch", "delete"):
         if type(result) is bool:
             said[names.DJANGO_CACHE_STORED if name != "delete" else names.CACHE_HIT] = result
-        if name == "add" and result is True and type(operation.key) is str:
-            log.added = hash(operation.key)
+        if name == "add" and result is True:
+            log.added = _hash_of(operation)
     elif name == "get_many":
         hits = len(result) if issubclass(type(result), dict) else 0
         asked = _size(positional, keywords, "keys")
         said[names.DJANGO_CACHE_HITS] = hits
-        log.hits += hits
         if asked >= hits:
             said[names.DJANGO_CACHE_MISSES] = asked - hits
-            log.misses += asked - hits
+        log.looked_up(operation, hits, max(asked - hits, 0))
     if operation.is_hit is not None:
         said[names.CACHE_HIT] = operation.is_hit
-        log.hits += operation.is_hit
-        log.misses += not operation.is_hit
+        if not is_read_back:
+            log.looked_up(operation, operation.is_hit, not operation.is_hit)
     if name.endswith("_many"):
         count = _size(positional, keywords, "data" if name == "set_many" else "keys")
         if count >= 0:
@@ -125,6 +128,10 @@ def _outcome(operation: CacheOperation, log: CacheLog, positional: Any, keywords
     if name in ("set", "add", "set_many", "touch"):
         said.update(_ttl(positional, keywords, name))
     return said
+
+
+def _hash_of(operation: CacheOperation) -> tuple[str, int] | None:
+    return (operation.alias, hash(operation.key)) if type(operation.key) is str else None
 
 
 def _size(positional: Any, keywords: Any, name: str) -> int:
