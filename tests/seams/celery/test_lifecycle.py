@@ -52,8 +52,10 @@ def normalised(span: SpanRecord) -> dict[str, Any]:
 
 def told(gathered: Gathered, name: str) -> list[SpanRecord]:
     found = [span for span in gathered.spans if span.name == name]
+    above = {(span.trace_id, span.span_id) for span in gathered.spans if span.name == "worker start"}
     for span in found:
-        assert (span.parent_span_id or "", span.kind, span.scope) == ("", "INTERNAL", lifecycle.__name__)
+        assert (span.kind, span.scope) == ("INTERNAL", lifecycle.__name__)
+        assert not span.parent_span_id or (name == "child start" and (span.trace_id, span.parent_span_id) in above)
         assert span.end_ns >= span.start_ns
     return sorted(found, key=lambda span: span.end_ns)
 
@@ -307,22 +309,26 @@ def test_each_end_is_told(tmp_path, monkeypatch, name, broker):
 
 
 @pytest.mark.redis
-def test_recycling_as_planned_makes_no_traces(tmp_path):
-    with site(tmp_path, "redis", "http", *ONE, "--max-tasks-per-child", "1") as here:
+def test_what_goes_as_planned_makes_no_traces(tmp_path):
+    with site(tmp_path, "redis", "http", "-c", "3", "--max-tasks-per-child", "1") as here:
         sent = [here.app.tasks["add"].delay(number, 1).id for number in range(4)]
         here.gathered.wait_for(lambda _: len(here.gathered.runs()) >= len(sent))
         wait_for_finished(here.worker, len(sent))
         here.worker.stop()
         exits, starts = told(here.gathered, "child exit"), told(here.gathered, "child start")
-    # The first child's start; the last one may end with the worker, or have been recycled before.
-    assert len(starts) == 1
-    assert {span.attributes["celery.child.exit_reason"] for span in exits} <= {"shutdown"}
-    assert len(exits) <= 1
+        (begin,), (stop,) = told(here.gathered, "worker start"), told(here.gathered, "worker stop")
+    assert not exits
+    assert [span.parent_span_id for span in starts] == [begin.span_id] * 3
+    assert {span.trace_id for span in here.gathered.spans if not span.name.startswith(("run/", "apply_async/"))} == {
+        begin.trace_id,
+        stop.trace_id,
+    }
 
 
 @pytest.mark.redis
 def test_the_whole_life_of_a_worker(tmp_path):
-    with site(tmp_path, "redis", "http", *ONE, "--max-tasks-per-child", "7") as here:
+    all_details = {"CLEW_DETAIL": "all"}
+    with site(tmp_path, "redis", "http", *ONE, "--max-tasks-per-child", "7", environment=all_details) as here:
         _run(1)(here, tmp_path)
         (begin,), (start,), (exit_,), (stop,) = (
             told(here.gathered, name) for name in ("worker start", "child start", "child exit", "worker stop")
@@ -356,7 +362,8 @@ def test_the_whole_life_of_a_worker(tmp_path):
         "hostname": "<worker>",
         **_shutdown(exit_code=0, running_count=stop.attributes["celery.shutdown.running_count"]),
     }
-    assert len({span.trace_id for span in (begin, start, exit_, stop, run)}) == 5
+    assert (start.trace_id, start.parent_span_id) == (begin.trace_id, begin.span_id)
+    assert len({span.trace_id for span in (begin, exit_, stop, run)}) == 4
     assert begin.start_ns < start.start_ns < start.end_ns < stop.start_ns < exit_.end_ns <= stop.end_ns
     assert abs(exit_.start_ns - start.start_ns) < 1_000_000_000
     assert start.resource["process.pid"] == start.attributes["celery.child.pid"] == run.resource["process.pid"]

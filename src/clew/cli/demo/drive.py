@@ -29,7 +29,7 @@ class Step:
         method: GET or POST.
         path: the path asked for.
         status: the answer's status.
-        trace_id: 32 hex digits; "" if the site did not say.
+        trace_id: 32 hex digits, or a span's name where an answer cannot say them; "" if the site did not.
         about: what it is for.
         mistake: what is wrong with the page, on purpose.
         story: the question that its trace answers.

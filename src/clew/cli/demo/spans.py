@@ -42,11 +42,11 @@ class Inbox:
                 self._traces.setdefault(record.trace_id, []).append(record)
         self._watch(records)
 
-    def story(self, trace_id: str) -> list[SpanRecord]:
-        """The spans of a trace, and of those whose tasks say by a link that they go on from it."""
+    def story(self, trace: str) -> list[SpanRecord]:
+        """The spans of a trace, by its id or a span's name, and of those whose tasks say by a link that they go on."""
         with self._lock:
             traces = {key: list(records) for key, records in self._traces.items()}
-        wanted = [trace_id] if trace_id in traces else []
+        wanted = [key for key, records in traces.items() if trace in (key, *(record.name for record in records))]
         # The list grows while it is walked: a task of a linked trace may send the next.
         for known in wanted:
             wanted += [key for key, records in traces.items() if key not in wanted and _goes_on(records, known)]
@@ -97,10 +97,8 @@ def missing(step: Step, records: Sequence[SpanRecord]) -> Iterator[str]:
     # A tree with a hole in it is no proof of one trace.
     here = {(record.trace_id, record.span_id) for record in records}
     lost = sum(bool(r.parent_span_id) and (r.trace_id, r.parent_span_id) not in here for r in records)
-    if step.method == "websocket":
-        lost -= 1  # its client's
-        if not any(record.name.startswith("websocket.receive ") for record in records):
-            yield f"{step.method} {step.path}: the span of its message"
+    if step.method == "websocket" and not any(record.name.startswith("websocket.receive ") for record in records):
+        yield f"{step.method} {step.path}: the span of its message"
     if lost > 0:
         yield f"{step.method} {step.path}: the parents of {lost} of its spans"
 

@@ -1,4 +1,4 @@
-"""`worker start`, `worker stop`, `child start` and `child exit`: each the root of a trace of its own.
+"""`worker start` with the `child start` of each process it forks, `worker stop`, `child exit`: traces of their own.
 
 We stand at `WorkController`: its `__init__` is the earliest that every worker passes, a program's or an embedded one's.
 An error leaves a worker that cannot start by the blueprint's `start`; one that can start sends `worker_ready` in
@@ -6,7 +6,7 @@ An error leaves a worker that cannot start by the blueprint's `start`; one that 
 `terminate` the end of a cold shutdown, which sends no signal. How it is asked to stop is said by
 `worker_shutting_down`; a cold shutdown sends that when it has waited already, so we also stand at
 `wait_for_soft_shutdown`, and at `on_hard_shutdown`, which sends none. The children of the prefork pool are made and
-missed by billiard's pool: see `lifecycle_pool.py`.
+missed by billiard's pool: see `pool.py`.
 """
 
 from __future__ import annotations
@@ -157,15 +157,15 @@ SEAM = Seam(
         SpanDoc(
             "child start",
             "INTERNAL",
-            "a process of the prefork pool, from its fork until worker_process_init is done; not of one in a recycled "
-            "one's place, unless `detail` is all",
+            "a process of the prefork pool, from its fork until worker_process_init is done, below `worker start`; "
+            "one that comes later is a trace of its own, if it fails or `detail` is all",
             (names.CELERY_HOSTNAME, names.CELERY_CHILD_PID),
         ),
         SpanDoc(
             "child exit",
             "INTERNAL",
-            "a process of the prefork pool, from the fork until the worker misses it; not of one that is recycled as "
-            "planned, unless `detail` is all",
+            "a process of the prefork pool, from the fork until the worker misses it; not of one that is recycled, "
+            "dismissed or shut down as planned, unless `detail` is all",
             (
                 *(names.CELERY_HOSTNAME, names.CELERY_CHILD_PID, names.CELERY_CHILD_EXIT_REASON),
                 *(names.CELERY_CHILD_EXIT_CODE, names.CELERY_CHILD_SIGNAL, names.CELERY_CHILD_TASK_COUNT),

@@ -20,7 +20,7 @@ from clew import attributes as names
 from clew.engine import configuration
 from clew.engine.flush import flush_before_exit
 from clew.seams.celery.lifecycle.worker import State as Workers
-from clew.seams.celery.lifecycle.worker import start_root
+from clew.seams.celery.lifecycle.worker import start_context, start_span
 from clew.seams.celery.message import metrics
 from clew.seams.celery.message.attributes import Attributes
 from clew.spans import scope as spans
@@ -28,7 +28,7 @@ from clew.spans import scope as spans
 _MAX_CHILDREN = 10_000
 _CLOSED_BY_POOL = (None, 0, 1, 70, signal.SIGTERM, -signal.SIGTERM)
 # As planned: counted, and no trace of their own unless all details are wanted.
-_RECYCLED = ("max_tasks_per_child", "max_memory_per_child")
+_PLANNED = ("max_tasks_per_child", "max_memory_per_child", "autoscale", "pool_shrink", "shutdown")
 _FAILURES = ("hard_time_limit", "signal", "exit_code")
 
 
@@ -38,8 +38,6 @@ class State:
     owner = 0
     forking_ns = 0
     children: dict[int, Child] = {}
-    # Recycled ones whose replacement has not been forked yet.
-    replaced = 0
 
 
 class Child:
@@ -78,7 +76,6 @@ def forked(pool: Any, process: Any, started_ns: int) -> None:
     if State.owner != pid:
         State.owner = pid
         State.children = {}
-        State.replaced = 0
     if is_workers(pool._initializer, pool._initargs) and len(State.children) < _MAX_CHILDREN:
         State.children[process.pid] = Child(pool, process, started_ns)
 
@@ -109,8 +106,7 @@ def _report_exit(pid: int, child: Child, pool: Any) -> None:
     code = child.process.exitcode
     reason = _reason(child, code, pool)
     metrics.count_exit(reason)
-    if reason in _RECYCLED and configuration.settings.detail != "all":
-        State.replaced += 1
+    if reason in _PLANNED and configuration.settings.detail != "all":
         return
     found: Attributes = {
         names.CELERY_HOSTNAME: child.hostname,
@@ -126,7 +122,7 @@ def _report_exit(pid: int, child: Child, pool: Any) -> None:
         found[names.CELERY_CHILD_MAX_RSS_BYTES] = child.max_rss_bytes
     if reason in _FAILURES:
         found[names.ERROR_TYPE] = name if reason == "signal" else reason
-    root = start_root("child exit", found, child.started_ns)
+    root = start_span("child exit", found, child.started_ns)
     if root is not None:
         if reason in _FAILURES:
             root.span.set_status(Status(StatusCode.ERROR, _sentence(reason, name, code)))
@@ -186,14 +182,17 @@ def report_start(worker: Any, /, error: BaseException | None) -> None:
         error: what left its initialiser.
     """
     started_ns, State.forking_ns = State.forking_ns, 0
-    is_replacement = not started_ns and error is None
-    if is_replacement or not is_workers(worker.initializer, worker.initargs):
+    if not is_workers(worker.initializer, worker.initargs):
         return
-    found = {names.CELERY_HOSTNAME: str(worker.initargs[1]), names.CELERY_CHILD_PID: os.getpid()}
-    root = start_root("child start", found, started_ns or time_ns())
-    if root is None:
+    hostname = str(worker.initargs[1])
+    starting = start_context(hostname)
+    if starting is None and error is None and configuration.settings.detail != "all":
         return
-    root.close(error)
+    found = {names.CELERY_HOSTNAME: hostname, names.CELERY_CHILD_PID: os.getpid()}
+    span = start_span("child start", found, started_ns or time_ns(), starting)
+    if span is None:
+        return
+    span.close(error)
     pipeline = spans.pipeline()
     if error is not None and pipeline is not None:
         flush_before_exit(pipeline.provider, is_last=True)

@@ -22,11 +22,9 @@ _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
 def _fork() -> int:
-    # The child inherits it, and tells its start from there; one that replaces a recycled one tells nothing.
-    now, state = time_ns(), children.State
-    state.forking_ns = 0 if state.replaced else now
-    state.replaced = max(state.replaced - 1, 0)
-    return now
+    # The child inherits it, and tells its start from there.
+    children.State.forking_ns = time_ns()
+    return children.State.forking_ns
 
 
 def _forked(pool: Any, /, opened: int, result: Any) -> None:
@@ -64,7 +62,6 @@ _END = Around(lambda pool, /: pool._pool, close=lambda opened: children.report_e
 def reset() -> None:
     """Forget the children."""
     children.State.children.clear()
-    children.State.replaced = 0
 
 
 _POOL = "billiard.pool"

@@ -12,7 +12,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, set_span_in_context
 
 from clew import attributes as names
 from clew.seams.celery.message.attributes import Attributes, consuming_broker
@@ -29,7 +29,8 @@ class WorkerLife:
     """What is known of one worker of this process."""
 
     def __init__(self) -> None:
-        self._started_ns = time_ns()
+        # Its children, forked before it is ready, start below it.
+        self._start = start_span("worker start", {}, time_ns())
         self._is_start_told = self._is_ready = self._is_stop_told = False
         self._stopping_ns = 0
         self._steps: list[str] = []
@@ -39,6 +40,15 @@ class WorkerLife:
         self._error: BaseException | None = None
         # In the middle of a soft shutdown.
         self.is_waiting = False
+
+    @property
+    def start_context(self) -> Context | None:
+        """What starts below `worker start`, also in another process; None: it is over."""
+        if self._is_start_told or self._start is None:
+            return None
+        above = self._start.span.get_span_context()
+        remote = SpanContext(above.trace_id, above.span_id, True, above.trace_flags, above.trace_state)
+        return set_span_in_context(NonRecordingSpan(remote), Context())
 
     @property
     def last_step(self) -> str | None:
@@ -76,7 +86,7 @@ class WorkerLife:
         if self._is_stop_told or not self._is_ready:
             return
         self._is_stop_told = True
-        root = start_root("worker stop", self._stop_attributes(worker), self._stopping_ns)
+        root = start_span("worker stop", self._stop_attributes(worker), self._stopping_ns)
         self._held.clear()
         if root is not None:
             root.close(self._error)
@@ -85,10 +95,9 @@ class WorkerLife:
         if self._is_start_told:
             return
         self._is_start_told = True
-        root = start_root(
-            "worker start", {**_described(worker), names.CELERY_WORKER_OUTCOME: outcome}, self._started_ns
-        )
+        root, self._start = self._start, None
         if root is not None:
+            root.span.set_attributes({**_described(worker), names.CELERY_WORKER_OUTCOME: outcome})
             root.close((error.__cause__ or error) if error is not None else None)
 
     def _note_tasks(self) -> None:
@@ -156,9 +165,18 @@ def _of_app(app: Any) -> Attributes:
     return {**broker, names.CELERY_WORKER_QUEUES: queues, names.CELERY_WORKER_TASK_COUNT: tasks}
 
 
-def start_root(name: str, attributes: Attributes, start_ns: int) -> spans.OpenSpan | None:
-    """Start a trace of its own, at the time something began."""
+def start_context(hostname: str) -> Context | None:
+    """The context of the span `worker start` of that worker; None: it is over."""
+    lives = [life for worker, life in list(State.lives.items()) if worker.hostname == hostname]
+    return lives[-1].start_context if lives else None
+
+
+def start_span(
+    name: str, attributes: Attributes, start_ns: int, context: Context | None = None
+) -> spans.OpenSpan | None:
+    """Start a span at the time something began: a trace of its own, unless `context` says what it is below."""
     pipeline = spans.pipeline()
     if pipeline is None or spans.is_suppressed():
         return None
-    return spans.start_root(pipeline, SCOPE, name, SpanKind.INTERNAL, Context(), attributes, (), start_ns or None)
+    kind = SpanKind.INTERNAL
+    return spans.start_root(pipeline, SCOPE, name, kind, context or Context(), attributes, (), start_ns or None)
