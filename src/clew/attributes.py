@@ -309,12 +309,14 @@ CLEW_WEBSOCKET_MESSAGE_DURATION: Final = _name(
     "clew.websocket.message.duration", "metric: seconds in which a message was handled, by route, type and error"
 )
 CLEW_WEBSOCKET_SENT: Final = _name("clew.websocket.sent.messages", "metric: messages sent to clients, by route")
-CLEW_ASYNC_WAIT_MS: Final = _name("clew.async.wait_ms", "milliseconds its coroutines waited for threads, added up")
-DJANGO_ASYNC_WAIT_MS: Final = _name("django.async.wait_ms", "milliseconds until the thread came to it")
+CLEW_ASYNC_WAIT_MS: Final = _name(
+    "clew.async.wait_ms", "milliseconds its coroutines waited for threads, and threads for loops"
+)
+DJANGO_ASYNC_WAIT_MS: Final = _name("django.async.wait_ms", "milliseconds until the thread, or the loop, came to it")
 DJANGO_ASYNC_THREAD_SENSITIVE: Final = _name(
     "django.async.thread_sensitive", "whether it had to be the one thread of the request, or of the process"
 )
-DJANGO_ASYNC_FUNCTION: Final = _name("django.async.function", "dotted name of what it wants run there")
+DJANGO_ASYNC_FUNCTION: Final = _name("django.async.function", "dotted name of what is to be run there")
 DJANGO_ASYNC_HELD_BY: Final = _name("django.async.held_by", "the function that thread was busy with until then")
 DJANGO_SIGNAL_RECEIVER: Final = _name(
     "django.signal.receiver", "dotted name of the receiver; on a query or publish: the innermost one that made it"

@@ -80,25 +80,27 @@ def end(bridge: Any, /, opened: Hop, caller: FrameType) -> None:
     if opened.wait_ns >= configuration.settings.async_wait_threshold_ms * 1e6:
         wait = Wait(_name(bridge), opened.wait_ns, call_site(caller), opened.held_by, bridge._thread_sensitive)
         hops.add(wait)
-        _show(opened, wait, getattr(unwrapped(bridge.func), "__module__", None))
+        show("sync_to_async", opened.began_ns, wait, unwrapped(bridge.func))
 
 
-def _show(hop: Hop, wait: Wait, module: str | None) -> None:
+def show(way: str, began_ns: int, wait: Wait, function: Any) -> None:
+    """A span for a wait that was long."""
     parent = parent_in(get_current())
     if parent is None:
         return
     attributes: dict[str, Any] = {
         names.DJANGO_ASYNC_FUNCTION: wait.what,
         names.DJANGO_ASYNC_WAIT_MS: round(wait.took_ns / 1e6, 3),
-        names.DJANGO_ASYNC_THREAD_SENSITIVE: wait.is_thread_sensitive,
         **(wait.site.attributes() if wait.site is not None else {}),
     }
+    if way == "sync_to_async":
+        attributes[names.DJANGO_ASYNC_THREAD_SENSITIVE] = wait.is_thread_sensitive
     if wait.held_by is not None:
         attributes[names.DJANGO_ASYNC_HELD_BY] = wait.held_by.what
-    name = f"sync_to_async {span_names.of_code(wait.what, module)}"
-    span: Any = SCOPE.under(parent, name, attributes, start_ns=hop.began_ns)
+    name = f"{way} {span_names.of_code(wait.what, getattr(function, '__module__', None))}"
+    span: Any = SCOPE.under(parent, name, attributes, start_ns=began_ns)
     if span is not None:
-        getattr(span, "span", span).end(hop.began_ns + hop.wait_ns)
+        getattr(span, "span", span).end(began_ns + wait.took_ns)
 
 
 def begin_work(bridge: Any, /, func: Any) -> tuple[int, LocalTrace | None]:
