@@ -16,7 +16,7 @@ from clew.spans.pipeline import Pipeline
 
 _OURS = re.compile(r"(clew|django|celery)\.")
 _FIRST = "clew.finding.about"
-_ROOTS = ("django.request", "celery.run", "celery.fate", "asgi.websocket")
+_ROOTS = ("django.request", "celery.run", "celery.fate", "asgi.websocket", "asgi.http_consumer")
 
 
 @functools.cache

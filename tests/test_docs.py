@@ -62,6 +62,8 @@ def test_readme_has_the_two_commands():
 # What upstream, a text of SQL or another seam gives the span's name, by the row: the words that make it.
 NAMED_BY = {
     "GET users/<username>/": "verb_of",
+    "GET events/<room>/": "sanitize_method",
+    "view shop.consumers.Events.handle": "view_of",
     "SELECT auth_user": "span_name",
     "load template page.html": "loading",
 }

@@ -131,6 +131,7 @@ class Settings:
     django_mail: bool = _doc(True, "seam django.mail: mail that is sent")
     django_server: bool = _doc(True, "seam django.server: spans outlive a stopped uvicorn")
     asgi_websocket: bool = _doc(True, "seam asgi.websocket: openings and messages of websockets")
+    asgi_http_consumer: bool = _doc(True, "seam asgi.http_consumer: requests that Channels' HTTP consumers answer")
     asgi_channel_layer: bool = _doc(True, "seam asgi.channel_layer: what is sent through Channels' layers")
     celery_publish: bool = _doc(True, "seam celery.publish: the PRODUCER span")
     celery_receive: bool = _doc(True, "seam celery.receive: how long a task waited in the broker and in the worker")

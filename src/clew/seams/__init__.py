@@ -31,6 +31,7 @@ SEAMS = (
     "django.mail",
     "django.server",
     "asgi.websocket",
+    "asgi.http_consumer",
     "asgi.channel_layer",
     "celery.publish",
     "celery.canvas",

@@ -3,8 +3,7 @@
 We stand where a server calls the application (uvicorn, daphne, hypercorn) and at Channels' routers and consumers,
 whichever comes first, and below that around every message: in Channels at `await_many_dispatch`, through which each
 consumer, sync or async, gets its own; in any other application from one `receive()` to the next. Not seen: a
-message that an application without Channels receives in another task than the one it was called in, and Channels'
-HTTP consumers.
+message that an application without Channels receives in another task than the one it was called in.
 """
 
 from __future__ import annotations
@@ -17,17 +16,11 @@ from clew.engine.seam import Patch, Seam, SpanDoc
 from clew.engine.wrapper import Around
 from clew.engine.wrapper_steps import invisible
 from clew.seams.asgi.websocket.connection import CURRENT, Connection, connection_of
-from clew.seams.asgi.websocket.consumer import view_of
+from clew.seams.asgi.websocket.consumer import is_answer, view_of
 from clew.seams.asgi.websocket.scope import ROUTE
 from clew.spans.scope import OpenSpan, Scope
 
 SCOPE = Scope(__name__)
-# Exceptions by which a consumer answers.
-_ANSWERS = ("AcceptConnection", "DenyConnection", "StopConsumer")
-
-
-def _is_answer(error: BaseException | None) -> bool:
-    return type(error).__module__ == "channels.exceptions" and type(error).__name__ in _ANSWERS
 
 
 class Handling:
@@ -52,7 +45,7 @@ class Handling:
 
     def close(self, error: BaseException | None) -> None:
         """It is handled."""
-        error = None if _is_answer(error) else error
+        error = None if is_answer(error) else error
         if self._view is not None:
             self._view.close(error)
         if self._is_opening:

@@ -15,7 +15,15 @@ _METHODS = {
     "websocket.connect": ("connect",),
     "websocket.receive": ("receive_json", "receive"),
     "websocket.disconnect": ("disconnect",),
+    "http.request": ("handle",),
 }
+# Exceptions by which a consumer answers.
+_ANSWERS = ("AcceptConnection", "DenyConnection", "StopConsumer")
+
+
+def is_answer(error: BaseException | None) -> bool:
+    """Whether an exception is a consumer's way of saying something, and no error."""
+    return type(error).__module__ == "channels.exceptions" and type(error).__name__ in _ANSWERS
 
 
 def method_of(kind: type, message_type: str) -> str:

@@ -48,7 +48,7 @@ def opening_attributes(scope: Mapping[str, Any], headers: Mapping[str, str]) -> 
         said[names.URL_QUERY] = redaction.redactor.query(query[:_MAX_LENGTH].decode("latin1"))
     address, _, port = headers.get("host", "")[:255].rpartition(":")
     if not port.isdecimal():
-        address, port = headers.get("host", "")[:255], "443" if scheme == "wss" else "80"
+        address, port = headers.get("host", "")[:255], "443" if scheme in ("wss", "https") else "80"
     if address:
         said[names.SERVER_ADDRESS], said[names.SERVER_PORT] = address, int(port)
     client: Any = scope.get("client")
