@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from clew.engine import isolation
+from clew.engine.log import log
 from clew.engine.seam import Patch, Seam
 from clew.engine.wrapper import Around
 
@@ -36,8 +37,11 @@ def pre_instrument() -> None:
         if setup_automatically().is_active:
             put_off()
     except Exception as error:  # noqa: BLE001 - nothing may keep the application from starting
-        logging.getLogger("clew").error(
-            "clew: tracing could not be set up, the application runs without it: %s: %s", type(error).__name__, error
+        log(
+            logging.ERROR,
+            "clew: tracing could not be set up, the application runs without it: %s: %s",
+            type(error).__name__,
+            error,
         )
 
 

@@ -139,10 +139,10 @@ def test_one_huge_trace_keeps_its_first_spans_and_those_above_them(buffer):
     assert shown(buffer.rest()) == [list(range(1, 13))]
 
 
-def clew_view(*options, **environment):
+def clew_view(*options, stdout=subprocess.PIPE, **environment):
     return Process(
         [sys.executable, "-c", RUN, "view", "--grpc-port", "0", "--http-port", "0", "--settle", "100ms", *options],
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         encoding="utf-8",
         env={**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "100", **environment},
@@ -238,6 +238,16 @@ def test_a_reader_that_went_away_is_no_error():
         send_request_and_task(*endpoints(view))
         assert view.wait(timeout=60) == 141
         assert "Traceback" not in view.stderr.read()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has it")
+def test_a_disk_that_is_full_is_said():
+    with open("/dev/full", "w") as full, clew_view(stdout=full) as view:
+        send_request_and_task(*endpoints(view))
+        _, said = view.communicate(timeout=60)
+    assert view.returncode == 1
+    assert said.endswith("clew: [Errno 28] No space left on device\n")
+    assert "Traceback" not in said
 
 
 def test_a_taken_port_is_one_clear_line(capsys):

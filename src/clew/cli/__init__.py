@@ -7,6 +7,7 @@ subcommand then says in one line which package is missing and how to get it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -23,6 +24,8 @@ _COMMANDS = {
 _MEND = {
     "django": "pip install 'clew[demo]'",
     "celery": "pip install 'clew[demo]'",
+    "channels": "pip install channels daphne",
+    "daphne": "pip install channels daphne",
     "grpc": "pip install --force-reinstall grpcio opentelemetry-exporter-otlp",
     "google": "pip install --force-reinstall protobuf googleapis-common-protos",
     "opentelemetry": "pip install --force-reinstall clew",
@@ -39,11 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 failed, 2 wrong use or a missing package, 130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if sys.stderr is None:
+        # `print` would write to stdout in its place.
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
     if sys.stdout is None:
         _say("standard output is closed")
         return 1
     try:
-        code = _dispatch(arguments)
+        code = _code(arguments)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -58,7 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except ModuleNotFoundError as error:
         return _missing(arguments, error)
+
+
+def _code(arguments: list[str]) -> int:
+    try:
+        return _dispatch(arguments)
     except SystemExit as leave:
+        if isinstance(leave.code, str):
+            _say(leave.code)
         return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
 
 
@@ -68,7 +81,7 @@ def _give_up_stdout() -> None:
 
 
 def _say(what: str) -> None:
-    if sys.stderr is not None:
+    with contextlib.suppress(OSError):
         print(f"clew: {what}", file=sys.stderr)
 
 
@@ -83,15 +96,19 @@ def _dispatch(arguments: list[str]) -> int:
     parser.add_argument("--version", action=_Version, nargs=0, help="print clew's version and exit")
     subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     module: Any = None
+    own = parser
     for name in _available():
         if name == wanted:
             module = importlib.import_module(f"clew.cli.{name}")
             described = {"description": module.DESCRIPTION, "epilog": module.EPILOG, "allow_abbrev": name != "demo"}
             raw = argparse.RawDescriptionHelpFormatter
-            module.add_arguments(subparsers.add_parser(name, help=_COMMANDS[name], formatter_class=raw, **described))
+            own = subparsers.add_parser(name, help=_COMMANDS[name], formatter_class=raw, **described)
+            module.add_arguments(own)
         else:
             subparsers.add_parser(name, help=_COMMANDS[name])
-    args = parser.parse_args(arguments)
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        own.error(f"unrecognized arguments: {' '.join(unknown)}")
     if module is None:
         parser.print_help()
         return 2

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clew.cli.settings_module import settings_module
-from clew.cli.terminal import Terminal
+from clew.cli.terminal import Terminal, say
 from clew.detectors import unknown_detectors
 from clew.settings import FIELDS, PREFIX, Resolved, SettingsError, resolve
 
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print_table(resolved, Terminal.of(sys.stdout), wraps=sys.stdout.isatty())
     for problem in problems:
-        print(problem, file=sys.stderr)
+        say(problem)
     return 1 if problems else 0
 
 

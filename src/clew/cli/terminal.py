@@ -8,8 +8,10 @@ escape sequence in one of them could clear the screen or fake a line of ours, so
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -141,6 +143,12 @@ class Terminal:
             lines.append(rest[:cut])
             rest = rest[cut:].lstrip(" ")
         return [*lines, self.fit(rest, width)]
+
+
+def say(line: str, end: str = "\n") -> None:
+    """Write to stderr what is not the output asked for; a stderr that takes nothing ends nothing."""
+    with contextlib.suppress(OSError):
+        print(line, end=end, file=sys.stderr, flush=True)
 
 
 def cells(text: str) -> int:

@@ -18,7 +18,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
-logger = logging.getLogger("clew")
+from clew.engine.log import log
 
 _in_child: list[Callable[[], None]] = []
 _before: list[Callable[[], None]] = []
@@ -100,8 +100,8 @@ def _run(calls: list[Callable[[], None]]) -> None:
     for call in calls:
         try:
             call()
-        except Exception:
-            logger.exception("clew: internal error after a fork")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the child goes on
+            log(logging.ERROR, "clew: internal error after a fork", error=error)
 
 
 os.register_at_fork(

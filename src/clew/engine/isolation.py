@@ -11,7 +11,7 @@ import os
 import threading
 from types import FrameType
 
-logger = logging.getLogger("clew")
+from clew.engine.log import log
 
 is_strict = False
 _MAX_REPORTED = 1000
@@ -44,11 +44,12 @@ def report(error: BaseException, where: str) -> None:
         if key in _reported or len(_reported) >= _MAX_REPORTED:
             return
         _reported.add(key)
-    logger.error(
+    log(
+        logging.ERROR,
         "clew: internal error in %s, tracing of it is incomplete, the application is not affected (said once): %r",
         where,
         error,
-        exc_info=error,
+        error=error,
     )
 
 
@@ -70,4 +71,4 @@ def warn(line: str) -> None:
         if ("", line) in _reported or len(_reported) >= _MAX_REPORTED:
             return
         _reported.add(("", line))
-    logger.warning("%s", line)
+    log(logging.WARNING, "%s", line)

@@ -14,9 +14,8 @@ from opentelemetry import metrics
 
 from clew import attributes as names
 from clew.engine import forks
+from clew.engine.log import log
 from clew.version import VERSION
-
-logger = logging.getLogger("clew")
 
 _REPORT_SECONDS = 0.5
 _PERIOD_SECONDS = 60.0
@@ -118,4 +117,4 @@ class Losses:
     def _log(self, count: int, reason: str) -> None:
         why, mend = REASONS[reason]
         spans = "1 span was" if count == 1 else f"{count} spans were"
-        logger.warning("clew: %s lost: %s; %s", spans, why.format(endpoint=self._endpoint), mend)
+        log(logging.WARNING, "clew: %s lost: %s; %s", spans, why.format(endpoint=self._endpoint), mend)

@@ -19,12 +19,12 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from clew.engine import forks, isolation
+from clew.engine.log import log
 from clew.export.answers import Answer
 from clew.export.exporters import made
 from clew.export.losses import REASONS
 from clew.export.outgoing import can_connect, renew_connections
 
-logger = logging.getLogger("clew")
 _PERIOD_SECONDS = 60.0
 _PROBE_SECONDS = 1.0
 _UPSTREAMS = (
@@ -100,7 +100,7 @@ class Sender:
             why, mend = REASONS[reason]
             why = why.format(endpoint=self._endpoint)
         self._silent_until = time.monotonic() + _PERIOD_SECONDS
-        logger.warning("clew: %s were not sent: %s; %s", self._signal, why, mend)
+        log(logging.WARNING, "clew: %s were not sent: %s; %s", self._signal, why, mend)
 
 
 def is_ours(provider: TracerProvider) -> bool:

@@ -10,11 +10,12 @@ import argparse
 import importlib.util
 import os
 import socket
-import sys
 
 from clew.cli.demo.processes import become
+from clew.cli.terminal import say
 
 _NEEDED = ("django", "celery")
+_NEEDED_LIVE = ("channels", "daphne")
 
 DESCRIPTION = """\
 Start a Django site (SQLite) and a prefork Celery worker, each under opentelemetry-instrument;
@@ -50,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--broker", metavar="URL", help="redis://... or amqp://... (default: files, no service needed)")
     parser.add_argument("--port", type=_port, default=0, help="the site's port (default: a free one)")
     parser.add_argument("--export-file", metavar="FILE", help="also append the spans to FILE as OTLP JSON lines")
-    processes = parser.add_subparsers(dest="process", metavar="", help=argparse.SUPPRESS)
+    processes = parser.add_subparsers(dest="process", metavar="PROCESS", help=argparse.SUPPRESS)
     web = processes.add_parser("web", help="only the site")
     web.add_argument("--host", default="127.0.0.1", help="where to listen (default: 127.0.0.1)")
     web.add_argument("--port", type=_port, default=8000, help="default: 8000")
@@ -69,17 +70,17 @@ def run(args: argparse.Namespace) -> int:
         missing; else 1. 2 when a process of the demo is given values that it cannot use.
     """
     # Asked now, it is a line; asked by the processes, it would be two tracebacks.
-    for package in _NEEDED:
+    for package in (*_NEEDED, *(_NEEDED_LIVE if args.process == "live" else ())):
         if importlib.util.find_spec(package) is None:
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
     # billiard has no prefork pool there.
     if os.name != "posix":
-        raise SystemExit("clew demo: a prefork worker needs Linux or macOS; on Windows, use WSL or docker compose")
+        raise SystemExit("the demo's prefork worker needs Linux or macOS; on Windows, use WSL or docker compose")
     if args.process:
         from clew.cli.demo.environment import problem
 
         if said := problem() or _host_problem(args):
-            print(f"clew demo: {said}", file=sys.stderr)
+            say(f"clew demo: {said}")
             return 2
         become(args.process, getattr(args, "host", ""), args.port)
     # Not for a process of the demo, which would take the imports along.

@@ -11,7 +11,7 @@ from typing import Any
 
 from clew.cli.demo.drive import PASSWORD, USER, Step
 from clew.cli.demo.spans import FORM, findings
-from clew.cli.terminal import Segment, Terminal, cells
+from clew.cli.terminal import Segment, Terminal, cells, say
 from clew.cli.view.details import code_line, duration_text
 from clew.cli.view.span_record import SpanRecord
 from clew.cli.view.tree import format_trace
@@ -31,15 +31,15 @@ class Show:
     def progress(self, what: str, text: str) -> None:
         """A line that says how far the demo is."""
         line = self._err.paint([(f"  {what:8}", "dim"), (text, "")])
-        print(line, file=sys.stderr, flush=True)
+        say(line)
 
     def complain(self, text: str) -> None:
         """One clear line (a process's last lines may follow it)."""
-        print(self._err.paint([("clew demo: ", "bold"), (text, "")]), file=sys.stderr, flush=True)
+        say(self._err.paint([("clew demo: ", "bold"), (text, "")]))
 
     def title(self, text: str) -> None:
         """A heading of the progress lines."""
-        print(self._err.paint([("clew demo", "bold"), (f"  {text}", "")]), file=sys.stderr, flush=True)
+        say(self._err.paint([("clew demo", "bold"), (f"  {text}", "")]))
 
     def traces(self, story: Sequence[tuple[Step, list[SpanRecord]]], *, everything: bool) -> None:
         """The form post as a tree, then the others.

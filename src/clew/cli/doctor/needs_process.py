@@ -32,7 +32,7 @@ def main() -> None:
     """Look, and say what was found; arguments are modules that must not be imported again."""
     said = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)  # an import may print
-    logging.getLogger("clew").disabled = True
+    logging.getLogger("clew").setLevel(logging.CRITICAL + 1)
 
     def say(**line: Any) -> None:
         print(json.dumps(line), file=said, flush=True)

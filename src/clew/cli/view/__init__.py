@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from clew.cli.terminal import Terminal
+from clew.cli.terminal import Terminal, say
 from clew.cli.view.receiver import Receiver, ReceiverError
 from clew.cli.view.span_record import SpanRecord
 from clew.cli.view.trace_buffer import PATIENCE, Part, TraceBuffer
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         receiver.start()
     except ReceiverError as error:
-        print(f"clew view: {error}", file=sys.stderr)
+        say(f"clew view: {error}")
         return 1
     try:
         _announce(receiver)
@@ -124,7 +124,7 @@ class _Screen:
         if spans:
             what = f"{spans:,} spans in {traces:,} whole traces" if traces else f"{spans:,} spans of a very large trace"
             text = f"dropped {what}: more than can be held"
-            print(f"clew view: {text}", file=sys.stderr, flush=True)
+            say(f"clew view: {text}")
 
 
 def matches(records: Sequence[SpanRecord], args: argparse.Namespace) -> bool:
@@ -155,7 +155,7 @@ def _announce(receiver: Receiver) -> None:
     ]
     if not receiver.host.startswith(_LOOPBACK):
         lines.append(f"  other machines can reach it too, since it listens on {receiver.host}")
-    print("\n".join(lines), end="\n\n", file=sys.stderr, flush=True)
+    say("\n".join(lines), end="\n\n")
 
 
 def _port(text: str) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ import grpc
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
+from clew.cli.terminal import say
 from clew.cli.view.intake import Intake, OnSpans
 from clew.cli.view.otlp_body import MAX_BODY, BadBodyError, parse_traces
 from clew.cli.view.otlp_http import OtlpHttpServer
@@ -187,7 +187,7 @@ def _reachable(host: str) -> str:
 
 
 def _to_stderr(line: str) -> None:
-    print(f"clew: {line}", file=sys.stderr, flush=True)
+    say(f"clew: {line}")
 
 
 __all__ = ["OnSpans", "Receiver", "ReceiverError", "SpanRecord"]
