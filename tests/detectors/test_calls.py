@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -164,7 +165,17 @@ def loops(url):
             for sku in range(6):
                 session.get(f"{url}/stock/{sku}", timeout=30)
 
+    def after_a_with():
+        def stock(sku):
+            with contextlib.suppress(KeyError):
+                url.upper()
+            return get(sku)
+
+        for sku in range(6):
+            stock(sku)
+
     return [
+        after_a_with,
         words,
         comprehension,
         generator,
@@ -179,7 +190,7 @@ def loops(url):
     ]
 
 
-@pytest.mark.parametrize("number", range(11))
+@pytest.mark.parametrize("number", range(12))
 def test_detects_each_kind_of_loop(url, both, number):
     assert told(visit(loops(url)[number])) == [(LOOP, 6)]
 

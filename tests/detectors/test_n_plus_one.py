@@ -8,13 +8,13 @@ import time
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Max, QuerySet, Sum
 from django.utils.functional import SimpleLazyObject
 
 from clew.story.local_trace import LocalTrace
 from tests.detectors.corpus import cases  # noqa: F401
 from tests.detectors.corpus.case import CASES
-from tests.detectors.corpus.models import Author, Comment, Note, Post, Restaurant, Tag
+from tests.detectors.corpus.models import Artist, Author, Comment, Note, Post, Price, Reading, Restaurant, Tag
 from tests.detectors.corpus.runner import run, score
 from tests.others_code import installed
 
@@ -238,6 +238,76 @@ def test_remedies_of_one_object_and_of_others_columns(found, function, about, re
     (finding,) = found(function)
     assert about in finding["clew.finding.about"]
     assert remedy in finding["clew.finding.fix"]
+
+
+def artists():
+    Artist.everything.bulk_create([Artist(name=f"artist {n}", is_deleted=n % 2) for n in range(6)])
+    return list(Artist.everything.values_list("pk", flat=True))
+
+
+@pytest.mark.parametrize(
+    ("ask", "remedy"),
+    [
+        (lambda pk: Artist.everything.get(pk=pk), "found = Artist.everything.in_bulk([...])"),
+        (lambda pk: Artist.objects.filter(pk=pk).first(), "found = Artist.objects.in_bulk([...])"),
+        (
+            lambda pk: Artist.everything.filter(pk=pk, is_deleted=False).first(),
+            "Artist.everything.filter(id__in=[...], is_deleted=False), and",
+        ),
+        (lambda pk: list(Artist._base_manager.filter(pk=pk)), "Artist.objects.filter(id__in=[...]), and"),
+    ],
+)
+def test_remedies_ask_the_manager_that_was_asked(found, ask, remedy):
+    keys = artists()
+    (finding,) = found(lambda: [ask(pk) for pk in keys])
+    assert remedy in finding["clew.finding.fix"]
+
+
+@pytest.mark.parametrize(
+    ("ask", "remedy"),
+    [
+        (
+            lambda post: Reading.objects.filter(post=post).filter(reader__name__in=["a", "b"]).count(),
+            'Reading.objects.filter(post__in=[...], reader__name__in=...).values("post").annotate(number=Count("pk"))',
+        ),
+        (
+            lambda post: list(Comment.objects.filter(id__in=[post.pk, 7], author__in=[1, 2, None, 2])),
+            "Comment.objects.in_bulk([...]) once",
+        ),
+        (
+            lambda post: list(Comment.objects.filter(post=post, text__range=("a", "z"))),
+            "Comment.objects.filter(post__in=[...], text__range=...), and",
+        ),
+        (
+            lambda post: Price.objects.filter(post=post).aggregate(Max("day"), Sum("amount")),
+            '.values("post").annotate(day_max=Max("day"), amount_sum=Sum("amount"))',
+        ),
+    ],
+)
+def test_remedies_ask_for_what_was_asked_by_what_differs(found, ask, remedy):
+    (finding,) = found(lambda: [ask(post) for post in Post.objects.all()])
+    assert remedy in finding["clew.finding.fix"]
+
+
+def comments_by_key():
+    return [Comment(post_id=pk, author_id=1) for pk in Post.objects.values_list("pk", flat=True)]
+
+
+@pytest.mark.parametrize("make", [comments_by_key, lambda: Comment.objects.bulk_create(comments_by_key())])
+def test_remedy_of_objects_that_were_built_with_a_key(found, make):
+    (finding,) = found(lambda: [each.post.title for each in make()])
+    assert "Comment.post was loaded one by one" in finding["clew.finding.about"]
+    assert "where they are built, pass the object itself, Comment(post=...)" in finding["clew.finding.fix"]
+
+
+def test_remedy_goes_not_through_objects_that_were_built(found):
+    fixes = [each["clew.finding.fix"] for each in found(lambda: [each.post.editor.name for each in comments_by_key()])]
+    assert any('.select_related("editor") to the queryset that loads the Post objects' in fix for fix in fixes)
+
+
+def test_remedy_of_saved_objects_that_were_loaded(found):
+    (finding,) = found(lambda: [each.post.title for each in Comment.objects.all()])
+    assert '.select_related("post") to the queryset that loads the Comment objects' in finding["clew.finding.fix"]
 
 
 def test_the_first_row_of_a_relation_is_answered_by_a_prefetch(found):

@@ -45,6 +45,19 @@ def again_and_again():
             assert category.parent_id is None or category.parent.name
 
 
+def loops_within():
+    """As a library does that goes through the fields of each object."""
+    for post in Post.objects.all():
+        for name in ("author",):
+            assert getattr(post, name).name
+        for name in ("editor",):
+            assert getattr(post, name).name
+        for name in ("category",):
+            assert getattr(post, name).name
+        for _ in range(1):
+            assert post.comments.count()
+
+
 def three_places():
     for post in Post.objects.all():
         assert post.author.name
@@ -92,6 +105,26 @@ def test_loops_of_their_own_and_a_few_places_are_a_finding_each(rows, function):
     trace, findings = run(function, "n_plus_one")
     assert len(findings) == trace.named("root").attributes["clew.n_plus_one.count"] >= 3
     assert all("clew.finding.places" not in finding.attributes() for finding in findings)
+
+
+def test_loops_within_the_loop_over_objects_are_one_finding(rows):
+    _, (finding,) = run(loops_within, "n_plus_one")
+    held = finding.attributes()
+    assert held["clew.finding.about"].startswith("4 places of one loop, 48 times in all, ")
+    assert held["code.line.number"] == line_of(loops_within, "for post")
+
+
+def lookups_of_the_same():
+    for post in Post.objects.all():
+        assert Author.objects.filter(pk=1).exists()
+        assert Tag.objects.filter(pk=1).exists()
+        assert Category.objects.filter(pk=1).exists()
+        assert Post.objects.filter(pk=1).exists(), post
+
+
+def test_what_has_no_duration_says_none(rows):
+    _, (finding,) = run(lookups_of_the_same, "repeated_query")
+    assert finding.attributes()["clew.finding.about"].startswith("4 places of one loop, 48 times in all: ")
 
 
 def test_each_type_is_told_apart(rows):

@@ -31,12 +31,12 @@ _ORDERING = frozenset(("latest", "earliest"))
 _CUTTING = frozenset(("get", "first", "last", "latest", "earliest", "exists", "__getitem__"))
 
 
-def read(queryset: Any, query: Any, model: Any, method: str) -> tuple[str, ...]:
+def read(queryset: Any, query: Any, manager: Any, method: str) -> tuple[str, ...]:
     """The calls that make it, in the order one writes them: `.order_by("-created")`."""
     found = dict(_calls(queryset, query, method))
-    if not found or model is None:
+    if not found or manager is None:
         return tuple(found.values())
-    own = words_of(model._default_manager)
+    own = words_of(manager)
     # What turns an order round, and what its method brings along, is no manager's.
     if not query.standard_ordering or method in _ORDERING:
         own = own - {"order_by"}

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from clew.detectors.conditions import Condition
+from clew.detectors.related_remedy import aggregates
 from clew.detectors.relation import Load
 from clew.detectors.snippets import filtered, free_name, manager_of
 
@@ -25,7 +26,7 @@ def call(load: Load) -> str:
 
 def fix(load: Load) -> str:
     """The fix, as code."""
-    objects, where = manager_of(load.facts.model), load.facts.where
+    objects, where = manager_of(load.facts.model, load.facts.manager), load.facts.where
     if load.is_of_one_object:
         objects, where = f"{load.model.lower()}.{load.field}", where[load.facts.own :]
     varying = load.varying or tuple(each for each in where if each.lookup == "in") or where
@@ -89,10 +90,15 @@ def _counted(load: Load, objects: str, by: Condition, kept: str) -> str:
             f"ask once, before the loop, which are there:"
             f' set({objects}.filter({by.path}__in=[...]{kept}).values_list("{by.path}", flat=True))'
         )
-    name = free_name(load.facts.model, "number")
+    asked = aggregates(load) if load.method == "aggregate" else [("Count", "pk")]
+    names = ["number"] if asked == [("Count", "pk")] else [f"{column}_{kind.lower()}" for kind, column in asked]
+    annotated = [
+        f'{free_name(load.facts.model, name.replace("...", "value"))}={kind}("{column}")'
+        for name, (kind, column) in zip(names, asked, strict=True)
+    ]
     return (
-        f"count once, before the loop: {objects}.filter({by.path}__in=[...]{kept})"
-        f'.values("{by.path}").annotate({name}=Count("pk"))'
+        f"{'ask' if load.method == 'aggregate' else 'count'} once, before the loop:"
+        f' {objects}.filter({by.path}__in=[...]{kept}).values("{by.path}").annotate({", ".join(annotated)})'
     )
 
 

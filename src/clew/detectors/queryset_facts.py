@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
 from clew.detectors import changes, conditions, orm_frames
@@ -33,7 +34,7 @@ needs.declare(
         "create_generic_related_manager.<locals>.GenericRelatedObjectManager",
         *("instance", "model", "prefetch_cache_name", "object_id_field_name"),
     ),
-    *needs.attributes("django.db.models.options", "Options", "private_fields"),
+    *needs.attributes("django.db.models.options", "Options", "private_fields", "managers"),
     *needs.attributes("django.contrib.contenttypes.models", "ContentTypeManager", "_cache"),
     consequence="what is loaded again and again is not always told by the relation's name",
 )
@@ -47,6 +48,7 @@ class Facts:
 
     Args:
         model: the class it asks for.
+        manager: the manager of its that was asked; None: the default one.
         owner: the class whose relation it is; None for no relation.
         relation: the relation's name.
         where: what it filters by.
@@ -57,6 +59,7 @@ class Facts:
     """
 
     model: Any = None
+    manager: Any = None
     owner: Any = None
     relation: str = ""
     where: tuple[Condition, ...] = ()
@@ -75,8 +78,16 @@ def key_of(instance: Any) -> Any:
     return found if type(found) in _KEYS else None
 
 
-def read(queryset: Any, manager: Any, statement: Statement, method: str) -> Facts:
-    """What is known of a queryset, or of the manager of a relation that made one."""
+def read(queryset: Any, manager: Any, statement: Statement, method: str, code: CodeType | None = None) -> Facts:
+    """What is known of a queryset, or of the manager of a relation that made one.
+
+    Args:
+        queryset: the one that is evaluated.
+        manager: that of a relation.
+        statement: what the query's text says.
+        method: the last one called.
+        code: the application's that asks: it names the manager.
+    """
     held = queryset.__dict__ if queryset is not None else {}
     query, model = held.get("_query"), held.get("model")
     facts = Facts(
@@ -87,12 +98,21 @@ def read(queryset: Any, manager: Any, statement: Statement, method: str) -> Fact
     )
     _find_owner(facts, held, manager, statement)
     if query is not None:
-        facts.changes = changes.read(queryset, query, facts.model, method)
+        if not facts.relation and facts.model is not None:
+            facts.manager = _named(facts.model, code)
+        own = facts.manager or getattr(facts.model, "_default_manager", None)
+        facts.changes = changes.read(queryset, query, own, method)
         facts.is_by_key = changes.is_by_key(query)
         if not facts.relation and facts.model is not None:
-            words = changes.words_of(facts.model._default_manager)
+            words = changes.words_of(own)
             facts.where = tuple(each for each in facts.where if each.path not in words)
     return facts
+
+
+def _named(model: Any, code: CodeType | None) -> Any:
+    """The only manager of a model's that a function names."""
+    found = [each for each in model._meta.managers if code is not None and each.name in code.co_names]
+    return found[0] if len(found) == 1 else None
 
 
 def _find_owner(facts: Facts, held: dict[str, Any], manager: Any, statement: Statement) -> None:

@@ -92,19 +92,18 @@ def _annotated(load: Load) -> str:
     by_manager = facts.where[: max(facts.own - 1, 0)] if has_filtering_manager(facts.model._default_manager) else ()
     where = filtered((*by_manager, *own), f"{name}__")
     condition = f", filter=Q({where})" if where else ""
-    function, column = _aggregate(load) if load.method == "aggregate" else ("Count", "")
+    function, column = aggregates(load)[0] if load.method == "aggregate" else ("Count", "")
     again = free_name(facts.owner, f"{load.field}_{function.lower()}")
     what = f'{name}__{column}"{condition}' if column else f'{name}"{condition}, distinct=True'
     more = " > 0" if load.method == "exists" else ""
     return f'{_added(load, f""".annotate({again}={function}("{what}))""")}, and read {again}{more}'
 
 
-def _aggregate(load: Load) -> tuple[str, str]:
-    found = _FUNCTION.search(load.text)
-    if found is None:
-        return "Sum", "..."
+def aggregates(load: Load) -> list[tuple[str, str]]:
+    """What is computed, and of which field, as far as the query's text says."""
     by_column = {each.column: each.name for each in load.facts.model._meta.concrete_fields}
-    return found[1].capitalize(), by_column.get(found[2], "...")
+    found = [(name.capitalize(), by_column.get(column, "...")) for name, column in _FUNCTION.findall(load.text)]
+    return found or [("Sum", "...")]
 
 
 def _with_prefetch(load: Load) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from dataclasses import dataclass
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Final
 
 from clew.detectors import orm_frames, parameters, queryset_facts, walks
@@ -80,6 +80,7 @@ class Load:
         varying: what is filtered by another value than the first time; empty where that cannot be told.
         text: the query's.
         is_walk: each run asks for what the one before has found, like a recursion down a tree.
+        is_built: no queryset has loaded the asking object: it was made here.
     """
 
     kind: str = RAW
@@ -92,6 +93,7 @@ class Load:
     varying: tuple[Condition, ...] = ()
     text: str = ""
     is_walk: bool = False
+    is_built: bool = False
 
     @property
     def relation(self) -> str:
@@ -128,6 +130,7 @@ class _Seen:
         self.manager: Any = None
         self.refreshed: Any = None
         self.method = ""
+        self.code: CodeType | None = None
 
 
 def classify(query: Query) -> Load | None:
@@ -143,7 +146,7 @@ def classify(query: Query) -> Load | None:
             if what == orm_frames.CHUNKS:
                 return None
         elif what and what != orm_frames.CHUNKS:
-            found = _loaded(what, frame, seen)
+            found = _loaded(what, frame, seen, query)
             if what == orm_frames.PREFETCH and found is None:
                 return None
         else:
@@ -151,6 +154,7 @@ def classify(query: Query) -> Load | None:
         if (found is not None and found.kind != PREFETCHED) or _is_stop(frame):
             if orm_frames.is_in_migration(frame.f_back):
                 return None
+            seen.code = frame.f_code
             break
     found = found or _concluded(query, seen)
     if found is not None and found.facts.owner is not None and walks.is_walk(query, found.facts):
@@ -171,7 +175,7 @@ def _is_stop(frame: FrameType) -> bool:
     return kind != frames.THREAD
 
 
-def _loaded(what: str, frame: FrameType, seen: _Seen) -> Load | None:
+def _loaded(what: str, frame: FrameType, seen: _Seen, query: Query) -> Load | None:
     held = frame.f_locals
     # Decided further out: reading a deferred field goes through refresh_from_db as well.
     if what == orm_frames.REFRESH:
@@ -185,7 +189,15 @@ def _loaded(what: str, frame: FrameType, seen: _Seen) -> Load | None:
     name, target = named
     kinds = {orm_frames.FORWARD: SELECTED, orm_frames.DEFERRED: DEFERRED, orm_frames.GENERIC: GENERIC}
     facts = Facts(model=target, owner=type(instance), relation=name)
-    return _of_object(kinds[what], instance, facts)
+    return dataclasses.replace(_of_object(kinds[what], instance, facts), is_built=_is_built(instance, query))
+
+
+def _is_built(instance: Any, query: Query) -> bool:
+    asked = query.local.queries
+    logs = asked.aliases.values() if asked is not None else ()
+    statements = [each.statement for log in logs for each in log.repeats.values()]
+    is_loaded = any(each.is_select and type(instance)._meta.db_table in each.tables for each in statements)
+    return not is_loaded or getattr(instance.__dict__.get("_state"), "adding", False) is True
 
 
 def _of_object(kind: str, instance: Any, facts: Facts) -> Load:
@@ -248,7 +260,7 @@ def _concluded(query: Query, seen: _Seen) -> Load | None:
     if queryset is None and seen.manager is None:
         return Load(RAW, target=query.statement.collection or query.statement.summary)
     method = seen.method.removeprefix("a") if seen.method in _ASYNC else seen.method
-    facts = queryset_facts.read(queryset, seen.manager, query.statement, method)
+    facts = queryset_facts.read(queryset, seen.manager, query.statement, method, seen.code)
     target = getattr(facts.model, "__name__", "")
     if facts.relation:
         owner, text = facts.owner.__name__, query.statement.text
@@ -257,7 +269,7 @@ def _concluded(query: Query, seen: _Seen) -> Load | None:
     if facts.is_locking:
         return None
     fields = ", ".join(dict.fromkeys([each.path for each in facts.where]))
-    return Load(RAW if facts.is_raw else QUERIED, target, fields, target, method, facts)
+    return Load(RAW if facts.is_raw else QUERIED, target, fields, target, method, facts, text=query.statement.text)
 
 
 def varying(query: Query, facts: Facts) -> tuple[Condition, ...]:
@@ -265,11 +277,21 @@ def varying(query: Query, facts: Facts) -> tuple[Condition, ...]:
     first: Any = query.repeats.first_params if query.repeats is not None else None
     now: Any = query.params
     # Comparisons with True, False and None have no parameter.
-    given = [each for each in facts.where if type(each.value) not in (bool, type(None))]
-    if type(first) not in (tuple, list) or type(now) not in (tuple, list) or not len(first) == len(now) >= len(given):
+    given = [(each, _width(each)) for each in facts.where if type(each.value) not in (bool, type(None))]
+    at = len(now) - sum(width for _, width in given) if type(now) in (tuple, list) else -1
+    if type(first) not in (tuple, list) or len(first) != len(now) or at < 0 or not all(width for _, width in given):
         return ()
-    if not given or not all(parameters.is_simple(each.value) for each in given):
-        return ()
-    # Conditions come last.
-    pairs = zip(given, first[-len(given) :], now[-len(given) :], strict=True)
-    return tuple(each for each, one, other in pairs if parameters.are_different(one, other))
+    found = []
+    for each, width in given:  # conditions come last
+        if parameters.are_different(first[at : at + width], now[at : at + width]):
+            found.append(each)
+        at += width
+    return tuple(found)
+
+
+def _width(condition: Condition) -> int:
+    """How many parameters a condition has; 0: it is not known."""
+    value = condition.value
+    if type(value) in (list, tuple) and all(map(parameters.is_simple, value)):
+        return len({*value} - {None}) if condition.lookup == "in" else len(value)
+    return int(parameters.is_simple(value))

@@ -53,6 +53,11 @@ def _tree(load: Load) -> str:
 
 def _on_objects(load: Load, method: str, others: list[Load]) -> str:
     """The call on the queryset that loads the objects, wherever they come from."""
+    if load.is_built:
+        return (
+            f"no query has loaded the {load.model} objects: where they are built, pass the object itself,"
+            f" {load.model}({load.field}=...), and not its key alone"
+        )
     path, owner, is_through_many = load.field, load.model, False
     for each in _above(load, others):
         is_through_many = is_through_many or each.kind != relation.SELECTED
@@ -78,6 +83,8 @@ def _above(load: Load, others: list[Load]) -> list[Load]:
 
 
 def _is_way(above: Load) -> bool:
+    if above.is_built:
+        return False
     if above.kind == relation.RELATED:
         return related_remedy.is_all(above)
     return above.kind in (relation.SELECTED, relation.GENERIC)

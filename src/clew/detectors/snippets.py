@@ -8,9 +8,9 @@ from typing import Any
 from clew.detectors.conditions import Condition
 
 
-def manager_of(model: Any) -> str:
-    """`Post.objects`, or what its default manager is called."""
-    manager = getattr(model, "_default_manager", None)
+def manager_of(model: Any, manager: Any = None) -> str:
+    """`Post.objects`, or what that manager, or its default one, is called."""
+    manager = manager or getattr(model, "_default_manager", None)
     return f"{getattr(model, '__name__', 'Model')}.{getattr(manager, 'name', None) or 'objects'}"
 
 

@@ -13,9 +13,9 @@ from typing import Any
 from clew.detectors import orm_frames
 from clew.detectors.queryset_facts import Facts
 from clew.source import call_site, frames, loops
-from clew.source.call_site import CallSite
 from clew.source.loops import Loop
 from clew.source.stack import stack
+from clew.story.findings import LoopAround
 from clew.story.query import Query
 
 _MAX_FRAMES = 6
@@ -45,9 +45,9 @@ def innermost_loop(query: Query) -> tuple[FrameType, Loop] | None:
     return None
 
 
-def loops_around(start: FrameType | None) -> tuple[CallSite, ...]:
-    """Where the loops begin that a query or another call is made in, of code and of templates, innermost first."""
-    found: list[CallSite] = []
+def loops_around(start: FrameType | None) -> tuple[LoopAround, ...]:
+    """The loops that a query or another call is made in, of code and of templates, innermost first."""
+    found: list[LoopAround] = []
     left = _MAX_DEPTH
     for frame in stack(start):
         kind = frames.kind_of(frame)
@@ -55,10 +55,12 @@ def loops_around(start: FrameType | None) -> tuple[CallSite, ...]:
             break
         if kind == frames.APPLICATION:
             left -= 1
-            found += [call_site.line_at(frame, each.start) for each in loops.around(frame)]
+            for each in loops.around(frame):
+                is_of_objects = each.is_for and any(map(_is_model, each.values(frame)))
+                found.append(LoopAround(call_site.line_at(frame, each.start), is_of_objects))
         elif kind == frames.TEMPLATE_NODE and type(frame.f_locals.get("self")).__name__ == "ForNode":
             node = call_site.template_line(frame)
-            found += [node] if node is not None else []
+            found += [LoopAround(node)] if node is not None else []
     return tuple(dict.fromkeys(found))
 
 

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import dis
 import functools
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType, FrameType
 from typing import Any
 
 _MAX_NAMES = 10
+
+
+# Where a handler of `try` or `with` begins, and the end of what leads to it.
+Handler = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,7 @@ class Loop:
         is_for: `for`, or `while`.
         names: the variables a `for` sets.
         line: of a `while` whose condition comes a second time, at its end; 0: it does not.
+        handlers: those of its function.
     """
 
     start: int
@@ -33,10 +39,11 @@ class Loop:
     is_for: bool
     names: tuple[str, ...] = ()
     line: int = 0
+    handlers: tuple[Handler, ...] = ()
 
     def is_around(self, frame: FrameType) -> bool:
         """Whether a frame is at one of its instructions."""
-        at = frame.f_lasti
+        at = _protected(frame.f_lasti, self.start, self.handlers)
         return self.start <= at <= self.end or (at < self.start and self.line == (frame.f_lineno or -1))
 
     def values(self, frame: FrameType) -> list[Any]:
@@ -58,17 +65,35 @@ def around(frame: FrameType) -> list[Loop]:
 
 @functools.lru_cache(maxsize=500)
 def _loops(code: CodeType) -> tuple[Loop, ...]:
-    instructions = list(dis.get_instructions(code))
+    bytecode = dis.Bytecode(code)
+    instructions = list(bytecode)
+    handlers = _handlers(bytecode, instructions)
     ends: dict[int, int] = {}
     before = ""
     for each in instructions:
-        is_back = "JUMP" in each.opname and each.argval <= each.offset
         # An `await` goes round in a loop of its own, and jumps back when it is thrown into.
-        if is_back and "NO_INTERRUPT" not in each.opname and before != "CLEANUP_THROW":
-            ends[each.argval] = each.offset
+        if "JUMP" in each.opname and "NO_INTERRUPT" not in each.opname and before != "CLEANUP_THROW":
+            end = _protected(each.offset, each.argval, handlers)
+            if each.argval <= end:
+                ends[each.argval] = max(end, ends.get(each.argval, 0))
         before = each.opname
     at = {each.offset: number for number, each in enumerate(instructions)}
-    return tuple(_loop(code, instructions, at[start], end) for start, end in ends.items() if start in at)
+    found = [_loop(code, instructions, at[start], end) for start, end in ends.items() if start in at]
+    return tuple(replace(each, handlers=handlers) for each in found)
+
+
+def _handlers(bytecode: dis.Bytecode, instructions: list[dis.Instruction]) -> tuple[Handler, ...]:
+    """The handlers, where they are after all other code: from Python 3.12 on."""
+    entries: Any = getattr(bytecode, "exception_entries", ()) if sys.version_info >= (3, 12) else ()
+    first = min((each.target for each in entries), default=0)
+    is_of_async = {each.offset for each in instructions if each.opname in ("END_ASYNC_FOR", "CLEANUP_THROW")}
+    return tuple((each.target, each.end) for each in entries if each.start < first and each.target not in is_of_async)
+
+
+def _protected(offset: int, start: int, handlers: tuple[Handler, ...]) -> int:
+    """The end of the `try` or `with` whose handler an offset is in, where a loop starts before it; else the offset."""
+    own = max((begin for begin, _ in handlers if start < begin <= offset), default=0)
+    return max((end - 1 for begin, end in handlers if begin == own), default=offset)
 
 
 def _loop(code: CodeType, instructions: list[dis.Instruction], number: int, end: int) -> Loop:
@@ -81,7 +106,7 @@ def _loop(code: CodeType, instructions: list[dis.Instruction], number: int, end:
     is_for = instructions[number].opname == "FOR_ITER"
     if is_for:
         return Loop(start, end, is_for=True, names=tuple(_stored(instructions, number + 1)))
-    last = next(at for at, each in enumerate(instructions) if each.offset == end)
+    last = max(at for at, each in enumerate(instructions) if each.offset <= end)
     is_tested = any("_IF_" in each.opname for each in instructions[last - 1 : last + 1])
     return Loop(start, end, is_for=False, line=_line_of(code, end) if is_tested else 0)
 

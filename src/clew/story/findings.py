@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clew import attributes as names
 from clew.engine import configuration
@@ -29,6 +29,13 @@ MAX_LINES = 20
 WARNING, INFORMATION = "warning", "information"
 
 
+class LoopAround(NamedTuple):
+    """A loop: where it begins, and whether it goes through objects of a model."""
+
+    at: CallSite
+    is_of_objects: bool = False
+
+
 @dataclass(eq=False)
 class Finding:
     """One thing that is wrong.
@@ -41,7 +48,7 @@ class Finding:
         evidence: counts and times, names below `clew.finding.`.
         severity: "warning" or "information".
         refresh: called with the finding right before it is put into words; may change all of the above.
-        loops: where the loops around it begin, innermost first (see story/one_loop.py).
+        loops: those around it, innermost first (see story/one_loop.py).
     """
 
     type: str
@@ -51,7 +58,7 @@ class Finding:
     evidence: dict[str, Any] = field(default_factory=dict)
     severity: str = WARNING
     refresh: Callable[[Finding], None] | None = None
-    loops: tuple[CallSite, ...] = ()
+    loops: tuple[LoopAround, ...] = ()
     time_ns: int = field(default_factory=time_ns)
     # The span it is about, and whether that one says it; else the root does.
     span: Any = None

@@ -2,16 +2,17 @@
 
 A loop over orders whose helpers touch nineteen relations is one mistake: what the loop goes through was loaded with too
 little. A place belongs to the outermost loop around it that is the innermost one of a finding: a loop that only tries
-again, or goes through batches, is nobody's.
+again, or goes through batches, is nobody's. What is left belongs to the outermost loop that goes through objects: a
+library that publishes pages goes through their fields in loops of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 
 from clew.source.call_site import CallSite
-from clew.story.findings import WARNING, Finding
+from clew.story.findings import WARNING, Finding, LoopAround
 
 # Fewer are a finding each.
 MIN_PLACES = 4
@@ -23,24 +24,25 @@ def gathered(found: list[Finding]) -> list[Finding]:
     """The findings, those of one type and one loop together as one."""
     if len(found) < MIN_PLACES:
         return found
-    heads = {(each.type, each.loops[0]) for each in found if each.loops}
+    heads = {(each.type, each.loops[0].at) for each in found if each.loops}
+    said = _grouped(found, lambda each, loop: (each.type, loop.at) in heads)
+    return _grouped(said, lambda _, loop: loop.is_of_objects)
+
+
+def _grouped(found: list[Finding], is_wanted: Callable[[Finding, LoopAround], bool]) -> list[Finding]:
+    """The findings, those together whose outermost loop that is wanted is the same."""
     groups: dict[Hashable, list[Finding]] = {}
+    loops: dict[Hashable, CallSite] = {}
     for each in found:
-        groups.setdefault(_group(each, heads), []).append(each)
+        loop = next((loop.at for loop in reversed(each.loops) if is_wanted(each, loop)), None)
+        key: Hashable = each if loop is None else (each.type, loop)
+        groups.setdefault(key, []).append(each)
+        if loop is not None:
+            loops[key] = loop
     said: list[Finding] = []
-    for members in groups.values():
-        loop = _loop(members[0], heads)
-        said += [_as_one(members, loop)] if len(members) >= MIN_PLACES and loop is not None else members
+    for key, members in groups.items():
+        said += [_as_one(members, loops[key])] if len(members) >= MIN_PLACES and key in loops else members
     return said
-
-
-def _group(finding: Finding, heads: set[tuple[str, CallSite]]) -> Hashable:
-    loop = _loop(finding, heads)
-    return finding if loop is None else (finding.type, loop)
-
-
-def _loop(finding: Finding, heads: set[tuple[str, CallSite]]) -> CallSite | None:
-    return next((each for each in reversed(finding.loops) if (finding.type, each) in heads), None)
 
 
 def _as_one(members: list[Finding], loop: CallSite) -> Finding:
@@ -51,13 +53,13 @@ def _as_one(members: list[Finding], loop: CallSite) -> Finding:
     names = list(dict.fromkeys(filter(None, map(_name, members))))
     more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
     message = (
-        f"{len(members)} places of one loop, {times:g} times in all, {took:g} ms"
+        f"{len(members)} places of one loop, {times:g} times in all{f', {took:g} ms' if took else ''}"
         f"{': ' if names else ''}{', '.join(names[:_MAX_NAMES])}{more}"
     )
     places = tuple(map(_place, members[:_MAX_PLACES]))
     evidence = {"query_count": times, "duration_ms": took, "place_count": len(members), "places": places}
     is_warning = took >= _LONG_MS or any(each.severity == WARNING for each in members)
-    said = replace(members[0], message=message, fix=_fix(members), site=loop, evidence=evidence, refresh=None)
+    said = replace(members[0], message=message, fix=_fix(members), site=loop, evidence=evidence, refresh=None, loops=())
     # What its places say, they say on their spans; this is the root's.
     said.severity, said.is_placed = WARNING if is_warning else members[0].severity, False
     return said

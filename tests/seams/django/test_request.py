@@ -7,6 +7,7 @@ import gc
 
 import pytest
 from django.core.wsgi import get_wsgi_application
+from django.http import HttpResponseServerError
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from opentelemetry import baggage
 from opentelemetry import trace as otel
@@ -209,6 +210,26 @@ def test_metrics_of_contrib_are_kept(trace, client):
         "broken/": 500,
     }
     assert {point.value for point in points["http.server.active_requests"]} == {0}
+
+
+def test_the_error_of_a_page_that_was_to_say_404(trace, client):
+    def broken(request, exception):
+        raise LookupError("no template")
+
+    with override_settings(ROOT_URLCONF=type("urls", (), {"urlpatterns": [], "handler404": staticmethod(broken)})):
+        assert client.get("/nowhere/").status_code == 500
+    found = only_server(trace)
+    assert found.attributes["error.type"] == "LookupError"
+    assert [event.attributes["exception.message"] for event in found.events] == ["no template"]
+
+
+def test_a_page_that_says_404_with_500(trace, client):
+    def handler404(request, exception):
+        return HttpResponseServerError()
+
+    with override_settings(ROOT_URLCONF=type("urls", (), {"urlpatterns": [], "handler404": staticmethod(handler404)})):
+        client.get("/nowhere/")
+    assert only_server(trace).attributes["error.type"] == "django.urls.exceptions.Resolver404"
 
 
 def test_unsampled_request_has_no_span_at_all(trace, client):

@@ -58,6 +58,21 @@ class RestView(APIView):
         raise ERRORS[which]
 
 
+class OwnAnswers(APIView):
+    """Answers what REST framework raises again."""
+
+    authentication_classes = permission_classes = ()
+
+    def handle_exception(self, exc):
+        try:
+            return super().handle_exception(exc)
+        except Exception as error:
+            return answering(error, None)
+
+    def get(self, request, which):
+        raise ERRORS[which]
+
+
 class Closed(BasePermission):
     def has_permission(self, request, view):
         return False
@@ -160,6 +175,7 @@ class Answering:
 
 urlpatterns = [
     path("rest/<which>", RestView.as_view()),
+    path("overridden/<which>", OwnAnswers.as_view()),
     path("closed", guarded(permission_classes=(Closed,))),
     path("token", guarded(authentication_classes=(Token,))),
     path("signed_in", guarded(authentication_classes=(SessionAuthentication,), permission_classes=(IsAuthenticated,))),
@@ -182,7 +198,7 @@ def traced(url):
 
 
 @pytest.mark.parametrize("which", list(ERRORS))
-@pytest.mark.parametrize("framework", ["rest", "ninja", "async", "middleware"])
+@pytest.mark.parametrize("framework", ["rest", "overridden", "ninja", "async", "middleware"])
 def test_an_exception_that_is_answered_500_is_told(framework, which):
     response, view, request = traced(f"/{framework}/{which}")
     assert (response.status_code >= 500) is (which in IS_ERROR)

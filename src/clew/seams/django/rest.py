@@ -31,11 +31,12 @@ _REASONS = {"NotAuthenticated": "not authenticated", "AuthenticationFailed": "no
 _BY_STATUS = {401: "not authenticated", 403: "permission denied", 429: "throttled"}
 
 
-def _answered(exc: BaseException, result: Any) -> None:
+def _answered(exc: BaseException, result: Any, error: BaseException | None = None) -> None:
     local, status = local_trace.current(), status_of(result)
     if local is None:
         return
-    local.answered_error = exc if status >= 500 else None
+    # What is raised again, a view that has overridden this may answer.
+    local.answered_error = exc if status >= 500 or error is not None else None
     if status in _BY_STATUS:
         frames = list(inwards(exc.__traceback__))
         # Later, a handler asks about an object by the same methods.

@@ -221,11 +221,17 @@ def _finish(opened: ServedRequest, result: Any, error: BaseException | None) -> 
     opened.finish(result, error)
 
 
-def _raised(exc: BaseException, result: Any, error: BaseException | None) -> None:
+def _raised(exc: BaseException, result: Any) -> None:
     """Django makes a response of an exception: from 500 on it is what the request failed with."""
     local = local_trace.current()
-    if local is not None and (result is None or status_of(result) >= 500):
-        local.answered_error = exc
+    if local is not None and status_of(result) >= 500:
+        local.answered_error = local.answered_error or exc
+
+
+def _uncaught(exc_info: tuple[Any, BaseException, Any]) -> None:
+    """A view's exception, or that of a handler404 which was to answer another one."""
+    if (local := local_trace.current()) is not None:
+        local.answered_error = exc_info[1]
 
 
 _AROUND = Around(_begin, _answered, close=_finish)
@@ -237,6 +243,7 @@ SEAM = Seam(
         Patch("django.core.handlers.base", "BaseHandler.get_response", _AROUND),
         Patch("django.core.handlers.base", "BaseHandler.get_response_async", _AROUND),
         Patch("django.core.handlers.exception", "response_for_exception", Around(note=_raised)),
+        Patch("django.core.handlers.exception", "handle_uncaught_exception", Around(note=_uncaught)),
         Patch(
             "django.http.response",
             "HttpResponseBase.close",
