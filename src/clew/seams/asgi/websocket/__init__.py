@@ -2,8 +2,8 @@
 
 We stand where a server calls the application (uvicorn, daphne, hypercorn) and at Channels' routers and consumers,
 whichever comes first, and below that around every message: in Channels at `await_many_dispatch`, through which each
-consumer, sync or async, gets its own; in any other application from one `receive()` to the next. Not seen: a
-message that an application without Channels receives in another task than the one it was called in.
+consumer, sync or async, gets its own; in any other application from one `receive()` to the next, or to the end of the
+task that has received it. Not seen: before Python 3.12, what is done with a message that a task of its own receives.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _dispatching(dispatch: Any) -> Any:
 
 
 def _before_receive(connection: Connection) -> Connection | None:
-    if connection.consumer is not None or not connection.is_of_this_task():
+    if connection.consumer is not None:
         return None
     connection.handled(None)
     return connection

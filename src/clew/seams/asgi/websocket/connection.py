@@ -21,8 +21,8 @@ from clew.engine import configuration, redaction
 from clew.engine.redaction.exception_event import CANCELLED
 from clew.seams.asgi import episode
 from clew.seams.asgi.episode import Episode
+from clew.seams.asgi.websocket import holder, metrics
 from clew.seams.asgi.websocket import message as messages
-from clew.seams.asgi.websocket import metrics
 from clew.seams.asgi.websocket.scope import HEADERS, headers_of, is_excluded, opening_attributes, route_of
 from clew.source import code_location
 from clew.spans.current import get_current
@@ -43,6 +43,7 @@ class Connection:
     __slots__ = (
         "_began",
         "_headers",
+        "_holder",
         "_is_answered",
         "_is_websocket",
         "_metrics",
@@ -61,7 +62,7 @@ class Connection:
         self.route, self._is_answered = "", False
         self._headers = headers
         self._metrics, self._outcome = metrics.begin(), ""
-        self._task = asyncio.current_task()
+        self._task = self._holder = asyncio.current_task()
         self._outer = CURRENT.get()
         CURRENT.set(self)
         self.message: Episode | None = None
@@ -148,25 +149,32 @@ class Connection:
         self.opening.note({names.WEBSOCKET_OUTCOME: self._outcome or "unanswered"})
         self.opening.end(error)
 
-    def handle(self, message: Any) -> Episode | None:
-        """Begin to handle a message."""
+    def handle(self, message: Any) -> None:
+        """Begin to handle a message, in the context of the task that handles it."""
         self._began = monotonic()
         if self._metrics is not None:
             self._metrics.handle(messages.type_of(message))
+        self._holder = holder.holder_of(self._task)
+        if self._holder is not None and self._holder is not self._task:
+            self._holder.remove_done_callback(self._over)
+            self._holder.add_done_callback(self._over)
+        holder.run_in(self._holder, self._begin, message)
+
+    def _begin(self, message: Any) -> None:
         self.message = messages.begin(SCOPE, message, self.route, self.link)
-        return self.message
+
+    def _over(self, task: asyncio.Task[Any]) -> None:
+        """A task has ended that may have been handling one; to ask for its exception would keep asyncio silent."""
+        if task is self._holder:
+            self.handled(getattr(task, "_exception", None))
 
     def handled(self, error: BaseException | None) -> None:
         """It is handled."""
         message, self.message = self.message, None
         if self._metrics is not None:
             self._metrics.handled(error)
-        if message is not None:
-            message.leave(error)
-
-    def is_of_this_task(self) -> bool:
-        """Whether whoever asks runs in the task that the server has called the application in."""
-        return asyncio.current_task() is self._task
+        if message is not None and not holder.run_in(self._holder, message.leave, error):
+            message.end(error)
 
     def close(self, error: BaseException | None) -> None:
         """The application has returned or raised."""
