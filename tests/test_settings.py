@@ -7,7 +7,18 @@ import dataclasses
 import pytest
 
 import clew
-from clew.settings import FIELDS, Settings, resolve
+from clew.settings import FIELDS, TYPES, Settings, resolve
+
+NAMES = tuple[str, ...]
+
+
+class Unreadable:
+    """What a typo in a project's settings may leave there."""
+
+    def _raises(self, *_):
+        raise RuntimeError("not for reading")
+
+    __repr__ = __str__ = __iter__ = __bool__ = __int__ = __float__ = _raises
 
 
 def test_argument_wins_over_environment_over_django_over_default(monkeypatch):
@@ -50,6 +61,13 @@ def test_environment_is_read_as_the_type_of_the_field(monkeypatch, name, text, v
             "clew: setting 'max_spans_per_trace' (argument) must be a whole number, 0 or more",
         ),
         ({"max_spans_per_trace": True}, "must be a whole number, 0 or more, not True"),
+        (
+            {"fan_out": Unreadable()},
+            "clew: setting 'fan_out' (argument) must be a whole number, 0 or more, not a value",
+        ),
+        ({"service_name": Unreadable()}, "must be a string, not a value of Unreadable"),
+        ({"ignored_findings": Unreadable()}, "must be a list of names, not a value of Unreadable"),
+        ({"task_parent": Unreadable()}, "must be 'parent' or 'link', not a value of Unreadable"),
         ({"resolve_threshold_ms": "nan"}, "must be a number, 0 or more, not 'nan'"),
         ({"redact_names": [1]}, "must be a list of names, not [1]"),
         ({"service_name": 5}, "must be a string, not 5"),
@@ -85,3 +103,24 @@ def test_every_seam_is_a_switch():
     from clew.seams import SEAMS
 
     assert {name.replace(".", "_") for name in SEAMS} <= set(FIELDS)
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, [1], b"x", "~", float("nan"), -1, object(), Unreadable(), {"a": "b"}], ids=type
+)
+def test_a_wrong_value_of_any_setting_leaves_its_default_and_is_named(wrong):
+    defaults = Settings()
+    for name in FIELDS:
+        found = resolve({}, {name.upper(): wrong})
+        takes_it = wrong == "~" and TYPES[name] in (str, NAMES)
+        assert len(found.problems) == (0 if takes_it else 1)
+        for line in found.problems:
+            assert line.startswith(f"clew: setting {name!r} (settings CLEW) must be ")
+            assert line.isprintable()
+            assert getattr(found.settings, name) == getattr(defaults, name)
+
+
+@pytest.mark.parametrize("key", [3, None, "", ("a",), Unreadable()], ids=type)
+def test_a_key_that_is_no_name_is_an_unknown_setting(key):
+    (line,) = resolve({}, {key: 1}).problems
+    assert "unknown setting" in line

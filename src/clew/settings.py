@@ -197,7 +197,7 @@ def _from_django(django: Mapping[str, Any] | object, problems: list[str]) -> Map
     if not isinstance(django, Mapping):
         problems.append(f"clew: settings.CLEW must be a dictionary, not {type(django).__name__}; it is ignored")
         return {}
-    return {str(key).lower(): value for key, value in django.items()}
+    return {key.lower() if isinstance(key, str) else _shown(key): value for key, value in dict(django).items()}
 
 
 def _from_environment(problems: list[str]) -> dict[str, str]:
@@ -230,12 +230,16 @@ def _converted(name: str, value: Any, source: str) -> Any:
     kind = TYPES[name]
     try:
         return _as(kind, value)
-    except (TypeError, ValueError):
+    except Exception:  # noqa: BLE001 - a project's settings may hold any object
         raise SettingsError(f"clew: setting {name!r} ({source}) must be {_wanted(kind)}, not {_shown(value)}") from None
 
 
 def _shown(value: Any) -> str:
-    return repr(value)[:60]
+    try:
+        text = repr(value)[:60]
+    except Exception:  # noqa: BLE001 - it is anybody's code
+        return f"a value of {type(value).__name__}"
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _as(kind: Any, value: Any) -> Any:
@@ -285,7 +289,7 @@ def _as_budgets(value: Any) -> tuple[tuple[str, int], ...]:
 
 def _as_names(value: Any) -> tuple[str, ...]:
     names = value.split(",") if isinstance(value, str) else tuple(value)
-    if not all(isinstance(name, str) for name in names):
+    if isinstance(value, Mapping) or not all(isinstance(name, str) for name in names):
         raise TypeError
     return tuple(name.strip() for name in names if name.strip())
 

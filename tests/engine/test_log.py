@@ -56,3 +56,9 @@ def test_a_warning_is_seen_once(code):
 )
 def test_what_was_asked_for_is_not_seen(code):
     assert said(code) == ""
+
+
+def test_no_password_of_an_endpoint_is_said():
+    told = said("isolation.warn('clew: spans were lost: http://bob:cAnary7x@h:4318/v1/traces could not be reached')")
+    assert "http://[redacted]@h:4318/v1/traces could not be reached" in told
+    assert "cAnary7x" not in told

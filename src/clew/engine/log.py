@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from types import TracebackType
 
+from clew.engine import redaction
+
 _Error = tuple[type[BaseException], BaseException, TracebackType | None]
 
 _logger = logging.getLogger("clew")
@@ -39,7 +41,7 @@ _logger.addHandler(_LastResort(logging.WARNING))
 
 
 def log(level: int, message: str, *values: object, error: BaseException | None = None) -> None:
-    """Log a line.
+    """Log a line, without secrets.
 
     Args:
         level: of `logging`.
@@ -50,7 +52,9 @@ def log(level: int, message: str, *values: object, error: BaseException | None =
     if level < _logger.getEffectiveLevel() or level <= logging.root.manager.disable:
         return
     told: _Error | None = (type(error), error, error.__traceback__) if error is not None else None
+    # An endpoint may have a password in it.
+    line = redaction.redactor.text(message % values if values else message)
     if not _logger.disabled:
-        _logger.log(level, message, *values, exc_info=told)
+        _logger.log(level, "%s", line, exc_info=told)
         return
-    _logger.callHandlers(_logger.makeRecord(_logger.name, level, __file__, 0, message, values, told))
+    _logger.callHandlers(_logger.makeRecord(_logger.name, level, __file__, 0, "%s", (line,), told))
