@@ -41,7 +41,7 @@ _logger.addHandler(_LastResort(logging.WARNING))
 
 
 def log(level: int, message: str, *values: object, error: BaseException | None = None) -> None:
-    """Log a line, without secrets.
+    """Log a line, without secrets in what it is given as text.
 
     Args:
         level: of `logging`.
@@ -53,8 +53,8 @@ def log(level: int, message: str, *values: object, error: BaseException | None =
         return
     told: _Error | None = (type(error), error, error.__traceback__) if error is not None else None
     # An endpoint may have a password in it.
-    line = redaction.redactor.text(message % values if values else message)
+    values = tuple(redaction.redactor.text(each) if isinstance(each, str) else each for each in values)
     if not _logger.disabled:
-        _logger.log(level, "%s", line, exc_info=told)
+        _logger.log(level, message, *values, exc_info=told)
         return
-    _logger.callHandlers(_logger.makeRecord(_logger.name, level, __file__, 0, "%s", (line,), told))
+    _logger.callHandlers(_logger.makeRecord(_logger.name, level, __file__, 0, message, values, told))
