@@ -23,13 +23,18 @@ class PermissionCheck:
         local: the request or task.
         permission: what is asked for: `shop.change_order`, or an app's label.
         frame: where in the stack it is asked; None once it is over.
+        is_of_object: it is asked for an object.
     """
 
-    __slots__ = ("_before", "duration_ns", "findings", "frame", "local", "permission", "query_count", "site", "span")
+    __slots__ = (
+        *("_before", "duration_ns", "findings", "frame", "is_of_object", "local", "permission", "query_count"),
+        *("site", "span"),
+    )
 
-    def __init__(self, local: LocalTrace, permission: str, frame: FrameType | None) -> None:
+    def __init__(self, local: LocalTrace, permission: str, frame: FrameType | None, *, is_of_object: bool) -> None:
         self.local = local
         self.permission = permission
+        self.is_of_object = is_of_object
         self.frame = frame
         self.site: CallSite | None = None
         self.span: Any = None

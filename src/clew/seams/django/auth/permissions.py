@@ -69,7 +69,8 @@ class Permissions:
             if local is None:
                 return None
             asked = positional[1] if len(positional) > 1 else None
-            check = PermissionCheck(local, asked if type(asked) is str else "", caller)
+            is_of_object = len(positional) > 2 and positional[2] is not None
+            check = PermissionCheck(local, asked if type(asked) is str else "", caller, is_of_object=is_of_object)
             check.span = self._scope.open(f"auth {what}") if local.is_recording else None
             return check
 
@@ -85,7 +86,7 @@ class Permissions:
         span = opened.span
         if span is not None:
             site = opened.site = opened.site or call_site(opened.frame)
-            asked_of = type(positional[2]) if len(positional) > 2 and positional[2] is not None else None
+            asked_of = type(positional[2]) if opened.is_of_object else None
             key = ("auth", span.span.name if hasattr(span.span, "name") else "", site, result is True, asked_of)
             if error is None and not opened.findings and folding.has_equal(span, key):
                 folding.close_equal(span, key)
