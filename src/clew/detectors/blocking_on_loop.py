@@ -35,8 +35,9 @@ _CLIENTS = frozenset(
 _FIXES = {
     "database": "the asynchronous ORM (`await qs.aget()`, `async for`), or `await sync_to_async(f)()` around what"
     " queries; without DJANGO_ALLOW_ASYNC_UNSAFE Django refuses it",
-    "call": "an asynchronous client (`async with httpx.AsyncClient() as client: await client.get(url)`), or"
-    " `await sync_to_async(f, thread_sensitive=False)()`",
+    # To make one loads the certificates, which blocks for tens of milliseconds.
+    "call": "an asynchronous client that is made once, when the module is loaded (`client = httpx.AsyncClient()`), and"
+    " `await client.get(url)`; or `await sync_to_async(f, thread_sensitive=False)()`",
     "sleep": "`await asyncio.sleep(seconds)`",
     "computation": "`await sync_to_async(f, thread_sensitive=False)()`, a task of Celery where it takes long, or a sync"
     " view, which has a thread of its own",
