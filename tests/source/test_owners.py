@@ -6,6 +6,7 @@ import linecache
 
 import pytest
 from django import forms
+from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.http import HttpResponse
 from django.shortcuts import render
@@ -142,3 +143,50 @@ def test_a_template_of_django_s_is_not_the_site_s_line(url, line):
     with SITE, tracing() as trace:
         Client().get(f"/{url}/")
     assert list(lines(trace, "SELECT auth_group").values()) == [line]
+
+
+class MemberInline(admin.TabularInline):
+    model = User.groups.through
+    extra = 6
+
+
+class GroupAdmin(admin.ModelAdmin):
+    inlines = (MemberInline,)
+
+
+OWN_BASE = {
+    "BACKEND": "django.template.backends.django.DjangoTemplates",
+    "OPTIONS": {
+        "context_processors": [
+            "django.template.context_processors.request",
+            "django.contrib.auth.context_processors.auth",
+            "django.contrib.messages.context_processors.messages",
+        ],
+        "loaders": [
+            ("django.template.loaders.locmem.Loader", {"admin/base_site.html": '{% extends "admin/base.html" %}'}),
+            "django.template.loaders.app_directories.Loader",
+        ],
+    },
+}
+
+
+def change_form():
+    site = admin.AdminSite("owners")
+    site.register(Group, GroupAdmin)
+    urls = type("urls", (), {"urlpatterns": [path("admin/", site.urls)]})
+    sessions = ["django.contrib.sessions.middleware.SessionMiddleware"]
+    sessions += [f"django.contrib.{each}" for each in ("auth.middleware.AuthenticationMiddleware",)]
+    sessions += ["django.contrib.messages.middleware.MessageMiddleware"]
+    with override_settings(ROOT_URLCONF=urls, MIDDLEWARE=sessions, TEMPLATES=[OWN_BASE]):
+        client = Client()
+        client.force_login(User.objects.create_superuser("root"))
+        with tracing() as trace:
+            assert client.get("/admin/auth/group/add/").status_code == 200
+    return trace
+
+
+def test_what_an_admins_template_asks_for_a_field_is_told_with_the_admin(users):
+    trace = change_form()
+    (finding,) = [each for each in trace.findings if each.type == "repeated_query"]
+    assert finding.site.short.endswith(" (MemberInline.user)")
+    assert linecache.getline(finding.site.path, finding.site.line).startswith("class MemberInline")

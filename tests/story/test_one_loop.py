@@ -8,6 +8,7 @@ from opentelemetry import trace as otel
 from clew.testing import tracing
 from tests.detectors.corpus.models import Author, Category, Post, Tag
 from tests.detectors.corpus.rows import make
+from tests.others_code import installed
 from tests.shared import line_of
 
 pytestmark = pytest.mark.django_db
@@ -112,6 +113,26 @@ def test_loops_within_the_loop_over_objects_are_one_finding(rows):
     held = finding.attributes()
     assert held["clew.finding.about"].startswith("4 places of one loop, 48 times in all, ")
     assert held["code.line.number"] == line_of(loops_within, "for post")
+
+
+PUBLISHING = """
+def names_of(post):
+    for name in ("author", "editor", "category"):
+        assert getattr(post, name).name
+    return post.comments.count()
+
+def publish(posts):
+    for post in posts:
+        names_of(post)
+"""
+
+
+def test_a_librarys_loop_over_objects_is_one_too(rows):
+    publish = installed(PUBLISHING)["publish"]
+    _, (finding,) = run(lambda: publish(Post.objects.all()), "n_plus_one")
+    held = finding.attributes()
+    assert held["clew.finding.place_count"] == 4
+    assert held["code.line.number"] == 8
 
 
 def lookups_of_the_same():

@@ -16,7 +16,7 @@ from clew.detectors import n_plus_one, orm_frames, relation, scan, walks
 from clew.detectors.parameters import digest
 from clew.engine import configuration
 from clew.source import frames
-from clew.source.call_site import CallSite
+from clew.source.call_site import CallSite, call_site
 from clew.source.stack import stack
 from clew.story import findings
 from clew.story.detector import SETTLED, Detector
@@ -151,6 +151,8 @@ def _judge(query: Query, place: Place, log: Log, key: int) -> None:
 
 def _is_frameworks(query: Query) -> bool:
     """Whether the query is Django's own, with nothing of the application's below the view or middleware."""
+    if call_site(query.frame) is None:
+        return True  # the admin's, of models that are Django's, too
     for frame in stack(query.frame):
         kind = frames.kind_of(frame)
         if kind in (frames.APPLICATION, frames.TEMPLATE_NODE, frames.JINJA, frames.THIRD_PARTY):

@@ -46,8 +46,12 @@ def innermost_loop(query: Query) -> tuple[FrameType, Loop] | None:
 
 
 def loops_around(start: FrameType | None) -> tuple[LoopAround, ...]:
-    """The loops that a query or another call is made in, of code and of templates, innermost first."""
+    """The loops that a query or another call is made in, of code and of templates, innermost first.
+
+    Where the application has none, those of libraries that go through objects.
+    """
     found: list[LoopAround] = []
+    theirs: list[LoopAround] = []
     left = _MAX_DEPTH
     for frame in stack(start):
         kind = frames.kind_of(frame)
@@ -55,13 +59,19 @@ def loops_around(start: FrameType | None) -> tuple[LoopAround, ...]:
             break
         if kind == frames.APPLICATION:
             left -= 1
-            for each in loops.around(frame):
-                is_of_objects = each.is_for and any(map(_is_model, each.values(frame)))
-                found.append(LoopAround(call_site.line_at(frame, each.start), is_of_objects))
+            found += _around(frame)
+        elif kind == frames.THIRD_PARTY:
+            theirs += [each for each in _around(frame) if each.is_of_objects]
         elif kind == frames.TEMPLATE_NODE and type(frame.f_locals.get("self")).__name__ == "ForNode":
             node = call_site.template_line(frame)
             found += [LoopAround(node)] if node is not None else []
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(found or theirs))
+
+
+def _around(frame: FrameType) -> Iterator[LoopAround]:
+    for each in loops.around(frame):
+        is_of_objects = each.is_for and any(map(_is_model, each.values(frame)))
+        yield LoopAround(call_site.line_at(frame, each.start), is_of_objects)
 
 
 def is_recursive(query: Query) -> bool:

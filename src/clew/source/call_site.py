@@ -100,7 +100,7 @@ def searched(
     frame: FrameType | None, barren: int = 0, *, is_asked_again: bool = False
 ) -> tuple[CallSite | None, Trail | None]:
     """The `call_site`, and, for who `is_asked_again`, how to find it; None where it is found by what frames hold."""
-    start, library, depth, is_plain = frame, None, -1, True
+    start, library, extends, depth, is_plain = frame, None, None, -1, True
     kinds = frames.KINDS
     while frame is not None:
         kind = kinds.get(id(frame.f_code))
@@ -113,8 +113,10 @@ def searched(
                 return site, Trail(start, depth, frame, site) if is_plain else None  # type: ignore[arg-type]
             if kind in (TEMPLATE_NODE, JINJA):
                 written = template_line(frame) if kind == TEMPLATE_NODE else _jinja_line(frame)
-                if written is None or written.is_applications:
+                # Where it extends a library's, no line of its own is at work.
+                if written is None or (written.is_applications and not _is_extends(frame)):
                     return written, None
+                extends = extends or (written if written.is_applications else None)
                 is_plain = False
             elif kind == THIRD_PARTY:
                 library = library or frame
@@ -126,7 +128,11 @@ def searched(
                 break  # the wrapper of what was searched for already
         depth += 1
         frame = frame.f_back
-    return (_owner_site(start, frame) or (_line(library) if library is not None else None)), None
+    return (_owner_site(start, frame) or extends or (_line(library) if library is not None else None)), None
+
+
+def _is_extends(frame: FrameType) -> bool:
+    return type(frame.f_locals.get("self")).__name__ == "ExtendsNode"
 
 
 def _owner_site(start: FrameType | None, end: FrameType | None) -> CallSite | None:
@@ -248,9 +254,9 @@ def template_line(frame: FrameType) -> CallSite | None:
     node = frame.f_locals.get("self")
     origin, token = getattr(node, "origin", None), getattr(node, "token", None)
     name = getattr(origin, "name", None)
-    if type(name) is not str:
+    if not isinstance(name, str):
         return None
-    return _in_template(name, getattr(token, "lineno", 0) or 0)
+    return _in_template(str.__str__(name), getattr(token, "lineno", 0) or 0)
 
 
 def _in_template(path: str, line: int) -> CallSite:

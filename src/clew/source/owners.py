@@ -10,6 +10,7 @@ import weakref
 from types import FrameType
 from typing import Any
 
+from clew.engine import needs
 from clew.source import frames
 from clew.source.code_location import class_place, dotted_name
 from clew.source.frames import FORM_FIELDS, SERIALIZER_FIELDS
@@ -22,6 +23,12 @@ _BASES = (
     "django.contrib.admin.",
     "django.contrib.auth.",
     "django.views.generic.",
+)
+needs.declare(
+    __name__,
+    *needs.attributes("django.forms.boundfield", "BoundField", "form", "name"),
+    *needs.attributes("django.forms.models", "ModelFormOptions", "formfield_callback"),
+    consequence="what a template of Django's asks for a form's field is told without the form",
 )
 _MAX_KNOWN = 10_000
 # What a frame is for the walk, by the id of its code, which `frames` keeps alive.
@@ -50,6 +57,8 @@ def owner_of(frame: FrameType | None, end: FrameType | None = None) -> tuple[str
                 owner = type(held.get("self"))
                 field = _field(kind, held) or field
                 path, line = _place(owner)
+                if not line and (shown := _of_shown_field(held.get("self"))) is not None:
+                    (owner, field), (path, line) = shown, _place(shown[0])
                 if line:
                     return path, line, f"{dotted_name(owner)}.{field}" if field else dotted_name(owner)
                 field = field if kind not in (SERIALIZER_FIELDS, FORM_FIELDS) else ""
@@ -81,6 +90,16 @@ def _field(kind: int, held: Any) -> str:
     else:
         return ""
     return name if type(name) is str else ""
+
+
+def _of_shown_field(bound: Any) -> tuple[type, str] | None:
+    """The application's form that a field is shown of, or the admin that Django has made the form for; and its name."""
+    held = getattr(bound, "__dict__", {})
+    form, name = type(held.get("form")), held.get("name")
+    callback = getattr(getattr(form, "_meta", None), "formfield_callback", None)
+    admin = type(getattr(getattr(callback, "func", None), "__self__", None))
+    found = next((each for each in (*form.__mro__, admin) if _place(each)[1]), None)
+    return (found, name) if found is not None and type(name) is str else None
 
 
 def _place(owner: type) -> tuple[str, int]:
