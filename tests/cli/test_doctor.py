@@ -29,10 +29,11 @@ from clew.cli.doctor import settings as doctor_settings
 from clew.cli.doctor import versions as doctor_versions
 from clew.cli.doctor import workers as doctor_workers
 from clew.cli.doctor.broker import Broker, QueueState, look, unreachable
-from clew.cli.doctor.check import Check, listed, reason, within
+from clew.cli.doctor.check import Check, listed, within
 from clew.cli.doctor.export_answer import Answer
 from clew.cli.doctor.project import Project
 from clew.cli.doctor.workers import Worker
+from clew.cli.reason import reason
 from clew.cli.terminal import Terminal
 from clew.cli.view.receiver import Receiver
 from clew.seams import SEAMS

@@ -132,3 +132,33 @@ def test_the_settings_beside_manage_py_are_read(tmp_path):
     )
     (detail,) = [row for row in json.loads(said.stdout)["settings"] if row["name"] == "detail"]
     assert (detail["value"], detail["source"]) == ("all", "settings CLEW")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise ValueError('password=cAnary7x')", "ValueError: password=[redacted]"),
+        ("raise SystemExit('no token=cAnary7x')", "SystemExit: no token=[redacted]"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
+        ("class E(Exception):\n    def __str__(self): raise KeyError\nraise E", "E"),
+        ("x = = 1", "SyntaxError: invalid syntax (raising.py, line 1)"),
+    ],
+)
+def test_settings_that_cannot_be_imported_are_one_line_without_secrets(tmp_path, code, said):
+    (tmp_path / "raising.py").write_text(code)
+    done = run("--settings-module", "raising", PYTHONPATH=f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    assert done.returncode == 1
+    assert done.stderr == f"clew: raising cannot be imported: {said}\n"
+
+
+def test_what_settings_print_is_not_in_the_json(tmp_path):
+    (tmp_path / "printing.py").write_text("print('hello')\nCLEW = {'TASK_PARENT': 'link'}")
+    done = run("--settings-module", "printing", "--json", PYTHONPATH=f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    assert json.loads(done.stdout)["problems"] == []
+    assert done.stderr == "hello\n"
+
+
+def test_no_secret_of_a_wrong_value_is_said(capsys, monkeypatch):
+    monkeypatch.setenv("CLEW_FAN_OUT", "redis://:cAnary7x@h/0")
+    assert clew.cli.main(["settings"]) == 1
+    assert "not 'redis://[redacted]@h/0'" in capsys.readouterr().err

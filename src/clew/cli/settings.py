@@ -7,6 +7,7 @@ exit code a deployment can check.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -14,9 +15,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from clew.cli.reason import reason
 from clew.cli.settings_module import settings_module
 from clew.cli.terminal import Terminal, say
 from clew.detectors import unknown_detectors
+from clew.engine import redaction
 from clew.settings import FIELDS, PREFIX, Resolved, SettingsError, resolve
 
 DESCRIPTION = "Show every setting of clew, its value and where it came from."
@@ -65,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     resolved = resolve(arguments, django)
     problems += [problem for problem in resolved.problems if problem not in problems]
     problems += unknown_detectors(resolved.settings.ignored_findings)
+    problems = [redaction.redactor.text(problem) for problem in problems]
     if args.json:
         print(json.dumps({"settings": _rows(resolved), "problems": problems}, indent=2))
     else:
@@ -81,12 +85,13 @@ def _read(module: str) -> tuple[Mapping[str, Any], Any]:
     # Reading settings must neither patch nor send anything.
     os.environ["OTEL_SDK_DISABLED"] = "true"
     try:
-        settings = importlib.import_module(module)
+        # What they print would stand in the middle of the JSON.
+        with contextlib.redirect_stdout(sys.stderr):
+            settings = importlib.import_module(module)
     except SettingsError:
         raise
-    except Exception as error:  # noqa: BLE001 - a project's settings may raise anything
-        reason = " ".join(str(error).split())
-        raise _UnreadableError(f"clew: {module} cannot be imported: {type(error).__name__}: {reason}") from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a project's settings may raise anything
+        raise _UnreadableError(f"clew: {module} cannot be imported: {reason(error)}") from None
     # Looked up, not imported: it would bring Django along.
     bootstrap: Any = sys.modules.get("clew.bootstrap")
     tracing = bootstrap.active() if bootstrap else None

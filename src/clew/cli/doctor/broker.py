@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from clew.cli.doctor.check import PROBLEM, Check, reason
+from clew.cli.doctor.check import PROBLEM, Check
+from clew.cli.reason import reason
 from clew.engine import needs
 from clew.seams.celery.consumers.registry import Registry
 

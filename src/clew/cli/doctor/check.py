@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from clew.engine import redaction
+from clew.cli.reason import reason
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 # A site has hundreds of tasks, and a line is to stay one line.
@@ -32,21 +32,6 @@ class Check:
     level: str
     text: str
     fix: str = ""
-
-
-def reason(error: BaseException, secrets: Iterable[str | None] = ()) -> str:
-    """An exception in one line, without credentials.
-
-    Args:
-        error: the exception.
-        secrets: values that must not appear, also where no pattern tells that they are secret.
-    """
-    text = " ".join(str(error).split())
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, redaction.REDACTED)
-    name = type(error).__name__
-    return redaction.redactor.text(f"{name}: {text}" if text else name)
 
 
 def listed(names: Iterable[str]) -> str:

@@ -14,8 +14,9 @@ from importlib.metadata import entry_points
 from typing import Any
 from urllib.parse import urlsplit
 
-from clew.cli.doctor.check import OK, PROBLEM, WARNING, Check, reason, within
+from clew.cli.doctor.check import OK, PROBLEM, WARNING, Check, within
 from clew.cli.doctor.export_answer import GRPC, HTTP, Answer, explained
+from clew.cli.reason import reason
 from clew.engine import needs
 from clew.export.exporters import protocol_of
 

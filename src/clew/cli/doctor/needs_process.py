@@ -16,8 +16,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from clew.cli.doctor.check import reason
 from clew.cli.doctor.needs import Found
+from clew.cli.reason import reason
 from clew.engine import isolation, needs
 from clew.engine.needs import Need
 from clew.engine.seam import Seam

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from clew.cli.doctor.check import OK, PROBLEM, WARNING, Check, reason
+from clew.cli.doctor.check import OK, PROBLEM, WARNING, Check
+from clew.cli.reason import reason
 from clew.cli.settings_module import settings_module
 from clew.settings import SettingsError
 

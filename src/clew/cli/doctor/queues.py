@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from clew.cli.doctor.broker import AMQP, MEMORY, REDIS, Broker, QueueState, look, unreachable
-from clew.cli.doctor.check import OK, PROBLEM, WARNING, Check, listed, reason, within
+from clew.cli.doctor.check import OK, PROBLEM, WARNING, Check, listed, within
 from clew.cli.doctor.conf import check as check_conf
 from clew.cli.doctor.project import Project
 from clew.cli.doctor.routes import Routes, routes
 from clew.cli.doctor.workers import Worker, ask, outdated
+from clew.cli.reason import reason
 
 # Each costs a round trip, on RabbitMQ also a channel.
 _SHOWN_QUEUES = 50

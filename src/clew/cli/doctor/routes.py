@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from clew.cli.doctor.check import OK, PROBLEM, WARNING, Check, listed, reason
+from clew.cli.doctor.check import OK, PROBLEM, WARNING, Check, listed
+from clew.cli.reason import reason
 
 
 @dataclass
