@@ -1,6 +1,6 @@
 """Every span that a seam ends in a test of this process has the attributes docs/spans.md says, and no others.
 
-A finding's sentence is the first field of its event.
+A finding's sentence is the first field of its event, and no event is outside its span's time.
 """
 
 from __future__ import annotations
@@ -36,9 +36,13 @@ def undocumented(span: LightSpan) -> list[str]:
     is_root = seam in _ROOTS or span.parent is None
     said = [name for name in span.attributes if name in DESCRIPTIONS or _OURS.match(name)]
     found = [f"{span.name}: {name}" for name in said if not _pattern(seam, is_root).fullmatch(name)]
+    found += [f"{span.name}: {event.name} after its end" for event in span.events if event.timestamp > span.end_time]
     findings = [event for event in span.events if event.name.startswith("clew.finding.")]
-    # A backend that sorts an event's fields shows the sentence first.
-    return found + [f"{event.name}: {min(event.attributes)}" for event in findings if min(event.attributes) != _FIRST]
+    # The sentence is shown first, by viewers that sort an event's fields and by those that do not.
+    shown = [
+        (event.name, first) for event in findings for first in (min(event.attributes), next(iter(event.attributes)))
+    ]
+    return found + [f"{name}: {first}" for name, first in shown if first != _FIRST]
 
 
 def watch(found: list[str]) -> Any:

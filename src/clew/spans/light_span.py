@@ -72,8 +72,8 @@ class LightSpan(WrittenSpan):
         """Say a finding when the span ends; until then it may grow."""
         self.findings = (*self.findings, finding)
 
-    def fail(self, error: BaseException) -> None:
-        """Note that the span ends with this error; its event is recorded on the innermost span only."""
+    def fail(self, error: BaseException, at_ns: int | None = None) -> None:
+        """Note that the span ends with this error; its event (of now, or `at_ns`) is on the innermost span only."""
         local = local_spans.current()
         if local is not None and local.unexplained:
             local.explain(error)
@@ -84,7 +84,7 @@ class LightSpan(WrittenSpan):
         if id(error) not in (self.error_below, local.error_id if local is not None else 0):
             description, event = described(error)
             if self._is_open():
-                self._event("exception", event, None)
+                self._event("exception", event, at_ns)
         else:
             description = error_description(error)
         if local is not None:
@@ -149,7 +149,7 @@ class LightSpan(WrittenSpan):
                 span._end_with(ended)
         if self.findings:
             for finding in self.findings:
-                finding.say(self._event, self.held)
+                finding.say(self._event, self.held, self.end_time)
             self.findings = ()
         ended.append(self)
 

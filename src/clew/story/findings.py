@@ -69,8 +69,8 @@ class Finding:
         if self.refresh is not None:
             self.refresh(self)
         said = {
-            names.CLEW_FINDING_TYPE: self.type,
             names.CLEW_FINDING_MESSAGE: self.message,
+            names.CLEW_FINDING_TYPE: self.type,
             names.CLEW_FINDING_FIX: self.fix,
             names.CLEW_FINDING_SEVERITY: self.severity,
         }
@@ -86,9 +86,15 @@ class Finding:
         where = f" At {self.site.short}." if self.site is not None else ""
         return f"{self.type}: {self.message.rstrip('.')}.{where} Fix: {self.fix.rstrip('.')}."
 
-    def say(self, add_event: Callable[..., Any], held: MutableMapping[str, Any]) -> None:
-        """Put the finding on its span: an event, a line of `clew.warnings`, and an attribute to search for."""
-        add_event(names.finding(self.type), self.attributes(), self.time_ns)
+    def say(self, add_event: Callable[..., Any], held: MutableMapping[str, Any], end_ns: int | None = None) -> None:
+        """Put the finding on its span: an event, a line of `clew.warnings`, and an attribute to search for.
+
+        Args:
+            add_event: the span's.
+            held: the span's attributes.
+            end_ns: when the span has ended, before the finding it may be: viewers draw no event outside its span.
+        """
+        add_event(names.finding(self.type), self.attributes(), min(self.time_ns, end_ns or self.time_ns))
         held[names.finding(self.type)] = True
         lines, line = held.get(names.CLEW_WARNINGS, ()), self.line()
         if line not in lines:  # the root has said it among all the others

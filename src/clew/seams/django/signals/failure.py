@@ -41,7 +41,7 @@ class Raised:
             step = each.__traceback__
             while step is not None:
                 if id(step.tb_frame) == self.loop and step.tb_frame.f_globals.get("__name__") == DISPATCHER:
-                    self._span.fail(each)
+                    self._span.fail(each, self._ended_ns)
                     self._span.end(self._ended_ns)
                     return True
                 step = step.tb_next

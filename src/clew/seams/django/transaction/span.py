@@ -183,7 +183,7 @@ def _end(span: OpenSpan, transaction: Transaction, error: BaseException | None) 
         leave(span)
         if error is not None and not is_answer(error):
             span.fail(error)
-        span.end_time = transaction.end_ns
+        span.end_time = time_ns()
         return
     transaction.is_held = False
     key = ("transaction", transaction.alias, _line(transaction.site), transaction.queries, transaction.writes)
