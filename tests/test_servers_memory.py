@@ -7,7 +7,7 @@ import os
 import pytest
 
 from clew.cli.view.receiver import Receiver
-from tests.test_servers import fetch, serving
+from tests.test_servers import COMMANDS, fetch, serving
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="no /proc")
 MIB = 1 << 20
@@ -72,3 +72,26 @@ def test_detects_a_worker_that_leaks(command, route, limit):
 )
 def test_no_false_positive(command, route):
     assert visited(command, route)[1] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [
+        "gunicorn --max-requests",
+        "gunicorn --threads",
+        "gunicorn uvicorn worker",
+        "uvicorn --limit-max-requests",
+    ],
+)
+def test_the_last_request_of_a_worker_says_so(command, monkeypatch):
+    monkeypatch.setitem(COMMANDS, command, ["12" if word == "400" else word for word in COMMANDS[command]])
+    received = []
+    with (
+        Receiver(received.extend, grpc_port=0, http_port=0) as receiver,
+        serving(command, "http/protobuf", receiver) as (url, _),
+    ):
+        for _ in range(12):
+            fetch(f"{url}/forgets/")
+    told = [record.attributes.get("process.recycled_after", 0) for record in received if record.kind == "SERVER"]
+    assert sorted(told) == [0] * 11 + [12]

@@ -419,6 +419,12 @@ CELERY_HAS_CONSUMERS: Final = _name(
     "celery.has_consumers", "whether a worker reads the queue; there only where that is known (RabbitMQ, Redis)"
 )
 CELERY_FATE_REASON: Final = _name("celery.fate.reason", "why there is no run, or why the child could not tell of it")
+PROCESS_RECYCLED_AFTER: Final = _name(
+    "process.recycled_after", "number of requests after which the server replaces the process; this one is the last"
+)
+CLEW_SERVER_RECYCLED: Final = _name(
+    "clew.server.recycled", "metric: processes of a web server that it replaces after a number of requests"
+)
 PROCESS_MEMORY_DELTA: Final = _name(
     "process.memory.delta",
     "bytes of resident memory the process had more after the request or run than before (Linux; right to some hundred "

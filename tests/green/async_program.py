@@ -1,6 +1,7 @@
-"""An async view below greenlets, with clew and without: `python -m tests.green.async_program gevent|eventlet clew|nothing`.
+"""An async view below greenlets, with clew and without.
 
-Prints the answer, what was found, and the threads of the watch.
+`python -m tests.green.async_program gevent|eventlet clew|nothing` prints the answers, what was found, and the threads
+of the watch.
 """
 
 # ruff: noqa: E402 - threads are replaced before anything else is imported

@@ -20,13 +20,13 @@ import threading
 from typing import Any
 
 from clew.detectors.memory_trend import WARM_UP, Growth, Trend
-from clew.detectors.recycling import requests_until_replaced
 from clew.engine import configuration, needs
 from clew.story import memory
 from clew.story.detector import Detector
 from clew.story.findings import INFORMATION, WARNING, Finding
 from clew.story.local_trace import LocalTrace
 from clew.story.memory import Reading
+from clew.story.recycling import requests_until_replaced
 from clew.story.task_run import TaskRun
 
 _TYPE = "memory_growth"

@@ -1,4 +1,5 @@
-"""No span of its own: `process.memory.delta` on the span of every request, and the readings `memory_growth` lives on.
+"""No span of its own: `process.memory.delta` on the span of every request, and the readings `memory_growth` lives on;
+`process.recycled_after` where the server replaces the process when the request is over.
 
 We stand where the request seam does, inside of it, and read again when the request's span ends. In a worker that serves
 one request at a time the difference is its own; among threads, or in an event loop, it is that of whatever ran
@@ -15,7 +16,7 @@ from clew.engine import forks
 from clew.engine.seam import Patch, Seam
 from clew.engine.wrapper import Around
 from clew.seams.django.request.outcome import route_of
-from clew.story import local_trace, memory
+from clew.story import local_trace, memory, recycling
 from clew.story.local_trace import LocalTrace
 from clew.story.memory import Reading
 
@@ -51,8 +52,16 @@ def _say(local: LocalTrace, request: Any, reading: Reading | None) -> None:
     if reading is None:
         return
     reading.route, delta = route_of(request), reading.after - reading.before
+    limit = recycling.reached()
     if local.is_recording:
         local.root.note(names.PROCESS_MEMORY_DELTA, delta)
+        if limit:
+            local.root.note(names.PROCESS_RECYCLED_AFTER, limit)
+
+
+def _close() -> None:
+    memory.close()
+    recycling.reset()
 
 
 _AROUND = Around(_begin)
@@ -62,5 +71,5 @@ SEAM = Seam(
         Patch("django.core.handlers.base", "BaseHandler.get_response", _AROUND),
         Patch("django.core.handlers.base", "BaseHandler.get_response_async", _AROUND),
     ),
-    on_uninstall=memory.close,
+    on_uninstall=_close,
 )

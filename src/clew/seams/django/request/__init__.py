@@ -263,6 +263,7 @@ SEAM = Seam(
                 *(names.DJANGO_VIEW_DENIED_REASON, names.DJANGO_URL_NAME, names.DJANGO_URL_NAMESPACE),
                 *(names.DJANGO_RESPONSE_SHORT_CIRCUITED_BY, names.DJANGO_RESPONSE_RAISED_BY),
                 *(names.DJANGO_REQUEST_CANCELLED, names.DJANGO_MIDDLEWARE_TIMINGS, names.PROCESS_MEMORY_DELTA),
+                names.PROCESS_RECYCLED_AFTER,
             ),
         ),
         SpanDoc(
