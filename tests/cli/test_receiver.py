@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 import zlib
 
 import grpc
@@ -378,3 +379,30 @@ def test_base64_ids_of_plain_protobuf_json_are_refused_not_misread(receiver, inb
     packed = base64.b64encode(bytes.fromhex(TRACE_ID)).decode()
     assert post(receiver, json_body(traceId=packed), JSON)[0] == 400
     assert inbox.spans == []
+
+
+@pytest.mark.parametrize("field", ["kind", "name", "traceId", "startTimeUnixNano"])
+def test_half_a_surrogate_pair_is_refused(receiver, inbox, field):
+    body = json.dumps(json.loads(json_body(**{field: "\ud800"})))
+    status, kind, answer = post(receiver, body, {"Content-Type": "application/json"})
+    assert (status, kind) == (400, "application/json")
+    assert "not an OTLP trace request in JSON" in json.loads(answer)["message"]
+    assert inbox.spans == []
+
+
+def test_slow_senders_do_not_keep_others_out(receiver, inbox):
+    slow = [socket.create_connection(("127.0.0.1", receiver.http_port)) for _ in range(40)]
+    try:
+        for each in slow:
+            each.sendall(
+                b"POST /v1/traces HTTP/1.1\r\nContent-Type: application/x-protobuf\r\nContent-Length: 9\r\n\r\n"
+            )
+        started = time.monotonic()
+        body = request_of()
+        status, _, _ = post(receiver, body, {"Content-Type": "application/x-protobuf"})
+        assert status == 200
+        assert time.monotonic() - started < 15
+        assert len(inbox.spans) == 1
+    finally:
+        for each in slow:
+            each.close()

@@ -6,6 +6,7 @@ endpoint should not fill the application's log with errors about the two that a 
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -24,6 +25,7 @@ _MAX_DIGITS = 20
 _UNUSED = ("/v1/metrics", "/v1/logs")
 # Each connection has a thread and may hold a body of the full limit.
 _MOST_CONNECTIONS = 16
+_PATIENCE_SECONDS = 0.2
 _READ_SECONDS = 30
 _DRAIN_SECONDS = 5
 _CHUNK = 64 * 1024
@@ -49,11 +51,13 @@ class OtlpHttpServer(ThreadingHTTPServer):
         self.intake = intake
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._slots = threading.BoundedSemaphore(_MOST_CONNECTIONS)
+        self._served: dict[int, socket.socket] = {}
         super().__init__(address, _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Give a connection its thread, or refuse it if all are busy for a second."""
-        if self._slots.acquire(timeout=1):
+        """Give a connection its thread; where all are busy, that of the sender which has been longest at it."""
+        if self._slots.acquire(timeout=_PATIENCE_SECONDS) or (self._end_oldest() and self._slots.acquire(timeout=1)):
+            self._served[id(request)] = request
             super().process_request(request, client_address)
             return
         try:
@@ -66,7 +70,15 @@ class OtlpHttpServer(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self._served.pop(id(request), None)
             self._slots.release()
+
+    def _end_oldest(self) -> bool:
+        oldest = next(iter(self._served.copy().values()), None)
+        if oldest is not None:
+            with contextlib.suppress(OSError):
+                oldest.shutdown(socket.SHUT_RD)
+        return oldest is not None
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Nothing: a sender that hangs up is no event, and errors of ours are answered in the handler."""
@@ -161,6 +173,8 @@ class _Handler(BaseHTTPRequestHandler):
         return b"".join(parts)
 
     def _refuse(self, status: int, reason: str) -> None:
+        # What JSON calls a character, half of a surrogate pair, is none to protobuf.
+        reason = reason.encode(errors="replace").decode()
         said = Status(code=_GRPC_CODES.get(status, 2), message=reason)
         kind = self._content_type()
         if kind == PROTOBUF:
