@@ -16,6 +16,8 @@ from opentelemetry.trace import StatusCode
 from clew.bootstrap import active
 from clew.seams.asgi.websocket import _followed
 from clew.testing import tracing
+from tests.seams.asgi.test_websocket import LAYERS, ROUTER
+from tests.seams.asgi.test_websocket import talk as talk_to_chat
 
 pytestmark = pytest.mark.django_db(transaction=True)
 # Where a task says its context.
@@ -128,6 +130,26 @@ def test_unsampled_the_answers_are_the_same(application, monkeypatch):
         monkeypatch.setattr(active().provider, "sampler", ALWAYS_OFF)
         talk(application, "one", "two")
     assert trace.spans == ()
+
+
+def test_a_consumer_below_a_middleware_with_a_task_of_its_own(settings):
+    settings.CHANNEL_LAYERS = LAYERS
+
+    async def middleware(scope, receive, send):
+        await asyncio.create_task(ROUTER(scope, receive, send))
+
+    async def play():
+        client = WebsocketCommunicator(_followed(middleware), "/chat/lobby/")
+        await talk_to_chat(client)
+        await client.disconnect()
+
+    with tracing() as trace:
+        asyncio.run(play())
+    assert trace.tree().splitlines()[2:5] == [
+        "SERVER websocket.receive chat/<slug:room>/",
+        "  view test_websocket.Chat.receive_json",
+        "    CLIENT SELECT auth_group",
+    ]
 
 
 @pytest.mark.skipif(not NEW, reason="a task does not say its context before")

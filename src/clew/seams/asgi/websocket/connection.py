@@ -154,8 +154,8 @@ class Connection:
         self._began = monotonic()
         if self._metrics is not None:
             self._metrics.handle(messages.type_of(message))
-        self._holder = holder.holder_of(self._task)
-        if self._holder is not None and self._holder is not self._task:
+        self._holder = holder.holder_of(self._task) if self.consumer is None else asyncio.current_task()
+        if self.consumer is None and self._holder is not None and self._holder is not self._task:
             self._holder.remove_done_callback(self._over)
             self._holder.add_done_callback(self._over)
         holder.run_in(self._holder, self._begin, message)
