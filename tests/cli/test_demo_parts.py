@@ -13,6 +13,7 @@ import pytest
 import clew.cli
 from clew.cli.demo import environment
 from clew.cli.demo.drive import Step
+from clew.cli.demo.export import open_outlets, to_readable
 from clew.cli.demo.mistakes import MISTAKES
 from clew.cli.demo.processes import DemoError, DemoProcess, Interrupts, stop_all
 from clew.cli.demo.show import Show
@@ -48,6 +49,27 @@ def test_a_file_that_cannot_be_written_is_one_line(capsys, tmp_path):
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "no such file or directory" in err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has it")
+def test_a_file_on_a_disk_that_is_full_is_one_line(monkeypatch):
+    pytest.importorskip("opentelemetry.exporter.otlp.json.file", reason="needs SDK 1.44")
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
+    said, unhandled = [], []
+    monkeypatch.setattr("threading.excepthook", unhandled.append)
+    (outlet,) = open_outlets("/dev/full", said.append)
+    outlet.add([to_readable(span("GET /", "SERVER", 1))])
+    outlet.close()
+    assert (said, unhandled) == (["/dev/full could not be written"], [])
+
+
+def test_redis_without_its_package_is_one_line():
+    script = f"import sys; sys.modules['redis'] = None; {RUN}"
+    command = [sys.executable, "-c", script, "demo", "--broker", "redis://127.0.0.1:1/0"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "needs a Python package that is missing (pip install redis)" in done.stderr
 
 
 @pytest.mark.parametrize("wrong", [["--wrong"], ["--once", "--keep"], ["--port", "70000"], ["nonsense"]])

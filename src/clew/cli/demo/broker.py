@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,6 +41,9 @@ def _opened(url: str) -> Iterator[Any]:
     name = url.partition("://")[0]
     connection = None
     try:
+        # kombu would say that None has no attribute.
+        if name.startswith(("redis", "sentinel")) and importlib.util.find_spec("redis") is None:
+            raise ModuleNotFoundError("pip install redis")
         connection = Connection(url, connect_timeout=_SECONDS)
         name = connection.as_uri()  # without the password
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=_SECONDS)

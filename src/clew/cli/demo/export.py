@@ -105,7 +105,13 @@ class Outlet:
             elif not failed:
                 failed = True
                 self._on_failure()
-        self._exporter.shutdown()
+        try:
+            self._exporter.shutdown()
+        except OSError:
+            # A file is written when it is closed.
+            self.sent = 0
+            if not failed:
+                self._on_failure()
 
     def _export(self, spans: Sequence[ReadableSpan]) -> bool:
         try:
