@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from instructions import Counting
 
-PARTS = "wrapper,span,session,permission,cached,receiver,fast,query,include"
+PARTS = "wrapper,span,session,permission,cached,receiver,fast,query,include,message"
 SPECS = ("baseline", "clew", "clew@0")
 MANY, REQUESTS = 100, 5
 

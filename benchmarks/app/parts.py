@@ -1,4 +1,5 @@
 """One thing of a request or worker at a time, many times over: what each costs is counted by `parts.py`."""
+import asyncio
 import functools
 import itertools
 import os
@@ -96,14 +97,48 @@ def include():
     return lambda times: page.render(Context({"rows": range(times), "part": part}))
 
 
+async def talk(scope, receive, send):
+    """A websocket's application, without Channels."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (await receive())["type"] == "websocket.receive":
+        pass
+
+
+def message():
+    """Handles as many messages of one websocket as are asked for."""
+    try:
+        from clew.seams.asgi.websocket import _followed as followed
+    except ImportError:
+        followed = nothing
+    scope = {"type": "websocket", "path": "/chat", "headers": [(b"host", b"testserver")]}
+
+    def run(times):
+        kinds = iter(["connect", *["receive"] * times, "disconnect"])
+
+        async def receive():
+            return {"type": f"websocket.{next(kinds)}", "text": "hello"}
+
+        async def send(message):
+            pass
+
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(followed(talk)(scope, receive, send))
+        loop.close()
+
+    return run
+
+
 PARTS = {
     each.__name__: each for each in (wrapper, span, session, permission, cached, receiver, fast, query)
 }
+# Told how often, all at once.
+AT_ONCE = {each.__name__: each for each in (include, message)}
 
 
 def part(request, name, times):
-    if name == "include":
-        include()(1 + times)
+    if name in AT_ONCE:
+        AT_ONCE[name]()(1 + times)
         return HttpResponse("ok")
     run = PARTS[name]()
     run()
