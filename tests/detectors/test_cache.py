@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from django.core.cache import caches
+from django.template import Context, Template
 from django.test import override_settings
 from opentelemetry import trace as otel
 
@@ -58,6 +59,22 @@ def test_detects_a_get_in_a_loop_and_its_fix_mends_it(trace, cache):
     with root():
         at_once = cache.get_many(keys)
         assert [at_once[key] for key in keys] == prices
+    assert found(trace) == []
+
+
+FRAGMENTS = "{% load cache %}{% for each in names %}{% cache 60 price each %}{{ each }}{% endcache %}{% endfor %}"
+AROUND = "{% load cache %}{% cache 60 prices %}{% for each in names %}{{ each }}{% endfor %}{% endcache %}"
+
+
+@pytest.mark.redis
+def test_fragments_of_a_template_are_cached_around_the_loop(trace, cache):
+    with root():
+        shown = Template(FRAGMENTS).render(Context({"names": list("abcdefgh")}))
+    (finding,) = trace.findings
+    assert (finding.type, finding.fix[:43]) == ("cache_get_in_loop", "put one {% cache %} around the loop in plac")
+    trace.clear()
+    with root():
+        assert Template(AROUND).render(Context({"names": list("abcdefgh")})) == shown
     assert found(trace) == []
 
 

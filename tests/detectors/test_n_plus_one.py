@@ -9,12 +9,24 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection
 from django.db.models import Max, QuerySet, Sum
+from django.db.models.query import ModelIterable
 from django.utils.functional import SimpleLazyObject
 
 from clew.story.local_trace import LocalTrace
 from tests.detectors.corpus import cases  # noqa: F401
 from tests.detectors.corpus.case import CASES
-from tests.detectors.corpus.models import Artist, Author, Comment, Note, Post, Price, Reading, Restaurant, Tag
+from tests.detectors.corpus.models import (
+    Artist,
+    Author,
+    Comment,
+    Note,
+    Post,
+    Price,
+    Reading,
+    Restaurant,
+    Tag,
+    Translation,
+)
 from tests.detectors.corpus.runner import run, score
 from tests.others_code import installed
 
@@ -254,10 +266,14 @@ def artists():
             lambda pk: Artist.everything.filter(pk=pk, is_deleted=False).first(),
             "Artist.everything.filter(id__in=[...], is_deleted=False), and",
         ),
+        (
+            lambda pk: Translation.of_buttons.filter(text=f"text {pk}").first(),
+            "Translation.of_buttons.filter(text__in=[...]), and",
+        ),
         (lambda pk: list(Artist._base_manager.filter(pk=pk)), "Artist.objects.filter(id__in=[...]), and"),
     ],
 )
-def test_remedies_ask_the_manager_that_was_asked(found, ask, remedy):
+def test_remedies_ask_the_manager_that_was_asked_and_leave_its_conditions_to_it(found, ask, remedy):
     keys = artists()
     (finding,) = found(lambda: [ask(pk) for pk in keys])
     assert remedy in finding["clew.finding.fix"]
@@ -287,6 +303,21 @@ def test_remedies_ask_the_manager_that_was_asked(found, ask, remedy):
 def test_remedies_ask_for_what_was_asked_by_what_differs(found, ask, remedy):
     (finding,) = found(lambda: [ask(post) for post in Post.objects.all()])
     assert remedy in finding["clew.finding.fix"]
+
+
+class OfSubclasses(ModelIterable):
+    """As of django-model-utils' InheritanceManager: objects, of another class."""
+
+
+def test_others_iterables_are_no_values(found, monkeypatch):
+    def first_of(post):
+        queryset = post.comments.order_by("text")
+        queryset._iterable_class = OfSubclasses
+        return queryset.first()
+
+    (finding,) = found(lambda: [first_of(post) for post in Post.objects.all()])
+    assert "Post.comments.order_by().first() was asked for" in finding["clew.finding.about"]
+    assert "in Python" not in finding["clew.finding.fix"]
 
 
 def comments_by_key():

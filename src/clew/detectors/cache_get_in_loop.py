@@ -21,6 +21,12 @@ _TYPE = "cache_get_in_loop"
 _MAX_PLACES, _MAX_KEYS, _LONG_MS = 200, 1000, 50
 
 
+_FRAGMENTS = (
+    "put one {% cache %} around the loop in place of one for each round; or keep fragments in the process's memory:"
+    ' CACHES["template_fragments"] = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}'
+)
+
+
 class _Gets:
     """What one place in the code has asked a cache for."""
 
@@ -70,6 +76,8 @@ def _report(operation: CacheOperation, gets: _Gets, key: Any) -> None:
         return
     cache = "cache" if operation.alias in ("default", "") else f"caches[{operation.alias!r}]"
     fix = f"ask for all of them at once, before the loop: {cache}.get_many(keys)"
+    if str(operation.template).startswith("template.cache."):
+        fix = _FRAGMENTS
     finding = Finding(_TYPE, "", fix, operation.site or call_site(operation.frame), refresh=refresh)
     finding.loops = loops_around(operation.frame)
     operation.report(finding, (_TYPE, key))
@@ -78,7 +86,7 @@ def _report(operation: CacheOperation, gets: _Gets, key: Any) -> None:
 DETECTOR = Detector(
     _TYPE,
     doc="Keys of one kind are asked of a cache one by one, from one place (`n_plus_one_threshold` of them).",
-    fix="`cache.get_many(keys)` before the loop.",
+    fix="`cache.get_many(keys)` before the loop; of fragments of templates, one `{% cache %}` around it.",
     not_found="Caches in the process's own memory; one key again and again, which is `hot_cache_key`.",
     on_remote_cache=_on_cache,
 )

@@ -25,6 +25,12 @@ needs.declare(
     consequence="n_plus_one does not always tell a relation that was ordered or narrowed from all of it",
 )
 _MAX_CODES = 30
+_VALUES = {
+    "ValuesIterable": "values",
+    "ValuesListIterable": "values_list",
+    "NamedValuesListIterable": "values_list",
+    "FlatValuesListIterable": "values_list",
+}
 # These put an order into the query themselves.
 _ORDERED_BY_METHOD = {"first": ("pk",), "last": ("-pk",)}
 _ORDERING = frozenset(("latest", "earliest"))
@@ -52,9 +58,8 @@ def _calls(queryset: Any, query: Any, method: str) -> Iterator[tuple[str, str]]:
         yield "order_by", f".order_by({order})"
     elif not query.standard_ordering:
         yield "reverse", ".reverse()"
-    kind = queryset._iterable_class.__name__
-    if kind != "ModelIterable":
-        name = "values" if kind == "ValuesIterable" else "values_list"
+    # Others' ones make objects (django-model-utils: of the subclass).
+    if name := _VALUES.get(queryset._iterable_class.__name__):
         yield name, f".{name}({_quoted(query.values_select)})"
     names, is_deferred = query.deferred_loading
     if names:

@@ -105,7 +105,9 @@ def read(queryset: Any, manager: Any, statement: Statement, method: str, code: C
         facts.is_by_key = changes.is_by_key(query)
         if not facts.relation and facts.model is not None:
             words = changes.words_of(own)
-            facts.where = tuple(each for each in facts.where if each.path not in words)
+            facts.where = tuple(
+                each for each in facts.where if words.isdisjoint((each.path, each.text().partition("=")[0]))
+            )
     return facts
 
 

@@ -149,9 +149,17 @@ class Audit(models.Model):
     text = models.CharField(max_length=100)
 
 
+class OfButtons(models.Manager):
+    def get_queryset(self):
+        return super().get_queryset().filter(key__startswith="button")
+
+
 class Translation(models.Model):
     key = models.CharField(max_length=50, unique=True)
     text = models.CharField(max_length=100)
+
+    objects = models.Manager()
+    of_buttons = OfButtons()
 
 
 class LiveManager(models.Manager):
