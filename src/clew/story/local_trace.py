@@ -62,6 +62,7 @@ class LocalTrace(LocalSpans):
         "response_status",
         "root",
         "task_end",
+        "uncaught_error",
         "where",
     )
 
@@ -71,10 +72,12 @@ class LocalTrace(LocalSpans):
         self.is_recording = root.span.is_recording()
         # The middleware seam's position in the chain.
         self.cursor: Any = None
-        # Of a request: whether its view was called, its status, and the exception Django has made a response of.
+        # Of a request: whether its view was called, its status, the exception a response was made of, and one that
+        # nobody has caught.
         self.is_view_reached = False
         self.response_status: int | None = None
         self.answered_error: BaseException | None = None
+        self.uncaught_error: BaseException | None = None
         # Of a task at its end: outcome and exception; and the transactions its message was sent in, by alias.
         self.task_end: tuple[str, BaseException | None] | None = None
         self.published_in = ""

@@ -7,8 +7,9 @@ import gc
 
 import pytest
 from django.core.wsgi import get_wsgi_application
-from django.http import HttpResponseServerError
+from django.http import HttpResponse, HttpResponseServerError
 from django.test import AsyncClient, Client, RequestFactory, override_settings
+from django.urls import path
 from opentelemetry import baggage
 from opentelemetry import trace as otel
 from opentelemetry.trace import StatusCode
@@ -151,8 +152,8 @@ def test_stream_that_is_dropped_ends(trace, client):
 
 
 def test_nothing_stays_current(trace, client):
-    for path in ("/plain/", "/broken/", "/missing/", "/stream/"):
-        client.get(path).close()
+    for page in ("/plain/", "/broken/", "/missing/", "/stream/"):
+        client.get(page).close()
         assert otel.get_current_span() is otel.INVALID_SPAN
 
 
@@ -221,6 +222,22 @@ def test_the_error_of_a_page_that_was_to_say_404(trace, client):
     found = only_server(trace)
     assert found.attributes["error.type"] == "LookupError"
     assert [event.attributes["exception.message"] for event in found.events] == ["no template"]
+
+
+def test_an_error_is_told_whatever_status_the_page_of_errors_has(trace, client):
+    def broken(request):
+        raise LookupError("broken")
+
+    def handler500(request):
+        return HttpResponse("sorry")
+
+    urls = {"urlpatterns": [path("broken/", broken)], "handler500": staticmethod(handler500)}
+    with override_settings(ROOT_URLCONF=type("urls", (), urls)):
+        assert client.get("/broken/").status_code == 200
+    found = only_server(trace)
+    assert found.attributes["http.response.status_code"] == 200
+    assert (found.status.status_code, found.attributes["error.type"]) == (StatusCode.ERROR, "LookupError")
+    assert [event.attributes["exception.message"] for event in found.events] == ["broken"]
 
 
 def test_a_page_that_says_404_with_500(trace, client):

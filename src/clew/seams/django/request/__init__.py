@@ -127,11 +127,14 @@ class ServedRequest:
         root.note(names.DJANGO_VIEW_REACHED, self.local.is_view_reached)
         if error is not None:
             note_error(root, error)
-        raised, self.local.answered_error = self.local.answered_error, None
+        uncaught, raised = self.local.uncaught_error, self.local.answered_error
+        self.local.uncaught_error = self.local.answered_error = None
         if response is None:
             return
         self._metrics.status_code = status = status_of(response)
-        note_status(root, status, raised)
+        note_status(root, status, uncaught or raised)
+        if uncaught is not None and status < 500:  # of a handler500, the site's
+            note_error(root, uncaught)
         captured_response_headers(root.span, response)
         _call_hook(contrib.State.response_hook, root.span, request, response)
 
@@ -231,7 +234,7 @@ def _raised(exc: BaseException, result: Any) -> None:
 def _uncaught(exc_info: tuple[Any, BaseException, Any]) -> None:
     """A view's exception, or that of a handler404 which was to answer another one."""
     if (local := local_trace.current()) is not None:
-        local.answered_error = exc_info[1]
+        local.uncaught_error = exc_info[1]
 
 
 _AROUND = Around(_begin, _answered, close=_finish)
