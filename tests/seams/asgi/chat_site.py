@@ -17,6 +17,9 @@ CHANNEL_LAYERS = {"default": {"BACKEND": os.environ.get("CHAT_LAYER", "channels.
 
 
 async def plain(scope, receive, send):
+    if scope["type"] == "lifespan":
+        for _ in range(2):
+            await send({"type": f"{(await receive())['type']}.complete"})
     if scope["type"] != "websocket":
         return
     await receive()

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("channels")
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import Group
+from django.core.cache import cache
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import StatusCode
 
@@ -180,3 +181,46 @@ def test_a_reader_of_many_messages_is_watched_once():
     with tracing():
         talk(application, *["again"] * 20)
     assert seen[0] <= 2
+
+
+def in_a_nursery(trio):
+    async def application(scope, receive, send):
+        await accept(receive, send)
+
+        async def read():
+            while (message := await receive())["type"] == "websocket.receive":
+                cache.get("menu")
+                await send({"type": "websocket.send", "text": message["text"]})
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+
+    return application
+
+
+def in_one_task(trio):
+    async def application(scope, receive, send):
+        await accept(receive, send)
+        while (await receive())["type"] == "websocket.receive":
+            cache.get("menu")
+            await trio.sleep(0)
+
+    return application
+
+
+@pytest.mark.parametrize("make", [in_a_nursery, in_one_task])
+def test_below_another_librarys_loop(make):
+    trio = pytest.importorskip("trio")
+    kinds = iter(["connect", "receive", "receive", "disconnect"])
+
+    async def receive():
+        await trio.sleep(0)
+        return {"type": f"websocket.{next(kinds)}", "text": "hello"}
+
+    async def send(message):
+        await trio.sleep(0)
+
+    with tracing() as trace:
+        trio.run(_followed(make(trio)), {"type": "websocket", "path": "/", "headers": []}, receive, send)
+    message = ["SERVER websocket.receive", "  CLIENT cache get default"]
+    assert trace.tree().splitlines() == ["SERVER websocket", *message, *message, "SERVER websocket.disconnect"]

@@ -62,7 +62,7 @@ class Connection:
         self.route, self._is_answered = "", False
         self._headers = headers
         self._metrics, self._outcome = metrics.begin(), ""
-        self._task = self._holder = asyncio.current_task()
+        self._task = self._holder = holder.running()
         self._outer = CURRENT.get()
         CURRENT.set(self)
         self.message: Episode | None = None
@@ -154,7 +154,7 @@ class Connection:
         self._began = monotonic()
         if self._metrics is not None:
             self._metrics.handle(messages.type_of(message))
-        self._holder = holder.holder_of(self._task) if self.consumer is None else asyncio.current_task()
+        self._holder = holder.holder_of(self._task) if self.consumer is None else holder.running()
         if self.consumer is None and self._holder is not None and self._holder is not self._task:
             self._holder.remove_done_callback(self._over)
             self._holder.add_done_callback(self._over)

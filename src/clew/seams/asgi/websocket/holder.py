@@ -13,16 +13,24 @@ from typing import Any
 from clew.source.frames import OURS, kind_of
 
 
+def running() -> asyncio.Task[Any] | None:
+    """The running task; None below another library's loop (trio, as hypercorn may have it)."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
 def holder_of(own: asyncio.Task[Any] | None) -> asyncio.Task[Any] | None:
     """The task that handles what the running one has received; `own` is the application's."""
-    task = asyncio.current_task()
+    task = running()
     frame = getattr(task.get_coro(), "cr_frame", None) if task is not None and task is not own else None
     return own if frame is None or kind_of(frame) == OURS else task
 
 
 def run_in(task: asyncio.Task[Any] | None, function: Callable[..., object], *given: Any) -> bool:
     """Call a function in a task's context; False where that cannot be done (before Python 3.12, or eagerly begun)."""
-    if task is asyncio.current_task():
+    if task is running():
         function(*given)
         return True
     context_of: Any = getattr(task, "get_context", None)
