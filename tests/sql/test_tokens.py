@@ -24,6 +24,34 @@ def orm(sql: str) -> Statement:
 @pytest.mark.parametrize(
     ("sql", "text"),
     [
+        ('SELECT * FROM t WHERE a = "x" AND b<>"y"', "SELECT * FROM t WHERE a = ? AND b<>?"),
+        ('SELECT * FROM t WHERE a IN ("x", "y") OR b LIKE "z%%"', "SELECT * FROM t WHERE a IN (?, ?) OR b LIKE ?"),
+        ('SELECT * FROM t WHERE a BETWEEN "x" AND "y"', "SELECT * FROM t WHERE a BETWEEN ? AND ?"),
+        ('INSERT INTO t (a, b) VALUES ("x", MD5("y")), ("z", "z")', "INSERT INTO t (a, b) VALUES (?, MD5(?)), (?, ?)"),
+        ('UPDATE t SET a = "x", b = ("y")', "UPDATE t SET a = ?, b = (?)"),
+        ('CREATE USER bob IDENTIFIED BY "x"', "CREATE USER bob IDENTIFIED BY ?"),
+        ('SELECT CASE WHEN a = %s THEN "x" ELSE "y" END', "SELECT CASE WHEN a = %s THEN ? ELSE ? END"),
+    ],
+)
+def test_what_mysql_takes_for_a_string_is_none_of_the_text(sql, text):
+    assert bound(sql).text == text
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        'SELECT COUNT("id") AS "n" FROM "t" GROUP BY "x" ORDER BY "n"',
+        'SELECT "a" FROM "t" JOIN "u" ON ("t"."x" = "u"."y") WHERE "u"."z" IN (SELECT "id" FROM "v")',
+        'INSERT INTO "t" ("a", "b") VALUES (%s, %s) RETURNING "t"."id"',
+    ],
+)
+def test_names_in_double_quotes_stay(sql):
+    assert bound(sql).text == sql
+
+
+@pytest.mark.parametrize(
+    ("sql", "text"),
+    [
         ("a = 'it''s' AND b = ''", "a = ? AND b = ?"),
         ("a = E'x' OR N'x' OR X'1F' OR B'01' OR U&'x' OR _utf8'x'", "a = ? OR ? OR ? OR ? OR ? OR _utf8?"),
         ("f(1, -2.5, 1e5, .5e-10, 0x1F, 1_000, -1E+3)", "f(?, ?, ?, ?, ?, ?, ?)"),

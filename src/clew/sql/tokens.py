@@ -61,6 +61,18 @@ _IN_LIST = re.compile(rf"([iI](?<!\w[iI])[nN]) ?\( ?{_MEMBER}(?: ?, ?{_MEMBER})*
 _ROW = r"\([^()]*(?:\([^()]*(?:\([^()]*\)[^()]*)*\)[^()]*)*\)"
 _ROWS = re.compile(rf"([vV](?<!\w[vV])(?i:ALUES?)) ?(?:(?i:ROW) ?)?{_ROW}(?: ?, ?(?:(?i:ROW) ?)?{_ROW})*")
 
+# What MySQL takes for a string, where a value is expected; a name there has its table's before or behind it.
+_COMPARED = re.compile(
+    r"((?:[=<>]|\b(?:LIKE|REGEXP|RLIKE|BETWEEN|THEN|ELSE|IDENTIFIED BY|PASSWORD))\s{0,8}\(?)"
+    r'"[^"]{0,8000}"(?!\s?\.)',
+    re.IGNORECASE,
+)
+_BETWEEN = re.compile(r'(\bBETWEEN \S{1,200} AND )"[^"]{0,8000}"(?!\s?\.)', re.IGNORECASE)
+_LISTED = re.compile(
+    rf"\b(?:IN|VALUES?|PASSWORD|MD5|SHA[12]?|AES_\w{{1,20}})\s?(?!\(\s?(?:SELECT|WITH)\b){_ROW}(?:\s?,\s?{_ROW})*",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(r'"[^"]{0,8000}"(?!\s?\.)')
 _WORD = r"(?:\"[^\"]*\"|`[^`]*`|\[[^\[\]]*\]|[^\W\d][\w$]*)"
 _TOKEN = re.compile(rf"{_WORD}(?: ?\. ?{_WORD})*|[(),;]")
 
@@ -72,9 +84,10 @@ def sanitized(sql: str, *, are_numbers_kept: bool) -> str:
         sql: the text.
         are_numbers_kept: only strings are taken for values; where there are parameters, numbers are the query's own.
     """
-    if are_numbers_kept:
-        return _IN_RAW.sub(_without_strings, sql).strip()
-    return _without_signs(_IN_RAW.sub(_without_literals, sql)).strip()
+    text = _IN_RAW.sub(_without_strings if are_numbers_kept else _without_literals, sql)
+    if '"' in text:
+        text = _LISTED.sub(_without_quoted, _BETWEEN.sub(r"\1?", _COMPARED.sub(r"\1?", text)))
+    return (text if are_numbers_kept else _without_signs(text)).strip()
 
 
 def without_strings(sql: str) -> str:
@@ -120,6 +133,10 @@ _QUOTES = str.maketrans("", "", '"`[]')
 
 def _without_signs(text: str) -> str:
     return _SIGN.sub(r"\1?", text) if "-?" in text or "+?" in text else text
+
+
+def _without_quoted(match: re.Match[str]) -> str:
+    return _QUOTED.sub("?", match[0])
 
 
 def _without_literals(match: re.Match[str]) -> str:

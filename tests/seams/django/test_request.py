@@ -279,6 +279,21 @@ def test_odd_paths_do_no_harm(trace, path):
     assert only_server(trace).attributes["url.path"].isascii()
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/login;jsessionid=cAnary7x", "/login%3Bjsessionid%3D[redacted]"),
+        ("/x/token=cAnary7x/y", "/x/token%3D[redacted]"),
+        ("/a:b@c/", "/a:b@c/"),
+    ],
+)
+def test_a_path_that_names_a_secret_is_told_without_it(trace, client, path, told):
+    client.get(path, headers={"User-Agent": "probe token=cAnary7x"})
+    attributes = only_server(trace).attributes
+    assert attributes["url.path"] == told
+    assert attributes["user_agent.original"] == "probe token=[redacted]"
+
+
 def test_twenty_concurrent_async_requests_keep_their_own_trees(trace):
     async def all_of_them():
         client = AsyncClient()

@@ -71,7 +71,7 @@ def stable_attributes(request: Any) -> dict[str, Any]:
     if address := meta.get("REMOTE_ADDR"):
         attributes[names.CLIENT_ADDRESS] = str(address)
     if agent := meta.get("HTTP_USER_AGENT"):
-        attributes[names.USER_AGENT_ORIGINAL] = str(agent)[:_MAX_LENGTH]
+        attributes[names.USER_AGENT_ORIGINAL] = redaction.redactor.text(str(agent)[:_MAX_LENGTH])
     if version := _protocol_version(request, meta):
         attributes[names.NETWORK_PROTOCOL_VERSION] = version
     return attributes
@@ -92,7 +92,8 @@ def _path(request: Any) -> str:
     from django.utils.encoding import escape_uri_path
 
     try:
-        return escape_uri_path(path)[:_MAX_LENGTH]
+        # `/login;jsessionid=...` has a name before its value, also where no route was found.
+        return redaction.redactor.text(escape_uri_path(path)[:_MAX_LENGTH])
     except UnicodeError:
         return path.encode("ascii", "backslashreplace").decode()[:_MAX_LENGTH]
 
