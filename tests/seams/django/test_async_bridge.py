@@ -39,6 +39,32 @@ def visit(view, **settings):
     return [(finding.type, finding.site.line) for finding in trace.findings]
 
 
+def own_thread(get_response):
+    """A middleware that is sync only: it waits for the event loop, and what is inside of it."""
+
+    def middleware(request):
+        return get_response(request)
+
+    return middleware
+
+
+async def plain(request):
+    return HttpResponse()
+
+
+def test_a_wait_is_told_where_it_was_and_not_in_the_phase_that_follows():
+    urls = type("urls", (), {"urlpatterns": [path("", plain)]})
+    chain = [f"{__name__}.own_thread", "tests.site.middleware.AsyncOnlyMiddleware"]
+    with tracing(async_wait_threshold_ms=0) as trace, override_settings(ROOT_URLCONF=urls, MIDDLEWARE=chain):
+        asyncio.run(AsyncClient().get("/"))
+    by_id = {span.context.span_id: span for span in trace.spans}
+    waits = [span for span in trace.spans if span.name.startswith("async_to_sync")]
+    assert [by_id[span.parent.span_id].name for span in waits] == ["GET /"]
+    for span in trace.spans:
+        above = by_id.get(span.parent.span_id) if span.parent is not None else None
+        assert above is None or above.start_time <= span.start_time
+
+
 def test_two_lines_are_two_places_and_a_loop_is_one():
     assert visit(lines) == []
     assert visit(loop) == [("n_plus_one", loop.__code__.co_firstlineno + 2)]

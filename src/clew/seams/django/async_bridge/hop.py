@@ -8,6 +8,8 @@ from time import perf_counter_ns, time_ns
 from types import FrameType
 from typing import Any
 
+from opentelemetry.trace.propagation import _SPAN_KEY
+
 from clew import attributes as names
 from clew import span_names
 from clew.engine import configuration
@@ -85,7 +87,7 @@ def end(bridge: Any, /, opened: Hop, caller: FrameType) -> None:
 
 def show(way: str, began_ns: int, wait: Wait, function: Any) -> None:
     """A span for a wait that was long."""
-    parent = parent_in(get_current())
+    parent = _parent(began_ns)
     if parent is None:
         return
     attributes: dict[str, Any] = {
@@ -101,6 +103,15 @@ def show(way: str, began_ns: int, wait: Wait, function: Any) -> None:
     span: Any = SCOPE.under(parent, name, attributes, start_ns=began_ns)
     if span is not None:
         getattr(span, "span", span).end(began_ns + wait.took_ns)
+
+
+def _parent(began_ns: int) -> Any:
+    """The current span; the request's, where the middleware's phase that waited is over."""
+    context, local = get_current(), local_trace.current()
+    cursor: Any = None if local is None else local.cursor
+    if cursor is not None and context.get(_SPAN_KEY) is cursor and cursor.has_begun_after(began_ns):
+        return cursor.resolve()
+    return parent_in(context)
 
 
 def begin_work(bridge: Any, /, func: Any) -> tuple[int, LocalTrace | None]:

@@ -152,6 +152,10 @@ class Cursor(ForwardingSpan):
             written = known[key] = Timings(key)
         return written
 
+    def has_begun_after(self, time: int) -> bool:
+        """Whether the phase the request is in began after that time."""
+        return bool(self._began) and self._began[-1] > time
+
     def finish(self) -> None:
         """Say on the request what was too short for spans."""
         if self._timings:
