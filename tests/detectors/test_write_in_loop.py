@@ -61,6 +61,12 @@ def test_detects_deletes(written):
     assert "filter(pk__in=[...]).delete()" in found["clew.finding.fix"]
 
 
+def test_deletes_are_of_the_objects_and_not_of_what_goes_with_them(written):
+    (found,) = written(lambda: [Author.objects.filter(pk=pk).delete() for pk in range(1, 13)])
+    assert found["clew.finding.about"].startswith("Author rows were deleted one by one: 12 ")
+    assert found["clew.finding.fix"] == "delete them at once: Author.objects.filter(pk__in=[...]).delete()"
+
+
 def test_detects_deletes_of_querysets(written):
     assert written(lambda: [Job.objects.filter(name=f"job {n}").delete() for n in range(10)])
 

@@ -34,7 +34,9 @@ needs.declare(
     __name__,
     *needs.inside(_QUERY, "QuerySet.get_or_create", "defaults", "kwargs"),
     *needs.inside(_QUERY, "QuerySet.update_or_create", "defaults", "kwargs"),
-    consequence="write_in_loop does not name the fields of get_or_create and update_or_create",
+    *needs.attributes(_DELETION, "Collector", "origin"),
+    consequence="write_in_loop does not name the fields of get_or_create and update_or_create, nor whose objects"
+    " a queryset deletes",
 )
 _UPSERTS = frozenset(("get_or_create", "update_or_create"))
 
@@ -82,7 +84,9 @@ def _classify(query: Query) -> Write | None:
             return None
         if module.startswith("django.db.models."):
             owner = self_of(frame)
-            model = _model_of(owner, model)
+            # Whose objects are deleted, and not the rows that go with them.
+            deleted = owner.__dict__.get("origin") if module == _DELETION and name == "delete" else None
+            model = _model_of(owner if deleted is None else deleted, None if deleted is not None else model)
             is_tree = is_tree or written_rows.is_of_a_tree(owner)
             if statement.is_write and how == "raw":
                 how = statement.operation

@@ -108,8 +108,9 @@ def show(way: str, began_ns: int, wait: Wait, function: Any) -> None:
 def _parent(began_ns: int) -> Any:
     """The current span; the request's, where the middleware's phase that waited is over."""
     context, local = get_current(), local_trace.current()
-    cursor: Any = None if local is None else local.cursor
-    if cursor is not None and context.get(_SPAN_KEY) is cursor and cursor.has_begun_after(began_ns):
+    cursor: Any = getattr(local, "cursor", None)
+    is_current = context.get(_SPAN_KEY) is cursor
+    if cursor is not None and is_current and cursor.has_begun_after(began_ns):
         return cursor.resolve()
     return parent_in(context)
 
