@@ -99,21 +99,22 @@ def _watch(process: Process, local: LocalTrace, name: str, reading: Reading) -> 
     if not limit or not process.lock.acquire(blocking=False):
         return
     try:
-        growth = _take(process, name, reading, max(int(limit * _MIB), process.next_bytes))
+        growth = _take(process, name, reading, limit)
     finally:
         process.lock.release()
     if growth is not None:
         _report(process, local, reading, growth)
 
 
-def _take(process: Process, name: str, reading: Reading, least_bytes: int) -> Growth | None:
+def _take(process: Process, name: str, reading: Reading, limit_mb: float) -> Growth | None:
     trend, gained_by = process.trend, process.gained_by
     after = reading.after
     if trend.count >= WARM_UP and (name in gained_by or len(gained_by) < _MAX_TASKS):
         gained_by[name] = gained_by.get(name, 0) + after - reading.before
-    if not trend.add(after) or trend.risen < least_bytes:
+    if not trend.add(after):
         return None
-    growth = trend.growth()
+    least_bytes = max(int(limit_mb * _MIB), process.next_bytes)
+    growth = trend.growth() if trend.risen >= least_bytes else None
     if growth is None or growth.gained < least_bytes:
         return None
     process.next_bytes = 2 * growth.gained

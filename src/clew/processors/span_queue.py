@@ -53,6 +53,10 @@ class SpanQueue:
 
     def put(self, items: Sequence[Item | None]) -> list[str]:
         """Add encoded spans (None: one that could not be encoded); returns a reason for each that is not taken."""
+        if len(items) == 1:
+            with self.lock:
+                reason = self._put(items[0])
+            return [reason] if reason else []
         limits, waiting = self._limits, self._items
         sizes = [item[1] for item in items if item is not None]
         with self.lock:

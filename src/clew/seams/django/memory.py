@@ -1,18 +1,16 @@
 """No span of its own: `process.memory.delta` on the span of every request, and the readings `memory_growth` lives on;
 `process.recycled_after` where the server replaces the process when the request is over.
 
-We stand where the request seam does, inside of it, and read again when the request's span ends. In a worker that serves
-one request at a time the difference is its own; among threads, or in an event loop, it is that of whatever ran
-meanwhile. What the test client asks for is no server's: its process is the tests'.
+We stand where the request seam does, inside of it, and read when the request's span ends; the next begins with what the
+last has left. In a worker that serves one request at a time the difference is its own; among threads, or in an event
+loop, it is that of whatever ran meanwhile. What the test client asks for is no server's: its process is the tests'.
 """
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from clew import attributes as names
-from clew.engine import forks
 from clew.engine.seam import Patch, Seam
 from clew.engine.wrapper import Around
 from clew.seams.django.request.outcome import route_of
@@ -23,34 +21,17 @@ from clew.story.memory import Reading
 _TESTS = "django.test.client"
 
 
-class _State:
-    active = 0
-    lock = threading.Lock()
-
-
-@forks.renew
-def _forget() -> None:
-    _State.active, _State.lock = 0, threading.Lock()
-
-
 def _begin(handler: Any, /, request: Any) -> None:
     local = local_trace.current()
     if local is None or type(handler).__module__ == _TESTS or memory.READING.get(local) is not None:
         return
-    with _State.lock:
-        is_alone = not _State.active
-        _State.active += 1
-    # The next request begins with what the last has left.
-    before = (is_alone and memory.State.last) or memory.resident_bytes()
-    reading = None if before is None else memory.READING.put(local, Reading(before, is_of_request=True))
-    local.at_end.append(lambda: _say(local, request, reading))
+    before = memory.State.last or memory.resident_bytes()
+    if before is not None:
+        reading = memory.READING.put(local, Reading(before, is_of_request=True))
+        local.at_end.append(lambda: _say(local, request, reading))
 
 
-def _say(local: LocalTrace, request: Any, reading: Reading | None) -> None:
-    with _State.lock:
-        _State.active -= 1
-    if reading is None:
-        return
+def _say(local: LocalTrace, request: Any, reading: Reading) -> None:
     reading.route, delta = route_of(request), reading.after - reading.before
     limit = recycling.reached()
     if local.is_recording:

@@ -98,6 +98,9 @@ class Cursor(ForwardingSpan):
             if span is not None:
                 span.note(names.DJANGO_MIDDLEWARE_SHORT_CIRCUITED, value=True)
             self._end_span()
+        # Said of the handler below all layers, too: whoever calls the chain again and again passes here.
+        if len(self._phases) > _MAX_STAMPS:
+            self._settle()
 
     def _materialised(self) -> OpenSpan | None:
         if self._span is None and self._phases:
@@ -190,8 +193,6 @@ def enter(layer: Layer, state: LocalTrace | None) -> Cursor | None:
     cursor: Cursor = state.cursor or cursor_of(state)
     if cursor.outermost is None:
         cursor.enter_outermost(layer)
-    elif len(cursor._phases) > _MAX_STAMPS:
-        cursor._settle()
     # What `begin` does, without its call: eleven layers are reached and left in each request.
     if cursor._span is not None:
         cursor._end_span()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from opentelemetry.metrics import NoOpHistogram, NoOpUpDownCounter
+from opentelemetry.metrics import NoOpUpDownCounter
 
 from clew import attributes as names
 from clew.engine import needs
@@ -19,7 +19,6 @@ from clew.engine.series import Series
 from clew.seams.django import contrib
 from clew.seams.django.request.outcome import route_of
 
-_LEADS_NOWHERE = (NoOpHistogram, NoOpUpDownCounter)
 _SEMCONV = "opentelemetry.instrumentation._semconv"
 # By the old conventions a client's Host header is in them.
 _HOSTS = ("http.method", "http.host", "http.server_name", "net.host.name", "net.host.port")
@@ -63,44 +62,40 @@ class RequestMetrics:
         attributes: gives what its span started with.
     """
 
-    __slots__ = ("_active", "_attributes", "_began", "status_code")
+    __slots__ = ("_active", "_attributes", "_began", "_holder", "status_code")
 
     def __init__(self, attributes: Attributes) -> None:
         self.status_code = 0
+        self._holder = holder = _holder()
+        if holder is None:
+            return
         self._attributes = attributes
         self._began = perf_counter()
-        self._active: Any = None
-        holder = _holder()
-        if holder is not None and _leads_somewhere(holder._active_request_counter):
-            parse = sys.modules[contrib.MIDDLEWARE]._parse_active_request_count_attrs
-            self._active = _active.bounded(parse(attributes(), _mode(contrib.State.mode)))
-            holder._active_request_counter.add(1, self._active)
+        parse = sys.modules[contrib.MIDDLEWARE]._parse_active_request_count_attrs
+        self._active = _active.bounded(parse(attributes(), _mode(contrib.State.mode)))
+        holder._active_request_counter.add(1, self._active)
 
     def record(self, request: Any) -> None:
         """Record the duration, and that the request is no longer active."""
-        holder = _holder()
+        holder = self._holder
         if holder is None:
             return
         seconds = max(perf_counter() - self._began, 0)
-        if self._active is not None:
-            holder._active_request_counter.add(-1, self._active)
-        is_old = _leads_somewhere(holder._duration_histogram_old)
-        is_new = _leads_somewhere(holder._duration_histogram_new)
-        if not is_old and not is_new:
-            return
+        holder._active_request_counter.add(-1, self._active)
         route, started = route_of(request), self._attributes()
-        if is_old:
+        old, recent = holder._duration_histogram_old, holder._duration_histogram_new
+        if old is not None:
             attributes = _parsed({**started, "http.status_code": self.status_code}, "default")
             if route:
                 attributes["http.target"] = route
-            holder._duration_histogram_old.record(round(seconds * 1000), _old.bounded(attributes))
-        if is_new:
+            old.record(round(seconds * 1000), _old.bounded(attributes))
+        if recent is not None:
             new = {**started, names.HTTP_RESPONSE_STATUS_CODE: self.status_code}
             if route:
                 new[names.HTTP_ROUTE] = route
             if self.status_code >= 500:
                 new[names.ERROR_TYPE] = str(self.status_code)
-            holder._duration_histogram_new.record(seconds, _new.bounded(_parsed(new, "http")))
+            recent.record(seconds, _new.bounded(_parsed(new, "http")))
 
 
 def started(attributes: Attributes) -> RequestMetrics:
@@ -109,7 +104,13 @@ def started(attributes: Attributes) -> RequestMetrics:
 
 
 def _holder() -> Any:
-    return contrib.middleware() if State.is_possible else None
+    """contrib's middleware, if its instruments lead somewhere."""
+    holder = contrib.middleware() if State.is_possible else None
+    if holder is None:
+        return None
+    counter = holder._active_request_counter
+    real = getattr(counter, "_real_instrument", counter)  # of a proxy; asked before the dear `isinstance`
+    return None if real is None or isinstance(real, NoOpUpDownCounter) else holder
 
 
 def _mode(value: str) -> Any:
@@ -118,8 +119,3 @@ def _mode(value: str) -> Any:
 
 def _parsed(attributes: dict[str, Any], mode: str) -> Any:
     return sys.modules[contrib.MIDDLEWARE]._parse_duration_attrs(attributes, _mode(mode))
-
-
-def _leads_somewhere(instrument: Any) -> bool:
-    real = getattr(instrument, "_real_instrument", instrument)  # of a proxy; asked before the dear `isinstance`
-    return real is not None and not isinstance(real, _LEADS_NOWHERE)
