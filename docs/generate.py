@@ -117,8 +117,8 @@ def configuration() -> str:
         "stands before it. `redact_names` adds names. **Not redacted:** a secret in prose, which has neither a name",
         "nor a look; the *names* of attributes, metrics, event names of log records and instrumentation scopes;",
         "`tracestate` and baggage; identifiers that a site makes secrets of (a trace id, a message's id); what a",
-        "process writes to its own log files; the path of a request in texts of log records, or where no route was",
-        "found; spans that end and records that are made before clew is set up.",
+        "process writes to its own log files; a secret in a path that has no name before it (`/reset/x7f3/`) in texts",
+        "of log records, or where no route was found; spans that end and records that are made before clew is set up.",
     ]
     return "\n".join(lines) + "\n"
 
