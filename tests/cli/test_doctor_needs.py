@@ -108,6 +108,25 @@ def test_a_library_that_is_not_installed_is_no_problem(meddle):
     assert "celery" in needs.text
 
 
+def test_a_transport_whose_library_is_not_installed_is_no_problem(meddle):
+    meddle(WITHOUT.format(libraries={"redis"}))
+    found = look()
+    assert found.troubles == []
+    assert "redis" in found.absent
+    assert "celery.consumers" not in found.seams
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [("OTEL_PROPAGATORS", "Propagator bogus not found"), ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "COUNT_LIMIT must be")],
+)
+def test_a_variable_with_which_opentelemetry_cannot_be_imported_is_one_problem(monkeypatch, variable, said):
+    monkeypatch.setenv(variable, "bogus")
+    (text,) = problems(look())
+    assert text.startswith("nothing that uses OpenTelemetry can be imported: ValueError: ")
+    assert said in text
+
+
 def test_a_process_that_says_nothing_is_a_problem(meddle):
     meddle("import os; os._exit(3)")
     found = look()

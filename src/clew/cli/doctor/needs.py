@@ -81,8 +81,9 @@ def checks(found: Found) -> list[Check]:
     lines = [Check("needs", OK, text)] if not found.troubles else []
     for what, library in found.troubles[:_MOST_LINES]:
         fix = f"`pip install -U clew`; if that is no newer, install an older {library}, and tell clew's authors"
+        fix = fix if library else "correct the variable OTEL_... that says so"
         lines.append(Check("needs", PROBLEM, what, fix))
-    if found.troubles:
+    if found.troubles and found.needed:
         more = len(found.troubles) - _MOST_LINES
         lines.append(Check("needs", OK, text + (f"; {more} more problems" if more > 0 else "")))
     return lines

@@ -24,6 +24,7 @@ from clew.engine.seam import Seam
 from clew.seams import SEAMS, is_installed
 
 _ROOMS = ("engine", "source", "sql", "spans", "story", "processors", "export", "detectors", "seams", "cli")
+_TRANSPORTS = "kombu.transport."
 _LEFT_OUT = ("clew.cli.demo", "clew.cli.doctor.needs_process")
 _APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.sites", "django.contrib.sessions"]
 
@@ -38,9 +39,10 @@ def main() -> None:
         print(json.dumps(line), file=said, flush=True)
 
     look = Look(say, sys.argv[1:])
-    look.at_ours()
-    look.at_needs()
-    look.at_seams()
+    if look.at_opentelemetry():
+        look.at_ours()
+        look.at_needs()
+        look.at_seams()
     say(found=vars(look.found))
     said.flush()
     os._exit(0)  # what was imported may have started threads
@@ -59,6 +61,15 @@ class Look:
         self._ends = frozenset(ends)
         self.found = Found()
         self._lost: dict[Need, str] = {}
+
+    def at_opentelemetry(self) -> bool:
+        """Whether it can be imported: it reads some of its variables then, and raises."""
+        error = self._import("opentelemetry.propagate") or self._import("opentelemetry.sdk.trace")
+        if isinstance(error, ValueError):
+            self._trouble(f"nothing that uses OpenTelemetry can be imported: {reason(error)}", "")
+            self.found.seams += SEAMS
+            return False
+        return True
 
     def at_ours(self) -> None:
         """Import clew's own modules: they declare what they need."""
@@ -127,7 +138,7 @@ class Look:
         if error is None:
             return ""
         library = needs.library_of(module)
-        if self._is_absent(error):
+        if self._is_absent(error) or self._is_of_absent_transport(module):
             return None
         return f"{module} cannot be imported ({library} {needs.version_of(module)}: {reason(error)})"
 
@@ -156,6 +167,10 @@ class Look:
                 return True
             error = error.__cause__ or error.__context__
         return False
+
+    def _is_of_absent_transport(self, module: str) -> bool:
+        """Without its client's library, kombu's module of Redis ends in an AttributeError of None."""
+        return module.startswith(_TRANSPORTS) and not self._is_here(module.removeprefix(_TRANSPORTS))
 
     def _note_absent(self, top: str) -> None:
         if top not in self.found.absent:
