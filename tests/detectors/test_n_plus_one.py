@@ -7,13 +7,17 @@ import time
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.contrib.admin.utils import get_deleted_objects
+from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import Max, QuerySet, Sum
 from django.db.models.query import ModelIterable
+from django.test import RequestFactory
 from django.utils.functional import SimpleLazyObject
 
 from clew.story.local_trace import LocalTrace
 from tests.detectors.corpus import cases  # noqa: F401
+from tests.detectors.corpus.administration import site
 from tests.detectors.corpus.case import CASES
 from tests.detectors.corpus.models import (
     Artist,
@@ -318,6 +322,14 @@ def test_others_iterables_are_no_values(found, monkeypatch):
     (finding,) = found(lambda: [first_of(post) for post in Post.objects.all()])
     assert "Post.comments.order_by().first() was asked for" in finding["clew.finding.about"]
     assert "in Python" not in finding["clew.finding.fix"]
+
+
+def test_what_the_admins_delete_page_shows(found):
+    request = RequestFactory().get("/")
+    request.user = User(is_superuser=True, is_active=True)
+    (finding,) = found(lambda: get_deleted_objects(list(Comment.objects.all()), request, site))
+    assert "Comment.author was loaded one by one" in finding["clew.finding.about"]
+    assert "let __str__ of Comment not follow author, or override get_deleted_objects()" in finding["clew.finding.fix"]
 
 
 def comments_by_key():

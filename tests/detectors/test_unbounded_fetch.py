@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from django.contrib.auth.models import Group
+from django.contrib.admin.utils import get_deleted_objects
+from django.contrib.auth.models import Group, User
 from django.db.models import Count
+from django.test import RequestFactory
 
 from clew.testing import tracing
+from tests.detectors.corpus.administration import site
+from tests.detectors.corpus.models import Author, Country, Post
+from tests.detectors.corpus.rows import DAY
 from tests.detectors.served import get
 from tests.detectors.shared import found
 
@@ -70,3 +75,23 @@ def test_no_false_positive_below_the_threshold_or_without_one():
 )
 def test_detects_what_neither_keys_nor_groups_bound(body):
     assert len(findings(body)[0]) == 1
+
+
+@pytest.fixture
+def author():
+    author = Author.objects.create(name="busy", country=Country.objects.create(name="here"))
+    Post.objects.bulk_create([Post(title=f"p{n}", created=DAY, author=author, editor=author) for n in range(250)])
+    return author
+
+
+def test_what_a_delete_loads_is_not_to_be_paginated(author):
+    found, _ = findings(lambda: Author.objects.filter(pk=author.pk).delete())
+    assert {each.message.partition(" has")[0] for each in found} == {"SELECT corpus_post"}
+    assert {each.fix.partition(": ")[0] for each in found} == {"deleting loads what goes with the objects"}
+
+
+def test_what_the_admins_delete_page_loads(author):
+    request = RequestFactory().get("/")
+    request.user = User(is_superuser=True, is_active=True)
+    found, _ = findings(lambda: get_deleted_objects([author], request, site))
+    assert {each.fix.partition(": ")[2] for each in found} == {"override get_deleted_objects() of the admin"}

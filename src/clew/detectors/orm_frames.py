@@ -27,6 +27,8 @@ MIGRATING: Final = "migrating"
 CHUNKS: Final = "chunks"
 # It belongs to a write, which may be one of a loop of writes.
 WRITING: Final = "writing"
+# The admin shows what would be deleted.
+LISTING_DELETED: Final = "listing_deleted"
 
 _DESCRIPTORS = "django.db.models.fields.related_descriptors"
 _GENERIC = "django.contrib.contenttypes.fields"
@@ -77,6 +79,7 @@ _MEANINGS = (
         WRITING,
         _each(_QUERY, "QuerySet.", "_batched_insert bulk_create bulk_update get_or_create update_or_create"),
     ),
+    (LISTING_DELETED, _each("django.contrib.admin.utils", "", "get_deleted_objects")),
     (WRITING, _each(_BASE, "Model.", "save_base _save_table _do_update")),
     (WRITING, _each(_DESCRIPTORS, _OF_MANY, "add set remove clear _clear")),
     (

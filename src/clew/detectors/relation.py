@@ -81,6 +81,7 @@ class Load:
         text: the query's.
         is_walk: each run asks for what the one before has found, like a recursion down a tree.
         is_built: no queryset has loaded the asking object: it was made here.
+        is_listed: the admin's page that asks whether to delete shows the asking objects.
     """
 
     kind: str = RAW
@@ -94,6 +95,7 @@ class Load:
     text: str = ""
     is_walk: bool = False
     is_built: bool = False
+    is_listed: bool = False
 
     @property
     def relation(self) -> str:
@@ -157,6 +159,8 @@ def classify(query: Query) -> Load | None:
             seen.code = frame.f_code
             break
     found = found or _concluded(query, seen)
+    if found is not None and any(orm_frames.meaning(each) == orm_frames.LISTING_DELETED for each in stack(query.frame)):
+        found = dataclasses.replace(found, is_listed=True)
     if found is not None and found.facts.owner is not None and walks.is_walk(query, found.facts):
         return dataclasses.replace(found, is_walk=True)
     return found

@@ -53,6 +53,11 @@ def _tree(load: Load) -> str:
 
 def _on_objects(load: Load, method: str, others: list[Load]) -> str:
     """The call on the queryset that loads the objects, wherever they come from."""
+    if load.is_listed:
+        return (
+            f"the admin's page that asks whether to delete shows each object: let __str__ of {load.model} not follow"
+            f" {load.field}, or override get_deleted_objects() of the admin"
+        )
     if load.is_built:
         return (
             f"no query has loaded the {load.model} objects: where they are built, pass the object itself,"

@@ -27,7 +27,8 @@ def _on_rows(query: Query) -> None:
     if not statement.is_select or statement.is_limited or statement.is_aggregate or query.is_chunked:
         return
     # Where Django has read the rows itself, the stack is that of the reading.
-    if any(map(_is_bounding, stack(query.frame or sys._getframe()))) or _is_bounded(query):
+    around = list(stack(query.frame or sys._getframe()))
+    if any(map(_is_bounding, around)) or _is_bounded(query):
         return
     site = query.site or (call_site.call_site(query.frame) if query.frame is not None else None)
     key = ("unbounded_fetch", statement.fingerprint, query.alias, str(site))
@@ -36,7 +37,7 @@ def _on_rows(query: Query) -> None:
         known.evidence["returned_rows"] = max(known.evidence["returned_rows"], query.rows)
         return
     evidence = {"returned_rows": query.rows, "query": statement.summary}
-    finding = Finding("unbounded_fetch", "", _FIX, site, evidence, refresh=_put_into_words)
+    finding = Finding("unbounded_fetch", "", _fix(around), site, evidence, refresh=_put_into_words)
     if query.local.report(finding, key):
         # Told of rows that are still being fetched, the query's span is there already.
         if query.span is not None and query.frame is None:
@@ -48,6 +49,17 @@ def _on_rows(query: Query) -> None:
 def _is_bounding(frame: FrameType) -> bool:
     """Whether it is `.iterator()`, the remedy, or a prefetch, which the caller's objects bound."""
     return frame.f_code.co_name in _BOUNDING and orm_frames.meaning(frame) in (orm_frames.CHUNKS, orm_frames.PREFETCH)
+
+
+def _fix(around: list[FrameType]) -> str:
+    if any(orm_frames.meaning(frame) == orm_frames.LISTING_DELETED for frame in around):
+        return "the admin's page that asks whether to delete shows all: override get_deleted_objects() of the admin"
+    if any(frame.f_code.co_name == "collect" and orm_frames.meaning(frame) == orm_frames.WRITING for frame in around):
+        return (
+            "deleting loads what goes with the objects: delete that first, in batches of keys, or leave it to the"
+            " database (on_delete=DO_NOTHING with a constraint that cascades, DB_CASCADE from Django 6.1 on)"
+        )
+    return _FIX
 
 
 def _is_bounded(query: Query) -> bool:
