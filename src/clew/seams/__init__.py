@@ -64,8 +64,8 @@ def seams() -> tuple[Seam, ...]:
             found.append(importlib.import_module(f"clew.seams.{name}").SEAM)
         except Exception as error:  # noqa: BLE001 - one broken seam must not keep the others from standing
             isolation.warn(f"clew: seam {name} cannot be imported, nothing of it is traced: {error!r} (`clew doctor`)")
-    for library in sorted(missing):
-        isolation.warn(f"clew: {library} is not installed, so it is not traced (pip install {library})")
+    if not found:
+        isolation.warn("clew: neither Django nor Celery is installed here, so nothing is traced")
     return tuple(found)
 
 
