@@ -81,7 +81,10 @@ SITE = ProtocolTypeRouter(
 
 def ask(url, body=b"", method="GET", headers=()):
     async def play():
-        return await HttpCommunicator(SITE, method, url, body=body, headers=list(headers)).get_response()
+        client = HttpCommunicator(SITE, method, url, body=body, headers=list(headers))
+        response = await client.get_response()
+        await client.wait()  # else what Django still has open is never closed
+        return response
 
     return asyncio.run(play())
 
