@@ -305,4 +305,113 @@ passwd:=§
 password：§
 PASSWORD␟=x; Password =  §
 """,
+    "tools and pages": r"""
+{"apikey" : '§'}
+{"user":{"secretAnswer":"§"}}
+{"data":{"login":{"accessToken":"§"}}}
+{"mfa":{"backup_codes":["§","§"]}}
+{"recoveryCodes":["§"]}
+{'HTTP_X_CSRFTOKEN': '§'}
+{'wsgi.input': b'password=§'}
+POST data: b'username=bob&password=§&next=%2F'
+request.body = b'{"pin": "§"}'
+<WSGIRequest: POST '/reset/?token=§'>
+<HttpResponseRedirect status_code=302, "text/html; charset=utf-8", url="/x?access_token=§">
+Unauthorized: /api/?api_key=§
+[27/Nov/2026 10:00:00] "GET /?token=§ HTTP/1.1" 200 12
+django.security.csrf Forbidden (CSRF token from POST incorrect.): csrfmiddlewaretoken=§
+session data: {'_auth_user_id': '1', '_auth_user_hash': '§'}
+_auth_user_hash=§
+Celery: Task login(user='bob', password='§') received
+[tasks] kwargs: {"credentials": {"user": "bob", "key": "§"}}
+kombu.exceptions.EncodeError: Object of type X is not JSON serializable: {'password': '§'}
+celery.exceptions.Retry: Retry in 3s: HTTPError('https://h/?sig=§')
+broker_transport_options={'region': 'x', 'predefined_queues': {'q': {'url': 'https://h', 'access_key_id': 'x', 'secret_access_key': '§'}}}
+ValueError: The view returned token='§' instead
+AttributeError: 'str' object has no attribute 'token': '§'.token
+RuntimeError: ('bad credentials', {'user': 'bob', 'pw': '§'})
+Exception('password', '§')
+KeyError: {'password': '§'}
+LookupError: no user for api key '§'
+ConnectionError: could not connect with user=bob;password=§;timeout=3
+TimeoutError: [Errno 110] rediss://default:§@h:6380?ssl_cert_reqs=none
+RedisClusterException: ERROR sending "cluster slots" to redis://:§@h:7000
+pymongo.errors.ConfigurationError: mongodb+srv://bob:§@c.mongodb.net/?authMechanism=SCRAM-SHA-1
+sqlalchemy.exc.ArgumentError: Could not parse SQLAlchemy URL from string 'postgresql//bob:§@h/d'
+psycopg.OperationalError: connection is bad: invalid URI: "postgresql://bob:§@h:port/d"
+psycopg.ProgrammingError: invalid connection option "passwrd": user=bob passwrd=§
+ldap3.core.exceptions.LDAPBindError: automatic bind not successful - invalidCredentials, password='§'
+requests_oauthlib: token_updater={'access_token': '§'}
+msal: AADSTS50126: Error validating credentials: username=bob@h password=§
+openai.AuthenticationError: Error code: 401 - {'error': {'message': 'Incorrect API key provided: sk-proj-§cAnary7xabcdefgh. You can find'}}
+anthropic.AuthenticationError: x-api-key: sk-ant-api03-§cAnary7x
+stripe.InvalidRequestError: No such token: 'tok_§'
+braintree: merchant_id=x public_key=y private_key=§
+paypal: {"client_id":"x","secret":"§"}
+plaid: {'secret': '§', 'access_token': 'access-sandbox-§'}
+docker.errors.APIError: 500 X-Registry-Auth: §
+kubernetes.client.exceptions.ApiException: HTTP request headers: HTTPHeaderDict({'Authorization': 'Bearer §'})
+hvac.exceptions.Forbidden: permission denied, X-Vault-Token=§
+consul: X-Consul-Token: §
+paramiko: key passphrase='§' wrong
+asyncssh.connect('h', username='bob', password='§')
+fabric Config: connect_kwargs={'password': '§'}
+winrm.Session('h', auth=('bob', '§'))
+ftplib.FTP('h', 'bob', '§')
+imapclient.login('bob', '§')
+telnetlib: Password: §
+paho.mqtt username_pw_set('bob', '§')
+serial: PIN=№
+GITHUB_TOKEN=§ git push
+env: DJANGO_SUPERUSER_PASSWORD=§
+export DATABASE_PASSWORD='§'; ./run
+docker: -e POSTGRES_PASSWORD=§ postgres
+ARG SECRET=§
+--build-arg NPM_TOKEN=§
+ansible: {"ansible_ssh_pass": "§"}
+terraform.tfvars: db_pass = "§"
+secrets.yaml: api_key: §
+helm: --set-string auth.rootPassword=§
+systemd: Environment="API_SECRET=§"
+nginx: proxy_set_header Authorization "Basic §cAnary7x";
+apache: SetEnv DB_PASSWORD §
+crontab: 0 * * * * TOKEN=§ /run
+postgres log: statement: ALTER USER bob PASSWORD '§';
+mysql log: Connect bob@h; Query SET PASSWORD = '§'
+mysql log: Query SELECT * FROM t WHERE token = "§"
+oracle: CREATE USER bob IDENTIFIED BY §
+mssql: CREATE LOGIN bob WITH PASSWORD = '§'
+snowflake: CREATE USER bob PASSWORD='§'
+redshift: CREDENTIALS 'aws_access_key_id=x;aws_secret_access_key=§'
+graphql: Variable "$password" got invalid value "§"; String cannot represent
+Variable '$token' of type 'String!' was given: '§'
+soap: <ns1:token>§</ns1:token>
+<field name="password"><![CDATA[§]]></field>
+<param name="apiKey" value="§"/>
+<meta name="csrf-token" content="§">
+<input type="hidden" name="csrfmiddlewaretoken" value="§">
+data-token="§"
+href="/reset/?token=§"
+window.TOKEN = "§";
+localStorage.setItem('token', '§')
+var apiKey='§';
+const { token } = { token: `§` }
+headers.set("X-Api-Key", "§")
+setHeader('Authorization', 'Bearer §')
+addHeader("X-Auth-Token", "§")
+-H X-Token:§
+Proxy-Authenticate: x; Proxy-Authorization: Basic §cAnary7x
+:authorization: Bearer §
+authorization=Bearer%20§
+Authorization%3A%20Bearer%20§
+password is: §
+password："§"
+PASSWORT="§"
+Kennwort: §
+mdp=§
+mot_de_passe: '§'
+senha incorreta: §
+пароль «§» неверен
+密码是：§
+""",
 }

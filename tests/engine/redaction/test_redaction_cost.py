@@ -20,6 +20,7 @@ from clew.engine.redaction import (
     secret_names,
     secret_pairs,
     secret_phrases,
+    secret_protocols,
     secret_shapes,
     secret_values,
     text_scan,
@@ -40,14 +41,24 @@ MODULES = (
     secret_names,
     secret_pairs,
     secret_phrases,
+    secret_protocols,
     secret_shapes,
     secret_values,
 )
+
+
+def held(value):
+    """The patterns in it, also in tuples of tuples."""
+    if isinstance(value, re.Pattern):
+        return [value]
+    return [pattern for each in value for pattern in held(each)] if isinstance(value, tuple) else []
+
+
 PATTERNS = [
-    (f"{module.__name__}.{name}", value)
+    (f"{module.__name__}.{name}", pattern)
     for module in MODULES
     for name, value in vars(module).items()
-    if isinstance(value, re.Pattern)
+    for pattern in held(value)
 ]
 _REPEATS = (constants.MAX_REPEAT, constants.MIN_REPEAT)
 # Used on names only, which are 300 characters at most.
@@ -229,6 +240,11 @@ HOSTILE = [
     "a1B2-" * 13 + " token ",
     "BadToken: a ",
     "os.environ.get(",
+    "FTP('a', 'b', '",
+    "IDENTIFIED BY ",
+    "Variable '$token' ",
+    "<meta name='a' ",
+    "пароль «",
     "token=a.b.",
 ]
 

@@ -37,8 +37,8 @@ _OPTION = re.compile(
     r"""(?<![\w-])(--[A-Za-z][\w\-]{1,40})([ ]{1,3})(?!-)(?:"[^"\n]{1,1000}"|'[^'\n]{1,1000}'|[^\s"',)]+)"""
 )
 _SPOKEN = re.compile(
-    r"""\b(password|passphrase|passcode|passwd|api key|secret key) ((?:(?:to|from|is|was) |changed from )?["'`])"""
-    r"""[^"'`\n]{1,200}(?=["'`])""",
+    r"""\b(pass(?:word|phrase|code|wd|wort)|kennwort|mot de passe|contraseña|senha|пароль|(?:api|secret) key) """
+    r"""((?:(?:to|from|is|was) |changed from )?["'`«„])(?!\[redacted)[^"'`»“\n]{1,200}(?=["'`»“])""",
     re.IGNORECASE,
 )
 _CHANGED = re.compile(r"""(\[redacted\]["'`] to (["'`]))(?!\[redacted)[^"'`\n]{1,200}(?=\2)""")
@@ -111,7 +111,7 @@ class Redactor:
         text = without_phrases(text, lowered, self._degree)
         if "--" in text:
             text = _OPTION.sub(self._option, text)
-        if "pass" in lowered or " key " in lowered:
+        if "pass" in lowered or " key " in lowered or not text.isascii():
             text = _CHANGED.sub(rf"\g<1>{REDACTED}", _SPOKEN.sub(rf"\g<1> \g<2>{REDACTED}", text))
         return text
 

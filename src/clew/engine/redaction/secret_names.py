@@ -21,24 +21,26 @@ _ALWAYS = (
     "cardnumber", "creditcard", "pincode", "securitycode", "accountkey", "connectionstring", "subscriptionkey",
     "codeverifier", "rediscliauth", "instrumentationkey", "storepass", "keypass", "clientkeydata", "stringdata",
     "licensekey", "licencekey", "consumerkey", "appkey", "masterkey", "masterauth", "bindpw", "oidcdata", "clientcert",
-    "devicecode", "authcode", "authorizationcode", "verificationcode", "recoverycode", "backupcode", "dpop",
-    "passwort", "motdepasse", "contraseña", "contrasena", "senha", "wachtwoord", "hasło", "haslo", "heslo", "salasana",
-    "lösenord", "losenord", "geheimnis", "пароль", "密码", "密碼", "パスワード", "비밀번호",
+    "authhash", "authuserhash", "registryauth", "passwrd", "pasword", "kennwort", "devicecode", "authcode",
+    "authorizationcode", "verificationcode", "recoverycode", "backupcode", "dpop", "passwort", "motdepasse",
+    "contraseña", "contrasena", "senha", "wachtwoord", "hasło", "haslo", "heslo", "salasana", "lösenord", "losenord",
+    "geheimnis", "пароль", "密码", "密碼", "パスワード", "비밀번호",
 )  # fmt: skip
 _WORDS = {
     "pass", "pw", "pwd", "pin", "otp", "totp", "ssn", "cvv", "cvv2", "cvc", "iban", "card", "sid", "sessid", "hmac",
-    "sig", "signature", "jwt", "bearer", "psk", "assertion", "parola", "clave",
+    "sig", "signature", "jwt", "bearer", "psk", "assertion", "mdp", "parola", "clave",
 }  # fmt: skip
 _IN_QUERY = {"code", "ticket", "auth", "session", "state", "nonce"}
 # Of these only what looks like chance: `state=open` is a filter.
 ONLY_RANDOM = {"state", "nonce"}
 # A name that ends so tells something about a secret, not the secret.
 _ABOUT = {
-    "age", "algorithm", "arn", "at", "attempts", "brand", "count", "counts", "domain", "enabled", "error", "errors",
-    "exception", "exist", "expired", "expires", "expiry", "failed", "failure", "fd", "field", "file", "hasher",
-    "hashers", "html", "httponly", "invalid", "js", "len", "length", "limit", "max", "min", "missing", "name", "path",
-    "policy", "py", "required", "samesite", "secure", "size", "stdin", "timeout", "ttl", "type", "usage", "valid",
-    "validator", "validators", "version", "warning",
+    "age", "algorithm", "arn", "at", "attempts", "brand", "cfg", "conf", "count", "counts", "domain", "enabled",
+    "error", "errors", "exception", "exist", "expired", "expires", "expiry", "failed", "failure", "fd", "field",
+    "file", "hasher", "hashers", "html", "httponly", "ini", "invalid", "js", "json", "len", "length", "limit", "lock",
+    "log", "max", "min", "missing", "name", "path", "policy", "py", "required", "samesite", "secure", "size", "stdin",
+    "timeout", "toml", "ttl", "txt", "type", "usage", "valid", "validator", "validators", "version", "warning", "yaml",
+    "yml",
 }  # fmt: skip
 # A variable of the environment: `STRIPE_KEY`. Those of a database, a cache or a table are none.
 _VARIABLE = re.compile(

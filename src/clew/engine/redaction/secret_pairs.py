@@ -28,9 +28,9 @@ _BEFORE = re.compile(
 _WORDS_BEFORE = re.compile(r"[ \t]{0,3}[\w\-]{1,20} ([\w\-]{2,30}(?: [\w\-]{2,30})?)")
 # Words that follow a secret's name: `API key: ...`, `password provided: ...`.
 _TAILS = {
-    "code", "given", "id", "is", "key", "number", "passe", "provided", "received", "string", "supplied", "used",
-    "value", "was",
-}  # fmt: skip
+    "code", "falsch", "given", "id", "incorrecta", "incorreta", "is", "key", "number", "passe", "provided", "received",
+    "string", "supplied", "used", "value", "was",
+}  # fmt: skip  # fmt: skip
 _MORE_COOKIES = re.compile(r"(?:; ?[^\s;,)}\]\"']{1,4096}){0,50}")
 _TRIVIAL = re.compile(
     r"""(?:%s|%\(\w{1,80}\)s|\?|\$\d{1,3}|:[a-z_]{1,40}|none|null|true|false|yes|no|nan|undefined|str|bytes|int|bool|any|\*{2,80}|\[redacted\]|''(?!')|""(?!")|\(\)|\[\]|\{\}"""

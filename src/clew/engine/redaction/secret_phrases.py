@@ -66,7 +66,7 @@ _VALUE_FIRST = re.compile(
 _ENTRY = re.compile(
     r"""(\b(?:name|key): ["']?([\w.\-]{1,80})["']?\n[ \t]{1,40}value: ["']?)(?!\[redacted)[^"'\n]{1,4000}"""
 )
-_ENVIRONMENT = re.compile(r"""(\b(?:setenv|ENV) ([A-Za-z]\w{1,60}) ["']?)(?!\[redacted)[^\s"'=]{1,1000}""")
+_ENVIRONMENT = re.compile(r"""(\b(?:[sS]et[eE]nv|ENV) ([A-Za-z]\w{1,60}) ["']?)(?!\[redacted)[^\s"'=]{1,1000}""")
 _AUTH_PAIR = re.compile(r"""(\b\w{0,20}auth ?= ?\((["'])[^"'\n]{1,100}\2, ["'])(?!\[redacted)[^"'\n]{1,200}""")
 # A password with a slash or a number sign in it is taken for a port.
 _PORT = re.compile(
@@ -137,6 +137,6 @@ _SIGNS = ("code ", "pass", "pin ", "otp ", "token ", "key ", "secret ", "session
 _SAID_SO = (_SAID, _NAMED_WORD, _NAMED_KEY, _SESSION, _QUOTED_TOKEN)
 _BY_NAME = (
     ("value", _FIELDS), ("VALUE", _FIELDS), ("Value", _FIELDS), ("value", _VALUE_FIRST), ("value: ", _ENTRY),
-    ("setenv ", _ENVIRONMENT), ("ENV ", _ENVIRONMENT), (" = ", _ANNOTATED), ("</", _ELEMENT),
+    ("etenv ", _ENVIRONMENT), ("etEnv ", _ENVIRONMENT), ("ENV ", _ENVIRONMENT), (" = ", _ANNOTATED), ("</", _ELEMENT),
     ("form-data", _PART), ("(key=", _IN_CLASS), ("(value=", _IN_CLASS), ("(data=", _IN_CLASS), ("(raw=", _IN_CLASS),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from clew.engine.redaction.secret_shapes import REDACTED
 
 _SECRET = r"""(?!\[redacted)[^"'\n]{1,4000}"""
 _WORD_OF = r"""(?!\[redacted)[^\s"'\\]{1,400}"""
-_SIGN_IN = r"(\b(?:\w{0,20}[Ll]ogin|\w{0,20}bind_s|\w{0,20}Auth|\w{0,20}Credentials)\("
+_SIGN_IN = r"(\b(?:\w{0,20}[Ll]ogin|\w{0,20}bind_s|\w{0,20}Auth|\w{0,20}Credentials|\w{0,20}pw_set)\("
 _TAG = r"""(<(?:entry|field|item|param|prop|setting|string|value|variable)"""
 # What must stand in the text, and a pattern: what follows its first group is secret.
 _PLACES: tuple[tuple[str, str], ...] = (
@@ -28,6 +28,8 @@ _PLACES: tuple[tuple[str, str], ...] = (
         rf"""(\bjwt\.\w{{2}}code\((?:\{{[^{{}}\n]{{0,400}}\}}|[\w.]{{1,80}}), (?:key=)?b?["']){_SECRET}""",
     ),
     ("(", rf"""(\b(?:hmac\.(?:new|digest)|Fernet|AESGCM)\(\[?b?["']){_SECRET}"""),
+    ("FTP", rf"""(\bFTP(?:_TLS)?\('[^'\n]{{1,200}}', '[^'\n]{{1,200}}', '){_SECRET}"""),
+    ("IDENTIFIED BY ", rf"(\bIDENTIFIED BY )(?!['\"%?:$]|EXTERNALLY|GLOBALLY|PASSWORD|RANDOM|VALUES){_WORD_OF}"),
     ("', '", rf"""{_SIGN_IN}'[^'\n]{{1,200}}', b?'){_SECRET}"""),
     ('", "', rf"""{_SIGN_IN}"[^"\n]{{1,200}}", b?"){_SECRET}"""),
     ("ignature ", rf"""(\b[Ss]ignature b?(["'])){_SECRET}(?=\2 does not match)"""),
@@ -38,7 +40,12 @@ _PLACES: tuple[tuple[str, str], ...] = (
 _NAMED: tuple[tuple[str, str], ...] = (
     ("variable ", rf"""(\bvariable "([\w\-]{{1,80}})" ?\{{[^{{}}"]{{0,400}}\bdefault {{1,20}}= ?"){_SECRET}"""),
     ("argument -", rf"""(\bargument (-{{1,2}}[\w\-/, ]{{1,80}}): [^"'\n]{{0,200}}["']){_SECRET}"""),
-    ("name=", rf"""{_TAG} name="([\w.\-]{{1,80}})">)(?!\[redacted)[^<]{{1,4000}}"""),
+    (
+        "Variable ",
+        rf"""(\bVariable ["']\$([\w.]{{1,80}})["'][^\n]{{0,60}}?(?:got invalid value|was given:?) ["']){_SECRET}""",
+    ),
+    ("<meta ", r"""(<meta name="([\w.\-]{1,80})" content=")(?!\[redacted)[^"]{1,4000}"""),
+    ("name=", rf"""{_TAG} name="([\w.\-]{{1,80}})">(?:<!\[CDATA\[)?)(?!\[redacted)[^<]{{1,4000}}"""),
     ("key=", rf"""{_TAG} key="([\w.\-]{{1,80}})">)(?!\[redacted)[^<]{{1,4000}}"""),
     ("</key>", r"(<key>([\w.\-]{1,80})</key>\s{0,20}<\w{1,20}>)(?!\[redacted)[^<]{1,4000}"),
 )
