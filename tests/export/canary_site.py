@@ -61,6 +61,9 @@ def say(span, at):
         {"db.query.text": f"SELECT 1 WHERE token = '{next(said)}'", "body": f'{{"pin": "{next(said)}"}}'}
     )
     span.set_attributes({"db.statement": f"INSERT INTO t VALUES ('{next(said)}')", "n": 3})
+    span.set_attribute("process.command_line", ["curl", "-u", f"bob:{next(said)}", "https://h/"])
+    span.set_attributes({"STRIPE_KEY": next(said), "note": f'{{"pass\\u0077ord": "{next(said)}"}}'})
+    span.add_event(f"secrets:\n  - {next(said)}", {"line": f"Cookie: a=1;\n b={next(said)}"})
     span.add_event(f"sent token={next(said)}", {"secret": next(said), "line": f"password={next(said)}"})
     span.add_link(link(at + 40).context, {"u": f"redis://:{next(said)}@h/0"})
     span.record_exception(ValueError(f"password={next(said)}"), {"otp": next(said)})
@@ -147,11 +150,19 @@ def main():
 
     client = Client(raise_request_exception=False)
     client.cookies["theme"] = "cAnary7x800"
-    headers = {"HTTP_AUTHORIZATION": "Bearer cAnary7x801", "HTTP_X_API_KEY": "cAnary7x802"}
+    headers = {
+        "HTTP_AUTHORIZATION": "Bearer cAnary7x801",
+        "HTTP_X_API_KEY": "cAnary7x802",
+        "HTTP_SEC_WEBSOCKET_PROTOCOL": "bearer, cAnary7x808",
+        "HTTP_X_AMZN_OIDC_DATA": "cAnary7x809",
+        "HTTP_X_FORWARDED_CLIENT_CERT": 'Hash=a;Cert="cAnary7x810"',
+        "HTTP_USER_AGENT": "probe token=cAnary7x811",
+    }
     answer = client.get(
         "/reset/MQ/cAnary7x803/?token=cAnary7x804&pass%77ord=cAnary7x805&next=%2F%3Fsid%3DcAnary7x806", **headers
     )
     assert answer.status_code == 200, answer
+    assert client.get("/nowhere;jsessionid=cAnary7x812").status_code == 404
     assert client.post("/fail/", {"password": "cAnary7x807", "user": "bob"}).status_code == 500
 
 

@@ -24,7 +24,7 @@ def sent(endpoint, arguments, env):
     otlp = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-        "OTEL_RESOURCE_ATTRIBUTES": "deployment.password=cAnary7x900,note=token%3DcAnary7x901",
+        "OTEL_RESOURCE_ATTRIBUTES": "deployment.password=cAnary7x900,STRIPE_KEY=cAnary7x902,note=token%3DcAnary7x901",
         "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST": ".*",
         "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE": ".*",
     }
