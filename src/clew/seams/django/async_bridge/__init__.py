@@ -40,7 +40,7 @@ SEAM = Seam(
         SpanDoc(
             "sync_to_async shop.views.report",
             "INTERNAL",
-            "a coroutine waits for a thread, 1 ms or more",
+            "a coroutine waits for a thread, 1 ms or more; equal waits of one line below one span are one span",
             (
                 *(names.DJANGO_ASYNC_FUNCTION, names.DJANGO_ASYNC_WAIT_MS, names.DJANGO_ASYNC_THREAD_SENSITIVE),
                 names.DJANGO_ASYNC_HELD_BY,

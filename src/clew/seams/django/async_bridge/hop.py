@@ -16,7 +16,9 @@ from clew.engine import configuration
 from clew.source.call_site import call_site
 from clew.source.code_location import dotted_name, unwrapped
 from clew.source.stack import AWAITING, Awaiting, waiting_from
+from clew.spans import folding
 from clew.spans.current import get_current
+from clew.spans.light_span import LightSpan
 from clew.spans.scope import Scope, parent_in
 from clew.story import local_trace
 from clew.story.hops import Wait, Work, hops_of
@@ -86,22 +88,36 @@ def end(bridge: Any, /, opened: Hop, caller: FrameType) -> None:
 
 
 def show(way: str, began_ns: int, wait: Wait, function: Any) -> None:
-    """A span for a wait that was long."""
+    """A span for a wait that was long; equal ones of one line are one span."""
     parent = _parent(began_ns)
     if parent is None:
         return
+    held_by = None if wait.held_by is None else wait.held_by.what
+    key = (way, wait.what, wait.site, held_by)
+    took_ms = round(wait.took_ns / 1e6, 3)
+    may_fold = type(parent) is LightSpan and parent.is_recording()
+    first = parent.folds.get(key) if may_fold and parent.folds else None
+    if first is not None:
+        folding.count_repeat(first, wait.took_ns)
+        first.add(names.DJANGO_ASYNC_WAIT_MS, took_ms)
+        return
     attributes: dict[str, Any] = {
         names.DJANGO_ASYNC_FUNCTION: wait.what,
-        names.DJANGO_ASYNC_WAIT_MS: round(wait.took_ns / 1e6, 3),
+        names.DJANGO_ASYNC_WAIT_MS: took_ms,
         **(wait.site.attributes() if wait.site is not None else {}),
     }
     if way == "sync_to_async":
         attributes[names.DJANGO_ASYNC_THREAD_SENSITIVE] = wait.is_thread_sensitive
-    if wait.held_by is not None:
-        attributes[names.DJANGO_ASYNC_HELD_BY] = wait.held_by.what
+    if held_by is not None:
+        attributes[names.DJANGO_ASYNC_HELD_BY] = held_by
     name = f"{way} {span_names.of_code(wait.what, getattr(function, '__module__', None))}"
     span: Any = SCOPE.under(parent, name, attributes, start_ns=began_ns)
-    if span is not None:
+    if span is None:
+        return
+    if may_fold and type(span) is LightSpan:
+        span.end_time = began_ns + wait.took_ns
+        folding.fold(span, parent, key)
+    else:
         getattr(span, "span", span).end(began_ns + wait.took_ns)
 
 
