@@ -32,6 +32,7 @@ LISTING_DELETED: Final = "listing_deleted"
 
 _DESCRIPTORS = "django.db.models.fields.related_descriptors"
 _GENERIC = "django.contrib.contenttypes.fields"
+_ADMIN = "django.contrib.admin.utils"
 _QUERY = "django.db.models.query"
 _UTILS = "django.db.models.query_utils"
 _BASE = "django.db.models.base"
@@ -79,7 +80,7 @@ _MEANINGS = (
         WRITING,
         _each(_QUERY, "QuerySet.", "_batched_insert bulk_create bulk_update get_or_create update_or_create"),
     ),
-    (LISTING_DELETED, _each("django.contrib.admin.utils", "", "get_deleted_objects")),
+    (LISTING_DELETED, _each(_ADMIN, "", "get_deleted_objects")),
     (WRITING, _each(_BASE, "Model.", "save_base _save_table _do_update")),
     (WRITING, _each(_DESCRIPTORS, _OF_MANY, "add set remove clear _clear")),
     (
@@ -132,16 +133,23 @@ def _meaning(module: Any, name: str) -> str:
 
 def is_in_migration(frame: FrameType | None) -> bool:
     """Whether a data migration's own code is on the stack, from `frame` outwards: then Django's is before it."""
-    if _EXECUTOR not in sys.modules:
-        return False
+    return _EXECUTOR in sys.modules and _is_on_stack(MIGRATING, frame)
+
+
+def is_listing_deleted(frame: FrameType | None) -> bool:
+    """Whether the admin's page that asks whether to delete is on the stack, from `frame` outwards."""
+    return _ADMIN in sys.modules and _is_on_stack(LISTING_DELETED, frame)
+
+
+def _is_on_stack(what: str, frame: FrameType | None) -> bool:
     known = _meanings
     while frame is not None:
         code = frame.f_code
         found = known.get(id(code))
-        if (meaning(frame) if found is None else found[1]) is MIGRATING:
+        if (meaning(frame) if found is None else found[1]) is what:
             return True
         frame = frame.f_back
-    return any(meaning(each) is MIGRATING for each in awaiting_frames())
+    return any(meaning(each) is what for each in awaiting_frames())
 
 
 def self_of(frame: FrameType) -> Any:

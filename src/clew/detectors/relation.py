@@ -159,7 +159,7 @@ def classify(query: Query) -> Load | None:
             seen.code = frame.f_code
             break
     found = found or _concluded(query, seen)
-    if found is not None and any(orm_frames.meaning(each) == orm_frames.LISTING_DELETED for each in stack(query.frame)):
+    if found is not None and found.relation and orm_frames.is_listing_deleted(query.frame):
         found = dataclasses.replace(found, is_listed=True)
     if found is not None and found.facts.owner is not None and walks.is_walk(query, found.facts):
         return dataclasses.replace(found, is_walk=True)

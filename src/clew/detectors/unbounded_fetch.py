@@ -27,8 +27,8 @@ def _on_rows(query: Query) -> None:
     if not statement.is_select or statement.is_limited or statement.is_aggregate or query.is_chunked:
         return
     # Where Django has read the rows itself, the stack is that of the reading.
-    around = list(stack(query.frame or sys._getframe()))
-    if any(map(_is_bounding, around)) or _is_bounded(query):
+    frame = query.frame or sys._getframe()
+    if any(map(_is_bounding, stack(frame))) or _is_bounded(query):
         return
     site = query.site or (call_site.call_site(query.frame) if query.frame is not None else None)
     key = ("unbounded_fetch", statement.fingerprint, query.alias, str(site))
@@ -37,7 +37,7 @@ def _on_rows(query: Query) -> None:
         known.evidence["returned_rows"] = max(known.evidence["returned_rows"], query.rows)
         return
     evidence = {"returned_rows": query.rows, "query": statement.summary}
-    finding = Finding("unbounded_fetch", "", _fix(around), site, evidence, refresh=_put_into_words)
+    finding = Finding("unbounded_fetch", "", _fix(frame), site, evidence, refresh=_put_into_words)
     if query.local.report(finding, key):
         # Told of rows that are still being fetched, the query's span is there already.
         if query.span is not None and query.frame is None:
@@ -51,10 +51,12 @@ def _is_bounding(frame: FrameType) -> bool:
     return frame.f_code.co_name in _BOUNDING and orm_frames.meaning(frame) in (orm_frames.CHUNKS, orm_frames.PREFETCH)
 
 
-def _fix(around: list[FrameType]) -> str:
-    if any(orm_frames.meaning(frame) == orm_frames.LISTING_DELETED for frame in around):
+def _fix(frame: FrameType) -> str:
+    if orm_frames.is_listing_deleted(frame):
         return "the admin's page that asks whether to delete shows all: override get_deleted_objects() of the admin"
-    if any(frame.f_code.co_name == "collect" and orm_frames.meaning(frame) == orm_frames.WRITING for frame in around):
+    if any(
+        each.f_code.co_name == "collect" and orm_frames.meaning(each) == orm_frames.WRITING for each in stack(frame)
+    ):
         return (
             "deleting loads what goes with the objects: delete that first, in batches of keys, or leave it to the"
             " database (on_delete=DO_NOTHING with a constraint that cascades, DB_CASCADE from Django 6.1 on)"
