@@ -333,7 +333,8 @@ def test_what_the_admins_delete_page_shows(found):
 
 
 def comments_by_key():
-    return [Comment(post_id=pk, author_id=1) for pk in Post.objects.values_list("pk", flat=True)]
+    keys = Post.objects.values_list("pk", "author_id")
+    return [Comment(post_id=post, author_id=author) for post, author in keys]
 
 
 @pytest.mark.parametrize("make", [comments_by_key, lambda: Comment.objects.bulk_create(comments_by_key())])

@@ -88,14 +88,14 @@ def _clean_up(app: Celery, broker: str, queue: str) -> None:
     app.close()
 
 
-def finished(worker: Worker) -> list[str]:
+def finished(worker: Worker, how: str = "succeeded") -> list[str]:
     """Ids of the tasks the worker's log says it has finished."""
-    return re.findall(r"Task \w+\[([\w-]+)\] succeeded", worker.log.read_text(errors="replace"))
+    return re.findall(rf"Task \w+\[([\w-]+)\] {how}", worker.log.read_text(errors="replace"))
 
 
-def wait_for_finished(worker: Worker, count: int) -> None:
+def wait_for_finished(worker: Worker, count: int, how: str = "succeeded") -> None:
     pause, end = threading.Event(), DEADLINE / 0.02
-    while len(finished(worker)) < count:
+    while len(finished(worker, how)) < count:
         end -= 1
         assert end > 0, worker.log.read_text(errors="replace")
         pause.wait(0.02)
