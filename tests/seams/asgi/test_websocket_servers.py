@@ -77,8 +77,10 @@ async def connected(url):
 @pytest.mark.parametrize("application", APPLICATIONS)
 @pytest.mark.parametrize("server", COMMANDS)
 def test_every_server(server, application):
-    if server == "hypercorn, trio" and application == "channels":
-        pytest.skip("Channels is asyncio's")
+    if server == "hypercorn, trio":
+        pytest.importorskip("trio")
+        if application == "channels":
+            pytest.skip("Channels is asyncio's")
     received = []
 
     async def talk(url):
