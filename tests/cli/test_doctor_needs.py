@@ -37,7 +37,7 @@ sys.meta_path.insert(0, Without())
 """
 
 # The oldest group has none of them.
-NOT_FOR_HERE = [] if importlib.util.find_spec("channels") else ["asgi.channel_layer"]
+NOT_FOR_HERE = [] if importlib.util.find_spec("channels") else ["asgi.channel_layer", "asgi.http_consumer"]
 NOT_FOR_HERE += [] if any(map(importlib.util.find_spec, ("gevent", "eventlet"))) else ["celery.green"]
 NOT_FOR_HERE += [] if importlib.util.find_spec("graphql") else ["django.graphql"]
 STANDING = len(SEAMS) - len(NOT_FOR_HERE)
